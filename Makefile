@@ -1,0 +1,38 @@
+# `make demo` and `make test` do all the set-up: Python 3.11 or newer, a C++17 compiler and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# what the installed package is made of: when one of these changes, it is built again
+BUILD := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
+
+.PHONY: demo test test-slow lint bench clean
+
+demo: $(VENV)/study
+	$(BIN)/thinned demo
+
+test: $(VENV)/test lint
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/test
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+$(VENV)/study: $(BUILD)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --editable '.[study]'
+	touch $@
+
+$(VENV)/test: $(VENV)/study
+	$(PIP) install --constraint constraints.txt --editable '.[study,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist
