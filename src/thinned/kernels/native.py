@@ -80,24 +80,42 @@ def dropout(
         raise TypeError(sentence("the native kernels take f32, f64, bf16 and f16", f"got {x.dtype}"))
     if out is None:
         out = torch.empty_like(x)
-    if region is not WHOLE and region != WHOLE or not x.is_contiguous() or not out.is_contiguous():
-        return _slow(x, address, region, out, residual, form)
-    if residual is not None and not residual.is_contiguous():
-        residual = residual.contiguous()
     key, call, keep = address
     threads = torch.get_num_threads()
     pointers = out.data_ptr(), x.data_ptr(), 0 if residual is None else residual.data_ptr()
+    dense = x.is_contiguous() and out.is_contiguous() and (residual is None or residual.is_contiguous())
     if isinstance(key, int) and isinstance(keep, int):
-        _native.dropout(form, dtype, *pointers, x.numel(), 0, key, call, keep, threads)
+        if dense and region == WHOLE:
+            _native.dropout(form, dtype, *pointers, x.numel(), 0, key, call, keep, threads)
+        else:
+            operands = (1, 0, 0, 0), *_axes(x, out, residual, region, 0)
+            _native.dropout_strided(form, dtype, *pointers, *operands, key, 0, 0, call, keep, 0, 0, threads)
+        return out
+    members = x.shape[0]
+    where = *_array(key), call, *_array(keep)
+    if dense and region == WHOLE:
+        _native.dropout_members(form, dtype, *pointers, members, x.numel() // max(members, 1), *where, threads)
     else:
-        members = x.shape[0]
-        keys, keeps = address.tensors(members)
-        strides = keys.stride(0), keeps.stride(0)
-        n = x.numel() // max(members, 1)
-        _native.dropout_members(
-            form, dtype, *pointers, members, n, keys.data_ptr(), strides[0], call, keeps.data_ptr(), strides[1], threads
-        )
+        other = 0 if residual is None else residual.stride(0)
+        operands = (members, out.stride(0), x.stride(0), other), *_axes(x, out, residual, region, 1)
+        _native.dropout_strided(form, dtype, *pointers, *operands, *where, threads)
     return out
+
+
+def _array(value: int | torch.Tensor) -> tuple[int, int, int]:
+    """One number for all members, or the place and stride of one for each."""
+    return (0, value.data_ptr(), value.stride(0)) if isinstance(value, torch.Tensor) else (value, 0, 0)
+
+
+def _axes(
+    x: torch.Tensor, out: torch.Tensor, residual: torch.Tensor | None, region: Region, members: int
+) -> tuple[list[int], int]:
+    """Rows of (size, strides of out, x, residual and mask) for the axes after the members', and the mask's offset."""
+    shape = x.shape[members:]
+    mask, offset = region.strides(shape)
+    other = out if residual is None else residual
+    strides = (out.stride()[members:], x.stride()[members:], other.stride()[members:], mask)
+    return [number for row in zip(shape, *strides, strict=True) for number in row], offset
 
 
 def keep_mask(n: int, key: int, call: int, keep: int, *, offset: int = 0, packed: bool = False) -> torch.Tensor:
@@ -105,15 +123,3 @@ def keep_mask(n: int, key: int, call: int, keep: int, *, offset: int = 0, packed
     out = torch.empty((n + 7) // 8 if packed else n, dtype=torch.uint8 if packed else torch.bool)
     _native.keep_mask(out.data_ptr(), packed, offset, n, key, call, keep, torch.get_num_threads())
     return out
-
-
-def _slow(
-    x: torch.Tensor, address: Address, region: Region, out: torch.Tensor, residual: torch.Tensor | None, form: Form
-) -> torch.Tensor:
-    from thinned.kernels import aten
-    from thinned.kernels._address import signed
-
-    key = address.key if isinstance(address.key, torch.Tensor) else torch.tensor(signed(address.key))
-    return out.copy_(
-        aten.dropout(x, key, torch.tensor(signed(address.call)), torch.as_tensor(address.keep), region, residual, form)
-    )
