@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kUnit = 4096;           // elements that are never split between threads
 constexpr int64_t kPerThread = 32768;     // PyTorch's own grain: fewer elements than this are not worth a thread
-constexpr int64_t kStreamBytes = 8 << 20;  // larger outputs leave the caches before they are read anyway
+constexpr int64_t kLargeBytes = 8 << 20;  // larger outputs leave the caches before they are read anyway
 constexpr double kAlpha = -1.7580993408473766;  // -lambda * alpha of SELU
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -23,25 +23,6 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 Operands moved(const Operands &o, int64_t bytes) {
     return {static_cast<char *>(o.dst) + bytes, static_cast<const char *>(o.src) + bytes,
             o.residual == nullptr ? nullptr : static_cast<const char *>(o.residual) + bytes};
-}
-
-// How a large output is written best depends on its memory. Pages that are there already: past the caches, which saves
-// reading them first. Pages that the allocator has just mapped: through the caches, where the kernel has just cleared
-// them, and as large pages, since the first touch of 4 KiB pages costs more than dropout does. Where the system leaves
-// that choice to the program, the hint is given here. Returns whether to stream.
-bool prepare_output([[maybe_unused]] void *dst, [[maybe_unused]] int64_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    constexpr uintptr_t kPage = 4096, kLargePage = 2 << 20;
-    const uintptr_t begin = reinterpret_cast<uintptr_t>(dst), end = begin + uintptr_t(bytes);
-    const uintptr_t probe = (begin + uintptr_t(bytes) / 2) / kPage * kPage;
-    unsigned char resident = 1;
-    if (mincore(reinterpret_cast<void *>(probe), kPage, &resident) == 0 && (resident & 1) == 0) {
-        const uintptr_t first = (begin + kLargePage - 1) / kLargePage * kLargePage, last = end / kLargePage * kLargePage;
-        if (last > first) (void)madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);
-        return false;
-    }
-#endif
-    return true;
 }
 
 // Contiguous elements at any mask offset.
@@ -65,6 +46,22 @@ void contiguous(Form form, Dtype dtype, const Operands &o, uint64_t offset, int6
 
 }  // namespace
 
+bool prepare_output(const Operands &o, int64_t bytes) {
+    if (o.dst == o.src || bytes < kLargeBytes) return false;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr uintptr_t kPage = 4096, kLargePage = 2 << 20;
+    const uintptr_t begin = reinterpret_cast<uintptr_t>(o.dst), end = begin + uintptr_t(bytes);
+    const uintptr_t probe = (begin + uintptr_t(bytes) / 2) / kPage * kPage;
+    unsigned char resident = 1;
+    if (mincore(reinterpret_cast<void *>(probe), kPage, &resident) == 0 && (resident & 1) == 0) {
+        const uintptr_t first = (begin + kLargePage - 1) / kLargePage * kLargePage, last = end / kLargePage * kLargePage;
+        if (last > first) (void)madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);
+        return false;
+    }
+#endif
+    return true;
+}
+
 Arithmetic arithmetic_of(Form form, uint32_t keep) {
     const double scale = keep == 0 ? 0.0 : 65536.0 / keep;
     if (form == Form::dropout) return {Mode::plain, scale, 0, 0};
@@ -86,8 +83,7 @@ void dropout(Form form, Dtype dtype, const Operands &operands, int64_t members, 
              const Addresses &addresses, int threads) {
     if (members == 0 || n == 0) return;
     const int64_t size = kItemSize[int(dtype)], units = ceil_div(n, kUnit);
-    const bool stream = operands.dst != operands.src && members * n * size >= kStreamBytes &&
-                        prepare_output(operands.dst, members * n * size);
+    const bool stream = prepare_output(operands, members * n * size);
     threads = int(std::min<int64_t>(threads, members * n / kPerThread));
     parallel_for(threads, members * units, [&](int64_t begin, int64_t end) {
         for (int64_t unit = begin; unit < end;) {

@@ -278,6 +278,13 @@ std::vector<Axis> without_mask(std::vector<Axis> axes) {
     return axes;
 }
 
+// Whether the output is one stretch of memory.
+bool dense(const std::vector<Axis> &axes, const MemberAxis &members, int64_t n) {
+    int64_t last = (members.count - 1) * members.dst;
+    for (const Axis &axis : axes) last += (axis.size - 1) * axis.dst;
+    return last + 1 == members.count * n;
+}
+
 }  // namespace
 
 void dropout_strided(Form form, Dtype dtype, const Operands &operands, const MemberAxis &members,
@@ -285,6 +292,7 @@ void dropout_strided(Form form, Dtype dtype, const Operands &operands, const Mem
     int64_t n = 1;
     for (const Axis &axis : axes) n *= axis.size;
     if (n == 0 || members.count == 0) return;
+    if (dense(axes, members, n)) prepare_output(operands, members.count * n * kItemSize[int(dtype)]);
     const Loop loop(axes), constant_loop(without_mask(axes));
     threads = int(std::clamp<int64_t>(members.count * n / kPerThread, 1, threads));
     const int64_t pieces = ceil_div(threads, members.count);  // of a member
