@@ -199,7 +199,7 @@ def apply(
         key if isinstance(key, torch.Tensor) else torch.tensor(signed(key)),
         call if isinstance(call, torch.Tensor) else torch.tensor(signed(call)),
     )
-    out = torch.ops.thinned.dropout(x, residual, *where, *map(list, region), int(form), impl)
+    out = _operator(x, residual, *where, *map(list, region), int(form), impl)
     return x.copy_(out) if inplace else out  # type: ignore[no-any-return]
 
 
@@ -280,14 +280,51 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> N
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     *region, form, impl = ctx.options
     form = Form(form)
-    out = torch.ops.thinned.dropout(grad, None, *ctx.saved_tensors, *region, int(form.backward), impl)
+    out = _operator(grad, None, *ctx.saved_tensors, *region, int(form.backward), impl)
     return out, grad if form is Form.ADD else None, *(None,) * 8
 
 
 torch.library.register_autograd("thinned::dropout", _backward, setup_context=_setup_context)
 
 
-@torch.library.register_vmap("thinned::dropout")
+class _Transformed(torch.autograd.Function):
+    """The operator under ``torch.func.grad`` and ``jvp``, which take no rule from ``torch.library``."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> torch.Tensor:
+        return torch.ops.thinned.dropout(*inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        _setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[2:5])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _backward(ctx, *grads)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor | None, other: torch.Tensor | None, *_: object) -> torch.Tensor | None:
+        if tangent is None:
+            return other
+        *region, form, impl = ctx.options
+        out = _operator(tangent, None, *ctx.saved_tensors, *region, int(Form(form).backward), impl)
+        return out if other is None else out + other
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[torch.Tensor, int]:
+        return _vmap(info, in_dims, *inputs)  # type: ignore[no-any-return]
+
+
+def _operator(*inputs: Any) -> torch.Tensor:
+    """``thinned::dropout``, by the road that the transforms in force can take."""
+    if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling():
+        functorch = torch._C._functorch
+        if any(level.key() != functorch.TransformType.Vmap for level in functorch.get_interpreter_stack() or ()):
+            return _Transformed.apply(*inputs)  # type: ignore[no-any-return, no-untyped-call]
+    return torch.ops.thinned.dropout(*inputs)  # type: ignore[no-any-return]
+
+
 def _vmap(
     info: Any,
     in_dims: tuple[int | None, ...],
@@ -313,5 +350,8 @@ def _vmap(
         members = rows.shape[:inner]
         flat = [v.reshape(*v.shape, *(1,) * (inner - v.ndim)).expand(members).reshape(-1) for v in address]
         rows_flat, others_flat = (None if v is None else v.reshape(-1, *v.shape[inner:]) for v in (rows, others))
-        return torch.ops.thinned.dropout(rows_flat, others_flat, *flat, call, *options).reshape(rows.shape), 0
-    return torch.ops.thinned.dropout(rows, others, *address, call, *options), 0
+        return _operator(rows_flat, others_flat, *flat, call, *options).reshape(rows.shape), 0
+    return _operator(rows, others, *address, call, *options), 0
+
+
+torch.library.register_vmap("thinned::dropout", _vmap)
