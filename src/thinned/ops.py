@@ -328,7 +328,7 @@ def _operator(*inputs: Any) -> torch.Tensor:
 
 
 def _under_vmap(interpreter: Any, *inputs: Any) -> torch.Tensor:
-    """What ``torch.library`` does for a vmap rule, without its 100 us of tree walks, which a cohort's step would feel."""
+    """What ``torch.library`` does for a vmap rule, without its tree walks: 100 us of a cohort's step."""
     functorch, level = torch._C._functorch, interpreter.level()
     batched = [
         isinstance(v, torch.Tensor) and functorch.is_batchedtensor(v) and functorch.maybe_get_level(v) == level
