@@ -36,7 +36,7 @@ void contiguous(Form form, Dtype dtype, const Operands &o, uint64_t offset, int6
     }
     const int64_t within = int64_t(offset % 128), head = within == 0 ? 0 : std::min(n, 128 - within);
     if (head != 0) {
-        uint8_t bits[16 + 8];
+        uint8_t bits[16 + 8] = {};
         kernels().bits(bits, offset / 128, 1, a);
         kernels().apply[type](o, bits, within, head, arithmetic);
     }
@@ -103,7 +103,7 @@ namespace {
 // Whole bytes of packed decisions from an index that need not begin a group.
 void packed_bits(uint8_t *dst, uint64_t offset, int64_t n, const Address &a) {
     if (a.keep == 0 || a.keep == 65536) return void(std::memset(dst, a.keep == 0 ? 0 : 0xff, size_t(ceil_div(n, 8))));
-    uint8_t bits[(kUnit / 128 + 1) * 16 + 8];
+    uint8_t bits[(kUnit / 128 + 1) * 16 + 8] = {};
     for (int64_t done = 0; done < n; done += kUnit) {
         const uint64_t first = offset + uint64_t(done);
         const int64_t count = std::min(kUnit, n - done), within = int64_t(first % 128);

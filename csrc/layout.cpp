@@ -237,6 +237,11 @@ private:
     void tile(const Loop &loop, Position at, int64_t band, int64_t n) {
         const int64_t first = band * kTileMask, count = std::min(kTileMask, loop.along_mask().size - first);
         at.move(loop.along_mask(), first);
+        if (!tile_used_) {  // bits past the end are read with those before it, never used
+            std::memset(tile_, 0, sizeof tile_);
+            std::memset(turned_, 0, sizeof turned_);
+            tile_used_ = true;
+        }
         const int64_t words = kTileMask / 64, bytes = kTileMemory / 8;
         for (int64_t i = 0; i < n; ++i)
             decisions_.copy(uint64_t(at.mask + i * loop.inner().mask), count, tile_ + i * words);
@@ -271,10 +276,10 @@ private:
     Arithmetic arithmetic_{};
     Address address_{};
     uint32_t keep_ = 0;
-    bool reused_ = false;
+    bool reused_ = false, tile_used_ = false;
     alignas(64) char src_[kBuffer * 8], residual_[kBuffer * 8], dst_[kBuffer * 8];
     uint8_t bits_[kBuffer / 8 + 8];
-    uint64_t near_[kBuffer * kNear / 64];
+    uint64_t near_[kBuffer * kNear / 64] = {};
     uint64_t tile_[kTileMemory * kTileMask / 64];
     uint8_t turned_[kTileMask * kTileMemory / 8 + 8];
 };

@@ -51,8 +51,8 @@ def test_neighbours_are_independent(p):
     kept = mask(n, keep, 77)
     distances = [*range(1, 301), *(1 << k for k in range(9, 21))]
     worst = max(abs(agreement(kept[:-d], kept[d:], keep / 65536)) for d in distances)
-    # agreements of (i, i + d) and (i + d, i + 2 d) share an element and correlate by less than 1/2 (0 at p = 1/2), so the
-    # variance is less than twice that of independent ones
+    # agreements of (i, i + d) and (i + d, i + 2 d) share an element and correlate by less than 1/2 (0 at p = 1/2), so
+    # the variance is less than twice that of independent ones
     assert worst <= bound(len(distances)) * math.sqrt(2)
 
 
@@ -128,7 +128,7 @@ def test_normals_are_normal():
 
 
 def test_the_expected_value_is_the_input():
-    """The mean of 4,000 dropouts of ones at p = 0.3, 1,000 elements each. False-fail rate 1e-6; finds a bias of 0.0020."""
+    """The mean of 4,000 dropouts of 1,000 ones at p = 0.3. False-fail rate 1e-6; finds a bias of 0.0020."""
     p, calls, n = 0.3, 4000, 1000
     q = philox.threshold(p) / 65536
     kept = sum(int(masks.keep_mask((n,), p, 6, call).sum()) for call in range(calls))
