@@ -101,7 +101,8 @@ class Stack:
                 self._addresses[f"{name}.key"] = torch.tensor(np.array(folded, dtype=np.uint64).view(np.int64))
                 self._addresses[f"{name}.rate"] = torch.tensor(rates, dtype=torch.float64)
                 site.call = self.clock
-                site.key, site.rate = self.clock, torch.zeros((), dtype=torch.float64)  # to be replaced member by member
+                # to be replaced member by member; tensors of their own, since functional_call ties equal ones
+                site.key, site.rate = torch.zeros_like(self.clock), torch.zeros((), dtype=torch.float64)
         if self._native:
             for name, value in (self.parameters | self._addresses).items():
                 owner, _, attribute = name.rpartition(".")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from thinned import philox
-from thinned._checks import InputError, check_p, sentence
+from thinned._checks import InputError, sentence
 from thinned.studies.table import Table
 
 __all__ = ["RATES", "Member", "Plan", "Split", "make_plan", "make_splits", "stream"]
@@ -105,7 +105,7 @@ def make_plan(
     for name, value, least in (("folds", folds, 2), ("seeds", seeds, 1), ("epochs", epochs, 1), ("batch size", batch_size, 1)):
         if value is not None and value < least:
             raise InputError(sentence(f"{name} must be at least {least}", f"got {value}"))
-    if not all(check_p(rate) < 1 for rate in rates) or not any(rates):
+    if not all(0 <= rate < 1 for rate in rates) or not any(rates):
         raise InputError(sentence("rates must lie in [0, 1) and one must be above 0", f"got {rates}"))
     if hidden is not None and (not hidden or min(hidden) < 1):
         raise InputError(sentence("hidden widths must be positive", f"got {hidden}", "give them as 64,64"))
@@ -158,10 +158,14 @@ def make_splits(plan: Plan, table: Table) -> list[Split]:
         folds = make(plan.folds, shuffle=True, random_state=state).split(np.zeros(plan.rows), classes)
         for fold, (rest, test) in enumerate(folds):
             train, validation = train_test_split(
-                rest,
-                test_size=_VALIDATION,
-                random_state=state + 1 + fold,
-                stratify=None if classes is None else classes[rest],
+                rest, test_size=_VALIDATION, random_state=state + 1 + fold, stratify=_strata(classes, rest)
             )
             splits.append(Split(repeat, fold, train, validation, test))
     return splits
+
+
+def _strata(classes: npt.NDArray[np.int64] | None, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    """The classes of the rows, unless one is too rare to be in both parts."""
+    if classes is None or np.bincount(classes[rows]).min() < 2 or len(rows) * _VALIDATION < classes.max() + 1:
+        return None
+    return classes[rows]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from thinned._checks import InputError, sentence
 from thinned.studies import cohort, metrics
 from thinned.studies.encoding import Encoder
 from thinned.studies.network import MLP
@@ -104,6 +105,11 @@ def _train(
         [encoded.data for encoded in own],
         progress,
     )
+    diverged = sum(not np.isfinite([o.train_loss, o.validation_loss]).all() for o in outcomes)
+    if diverged:
+        raise InputError(
+            sentence("losses must stay finite", f"{diverged} of {len(members)} networks diverged", "lower the learning rate")
+        )
     return [record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
 
 

@@ -57,6 +57,10 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
     _check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise InputError(sentence("the output folder must be writable", f"got: {error}", _ELSEWHERE)) from None
+    try:
         with FileLock(folder / ".lock", timeout=0):
             connection = sqlite3.connect(folder / _FILE)
             try:
@@ -72,8 +76,6 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
         raise InputError(sentence(f"{folder / _FILE} must be writable", f"SQLite says: {error}", _ELSEWHERE)) from None
     except sqlite3.DatabaseError as error:
         raise InputError(sentence(f"{folder / _FILE} must be a study's store", f"SQLite says: {error}", _ELSEWHERE)) from None
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise InputError(sentence("the output folder must be writable", f"got: {error}", _ELSEWHERE)) from None
 
 
 def _check_folder(folder: Path) -> None:
