@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api import types
 
 from thinned._checks import InputError, sentence
-from thinned.studies.columns import as_numbers, as_text, check_finite, is_number, listed, quote
+from thinned.studies.columns import as_numbers, as_text, check_finite, is_number, listed, quote, settle
 from thinned.studies.reading import read_frame
 
 __all__ = ["Table", "Task", "load", "read_frame"]
@@ -29,7 +29,8 @@ class Table:
     """A table that a study can use.
 
     Attributes:
-        features: (rows, columns), the raw columns as read, without the target.
+        features: (rows, columns) without the target; numbers, datetimes and categories, settled by all rows so that
+            each fold reads a column in the same way.
         target: (rows,), float64 values for regression, else int64 codes: positions in ``classes``.
         task: what is predicted.
         classes: names of the classes as text: in the order of numbers if all are numbers, else alphabetical; ``()``
@@ -72,9 +73,8 @@ def load(source: Any, target: str, task: Task | None = None, *, folds: int = 5) 
     frame = read_frame(source)
     name = Path(os.fspath(source)).name if isinstance(source, (str, os.PathLike)) else "data frame"
     target = _find(frame, str(target))
-    features = frame.drop(columns=target)
     _check_rows(frame, folds)
-    _check_features(features, target)
+    features = _features(frame, target)
     column = frame[target]
     _check_complete(column)
     settled = task or _infer(column)
@@ -93,7 +93,7 @@ def _find(frame: pd.DataFrame, target: str) -> str:
         return target
     folded = {name.casefold(): name for name in reversed(names)}
     close = [folded[key] for key in difflib.get_close_matches(target.strip().casefold(), folded, n=3, cutoff=0.6)]
-    remedy = f"did you mean {' or '.join(quote(name) for name in close)}? " if close else "name one of its columns: "
+    remedy = f"perhaps {' or '.join(quote(name) for name in close)}; " if close else ""
     seen = f"there is no column {quote(target)}"
     raise InputError(sentence("the target must be a column of the table", seen, f"{remedy}it has {listed(names, 20)}"))
 
@@ -106,15 +106,17 @@ def _check_rows(frame: pd.DataFrame, folds: int) -> None:
         )
 
 
-def _check_features(features: pd.DataFrame, target: str) -> None:
+def _features(frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    features = frame.drop(columns=target)
     if features.shape[1] == 0:
         raise InputError(
             sentence("a study needs feature columns", f"{quote(target)} is the only column", "check the separator")
         )
+    features = settle(features)
     for name in features.columns:
-        values, stranger = as_numbers(features[name])
-        if stranger is None:
-            check_finite(values, str(name))
+        if is_number(features[name]):
+            check_finite(features[name].to_numpy(dtype=np.float64), str(name))
+    return features
 
 
 def _check_complete(column: "pd.Series[Any]") -> None:
@@ -202,6 +204,8 @@ def _codes(column: "pd.Series[Any]", task: Task, folds: int) -> tuple[np.ndarray
         others = f" (and {few - 1} other classes have too few)" if few > 1 else ""
         seen = f"class {quote(rarest)} of {name} has {rows}{others}"
         remedy = "merge rare classes or leave their rows out" if task == "multiclass" else "collect more data"
+        if as_numbers(column)[1] is None:
+            remedy += ", or choose task='regression' if these are quantities"
         raise InputError(sentence(f"each class needs at least {folds} rows, one for each fold", seen, remedy))
     classes = _order([str(label) for label in counts.index])
     codes = pd.Index(classes).get_indexer(pd.Index(texts, dtype=object))
