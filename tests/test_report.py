@@ -19,7 +19,7 @@ import pytest
 
 import thinned
 from thinned.studies import charts
-from thinned.studies.report import render
+from thinned.studies.report import _places, render
 
 Results = dict[str, Any]
 TASKS = ("binary", "multiclass", "regression")
@@ -124,7 +124,7 @@ def traceable(results: Results) -> set[str]:
         if isinstance(leaf, str):
             known |= numbers(leaf)
         elif leaf is not None:
-            known |= {f"{abs(leaf):,.{places}f}" for places in range(6)}
+            known |= {f"{abs(leaf):,.{places}f}" for places in range(9)}
             known |= numbers(f"{leaf:g} {leaf:.2g} {leaf:.3g}")
     return known
 
@@ -157,7 +157,7 @@ def test_tables_hold_each_arm_and_score(study, task):
     for arm in results["arms"]:
         for name, metric in results["metrics"].items():
             score = arm["best"]["scores"][name]
-            written = {f"{score['mean']:,.{places}f}".replace("-", "\N{MINUS SIGN}") for places in range(6)}
+            written = {f"{score['mean']:,.{places}f}".replace("-", "\N{MINUS SIGN}") for places in range(9)}
             assert written & set(text.split()), (arm["name"], name)
             assert metric["label"] in text
         if arm["rate"]:
@@ -223,6 +223,13 @@ def test_what_is_missing_leaves_no_trace(study):
     with_command = Page(render(study("regression")))
     assert "thinned study data.csv --target y" in with_command.text
     assert "Classes" not in with_command.text
+
+
+@pytest.mark.parametrize(
+    ("largest", "places"), [(0.0, 3), (2e-5, 6), (0.0097, 4), (0.32, 4), (1.5, 3), (56.19, 2), (412.5, 1), (3e6, 0)]
+)
+def test_small_numbers_keep_digits_and_large_ones_get_no_more(largest, places):
+    assert _places([largest / 3, -largest]) == places
 
 
 def test_the_same_results_give_the_same_page(study):

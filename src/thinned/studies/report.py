@@ -106,7 +106,7 @@ def _hash(script: str) -> str:
 
 
 def _all_places(results: Mapping[str, Any]) -> dict[str, int]:
-    """Decimal places of each column: its largest mean has four digits, and its numbers stand one below the other."""
+    """Decimal places of each column: enough for its largest number, and the same all the way down."""
     taken = [arm[when] for arm in results["arms"] for when in _WHEN]
     losses = (at[part]["mean"] for at in taken for part in charts.PARTS)
     compared = (c[key] for c in results["comparison"].values() for key in ("difference", "low", "high"))
@@ -116,7 +116,9 @@ def _all_places(results: Mapping[str, Any]) -> dict[str, int]:
 
 def _places(values: Iterable[float]) -> int:
     largest = max(abs(value) for value in values)
-    return max(0, _DIGITS - 1 - max(math.floor(math.log10(largest)), -1)) if largest else _DIGITS
+    magnitude = math.floor(math.log10(largest)) if largest else 0
+    # small numbers, as differences of losses are, need no more than two digits
+    return max(0, min(_DIGITS - 1 - magnitude, max(_DIGITS, 1 - magnitude)))
 
 
 def _fixed(value: float, places: int) -> str:
