@@ -248,7 +248,9 @@ def test_a_damaged_parquet_file(tmp_path, write):
 
 
 @given(st.integers(0, 3000), st.integers(1, 255))
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(148, 128)  # text that isn't UTF-8
+@example(1205, 1)  # damaged notes of pandas
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_parquet_with_a_changed_byte_raises_nothing_else(tmp_path, at, change):
     path = tmp_path / "t.parquet"
     pd.DataFrame({"a": np.arange(6), "s": list("abcdef")}).to_parquet(path)

@@ -106,9 +106,10 @@ def _parquet(data: bytes, name: str) -> pd.DataFrame:
 
     try:
         table = parquet.read_table(io.BytesIO(data))
+        table.validate(full=True)  # text that isn't UTF-8 would fail later, in pandas
         check_names(list(table.column_names))
         # pandas' own notes in the file would only restore an index, which is no feature, and may be damaged too
-        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+        frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise InputError(
             sentence("a .parquet file must be intact", f"{name} can't be read ({_line(error)})", "write it again")
