@@ -1,4 +1,4 @@
-"""The model that a study leaves: several networks of the recommended arm, fitted on all rows, and saved without pickle."""
+"""The model that a study leaves: networks of the recommended arm, fitted on all rows, and saved without pickle."""
 
 import dataclasses
 import hashlib
@@ -23,6 +23,7 @@ from thinned.studies.network import MLP
 from thinned.studies.plan import Member, Plan, stream
 from thinned.studies.run import outputs, standardised
 from thinned.studies.table import Table
+from thinned.studies.workers import workers
 
 __all__ = ["Model", "fit"]
 
@@ -78,9 +79,11 @@ class Model:
         rows = torch.from_numpy(self._encoder.transform(features))
         parts = []
         with torch.inference_mode():
-            for part in rows.split(_ROWS):
+            for part in torch.split(rows, _ROWS):
                 output = self._stack(part.expand(card.members, *part.shape)).double().numpy()
-                parts.append(np.mean([metrics.predictions(card.task, o, card.center, card.spread) for o in output], axis=0))
+                parts.append(
+                    np.mean([metrics.predictions(card.task, o, card.center, card.spread) for o in output], axis=0)
+                )
         shape = (0,) if card.task == "regression" else (0, len(card.classes))
         return np.concatenate(parts) if parts else np.zeros(shape)
 
@@ -109,18 +112,30 @@ class Model:
             card = _read_card(folder / _CARD)
             for name, digest in card.files.items():
                 if _digest(folder / name) != digest:
-                    raise InputError(sentence("a model's files must be as they were saved", f"{folder / name} has changed", remedy))
+                    raise InputError(
+                        sentence("a model's files must be as they were saved", f"{folder / name} has changed", remedy)
+                    )
             encoder = Encoder.loads((folder / _ENCODER).read_bytes())
             weights = safetensors.torch.load((folder / _WEIGHTS).read_bytes())
         except FileNotFoundError as error:
             raise InputError(
-                sentence("predicting needs the folder of a finished study", f"{error.filename} does not exist", "run `thinned study` first")
+                sentence(
+                    "predicting needs the folder of a finished study",
+                    f"{error.filename} does not exist",
+                    "run `thinned study` first",
+                )
             ) from None
         except (SafetensorError, OSError) as error:
-            raise InputError(sentence(f"{folder} must hold a saved model", f"reading it failed: {error}", remedy)) from None
+            raise InputError(
+                sentence(f"{folder} must hold a saved model", f"reading it failed: {error}", remedy)
+            ) from None
         expected = {name: (card.members, *value.shape) for name, value in _network(card).named_parameters()}
         if {name: tuple(value.shape) for name, value in weights.items()} != expected:
-            raise InputError(sentence(f"{folder / _WEIGHTS} must hold the weights that model.json describes", "it holds others", remedy))
+            raise InputError(
+                sentence(
+                    f"{folder / _WEIGHTS} must hold the weights that model.json describes", "it holds others", remedy
+                )
+            )
         return cls(card, encoder, weights)
 
 
@@ -198,6 +213,12 @@ def fit(table: Table, plan: Plan, rate: float, progress: Callable[[int], None] =
         files={},
     )
     members = [Member(plan.seeds, fold, rate) for fold in range(_MEMBERS)]  # a repeat that the study has not used
-    outcomes = cohort.train(plan, lambda: _network(card), members, data, progress)
+    with workers(1) as (pool, check):
+
+        def after_epoch(epoch: int) -> None:
+            check()
+            progress(epoch)
+
+        outcomes = pool.submit(cohort.train, plan, lambda: _network(card), members, data, after_epoch).result()
     weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
     return Model(card, encoder, weights)

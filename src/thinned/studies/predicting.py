@@ -1,6 +1,7 @@
 """Predictions for a file of new rows."""
 
 from pathlib import Path
+from typing import Any
 
 from thinned._checks import InputError, sentence
 from thinned.studies.model import Model
@@ -23,16 +24,19 @@ def predict_file(folder: Path, file: Path, out: Path | None = None) -> tuple[Pat
     if target.exists():
         raise InputError(sentence("the output must not exist yet", f"{target} does", "choose another name with --out"))
     predicted = model.predict(frame)
-    if model.card.task == "regression":
-        new = {"predicted": predicted}
-    else:
+    new: dict[str, Any] = {"predicted": predicted}
+    if model.card.task != "regression":
         new = {f"probability_{name}": predicted[:, i] for i, name in enumerate(model.card.classes)}
         new["predicted"] = [model.card.classes[i] for i in predicted.argmax(1)]
     taken = sorted(set(new) & set(frame.columns))
     if taken:
-        raise InputError(sentence("predictions need column names of their own", f"the file has {taken[0]!r}", "rename it"))
+        raise InputError(
+            sentence("predictions need column names of their own", f"the file has {taken[0]!r}", "rename it")
+        )
     try:
         frame.assign(**new).to_csv(target, index=False, mode="x")
     except OSError as error:
-        raise InputError(sentence("the output must be writable", f"got: {error}", "choose another place with --out")) from None
+        raise InputError(
+            sentence("the output must be writable", f"got: {error}", "choose another place with --out")
+        ) from None
     return target, len(frame)

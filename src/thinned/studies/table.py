@@ -37,7 +37,7 @@ class Table:
             for regression. A binary target's positive class is index 1: the affirmative one of yes/no, true/false,
             1/0, y/n and t/f in any case, else the second in order.
         target_name: the target's column.
-        name: the file's name, or "data frame".
+        name: the file's name; of a data frame, ``attrs["name"]`` or "data frame".
         sha256: of names, kinds and values of all columns and of the task; the same for the same table read twice.
     """
 
@@ -71,7 +71,7 @@ def load(source: Any, target: str, task: Task | None = None, *, folds: int = 5) 
     if task is not None and task not in get_args(Task):
         raise InputError(sentence(f"task must be one of {', '.join(get_args(Task))}", f"got {quote(task)}"))
     frame = read_frame(source)
-    name = Path(os.fspath(source)).name if isinstance(source, (str, os.PathLike)) else "data frame"
+    name = Path(os.fspath(source)).name if isinstance(source, (str, os.PathLike)) else _frame_name(source)
     target = _find(frame, str(target))
     _check_rows(frame, folds)
     features = _features(frame, target)
@@ -84,6 +84,11 @@ def load(source: Any, target: str, task: Task | None = None, *, folds: int = 5) 
     else:
         values, classes = _codes(column, settled, folds)
     return Table(features, values, settled, classes, target, name, _digest(frame, target, settled))
+
+
+def _frame_name(source: Any) -> str:
+    """What a data frame calls itself in ``attrs["name"]``."""
+    return str(getattr(source, "attrs", {}).get("name", "data frame"))
 
 
 def _find(frame: pd.DataFrame, target: str) -> str:
