@@ -86,7 +86,7 @@ def test_normal_scores_keep_ties_at_their_middle_rank():
     from scipy.special import ndtri
 
     values = np.repeat([0.0, 1.0, 2.0, 9.0], [500, 300, 150, 50])
-    encoded = Encoder().fit(pd.DataFrame({"x": values})).transform(pd.DataFrame({"x": [0.0, 1.0, 2.0, 9.0]}))[:, 0]
+    encoded = Encoder().fit(pd.DataFrame({"x": values})).transform(pd.DataFrame({"x": [0.0, 1.0, 2.0, 9.0]}))[:, 1]
     middle = ndtri([0.25, 0.65, 0.875, 0.975])
     scores = np.repeat(middle, [500, 300, 150, 50])
     # landmarks are 1/999 apart: a rank is off by less than that, and its score by that times the slope
@@ -244,6 +244,14 @@ def test_extreme_numbers_stay_finite():
     encoder = Encoder().fit(frame)
     assert_matrix(encoder.transform(frame), 4, encoder)
     assert_matrix(encoder.transform(pd.DataFrame({"x": [1e308], "y": [-1e308]})), 1, encoder)
+
+
+def test_a_number_enters_as_its_value_and_as_its_rank():
+    frame = pd.DataFrame({"x": [1.0, 2.0, 100.0, None], "two": [0, 1, 0, 1]})
+    encoder = Encoder().fit(frame)
+    assert encoder.names == ["x", "x rank", "x is missing", "two"]
+    value = np.array([1.0, 2.0, 100.0, 2.0])
+    np.testing.assert_allclose(encoder.transform(frame)[:, 0], (value - value.mean()) / value.std(), rtol=1e-6)
 
 
 def test_columns_without_information_are_dropped():

@@ -143,9 +143,9 @@ def _verdict(at_best: Comparison, at_end: Comparison, arms: Sequence[Record], pl
     show = _formatter(level)
     outcome = _outcome(at_best)
     headline = {
-        "helps": f"Dropout helps this network on this data: use a rate of {best['rate']:g} on the hidden layers.",
-        "hurts": "Dropout hurts this network on this data: leave it out.",
-        "no detectable difference": "Dropout makes no detectable difference on this data: leave it out.",
+        "helps": f"Dropout helps on this data: use a rate of {best['rate']:g} on the hidden layers.",
+        "hurts": "Dropout hurts on this data: leave it out, and stop early.",
+        "no detectable difference": "Dropout makes no detectable difference on this data: leave it out, and stop early.",
     }[outcome]
     detail = [
         f"On rows that the networks had not seen, the {name} with dropout was {show(abs(at_best.difference))} "

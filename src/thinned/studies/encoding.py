@@ -4,7 +4,7 @@ Each input column is read in one of four ways, settled by what the training rows
 
 | reading | when | output columns |
 |---|---|---|
-| number | numbers, truth values, or text in which every cell is a number | normal scores, missing |
+| number | numbers, truth values, or text in which every cell is a number | value, normal score of its rank, missing |
 | date | dates, or text in which skrub recognises one date format | parts of the date, missing |
 | level | text or category with at most 64 values | one 0/1 column per level, rare levels together, missing |
 | text | text with more values | 32 hashed character n-grams |
@@ -67,7 +67,12 @@ def _normal_scores(values: Array, quantiles: Array, rows: int) -> Array:
 
 
 class Number:
-    """Normal scores; a missing value gets the median, and a column of its own that says so if training rows had any."""
+    """The value, and the normal score of its rank; a missing one gets the median, and a column that says so if training
+    rows had any.
+
+    The value serves where a network should see distances, the rank where a few large values would hide the others.
+    Both together did better than either on the bundled table (docs/negative-results.md).
+    """
 
     kind: ClassVar = "number"
     fields: ClassVar[dict[str, type]] = {"median": float, "missing": bool, "rows": int, "quantiles": np.ndarray}
@@ -75,7 +80,8 @@ class Number:
 
     def __init__(self, name: str, median: float, missing: bool, rows: int, quantiles: Array):
         self.name, self.median, self.missing, self.rows, self.quantiles = name, median, missing, rows, quantiles
-        self.names = [name, f"{name} is missing"] if missing else [name]
+        self.ranked = len(np.unique(quantiles)) > 2  # of two values the rank says nothing new
+        self.names = [name, *[f"{name} rank"] * self.ranked, *[f"{name} is missing"] * missing]
 
     @classmethod
     def fit(cls, column: "pd.Series[Any]") -> Self:
@@ -92,8 +98,9 @@ class Number:
     def transform(self, column: "pd.Series[Any]") -> Array:
         values = _numbers(column)
         absent = np.isnan(values)
-        scores = _normal_scores(np.where(absent, self.median, values), self.quantiles, self.rows)
-        return np.column_stack([scores, absent]) if self.missing else scores[:, None]
+        values = np.where(absent, self.median, values)
+        rank = [_normal_scores(values, self.quantiles, self.rows)] if self.ranked else []
+        return np.column_stack([values, *rank, *[absent] * self.missing])
 
 
 class Date:
