@@ -4,6 +4,10 @@
 #include <cmath>
 #include <cstring>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "threads.h"
 
 namespace thinned {
@@ -11,7 +15,7 @@ namespace {
 
 constexpr int64_t kUnit = 4096;           // elements that are never split between threads
 constexpr int64_t kPerThread = 32768;     // PyTorch's own grain: fewer elements than this are not worth a thread
-constexpr int64_t kStreamBytes = 16 << 20;  // larger outputs leave the caches before they are read anyway
+constexpr int64_t kLargeBytes = 8 << 20;  // larger outputs leave the caches before they are read anyway
 constexpr double kAlpha = -1.7580993408473766;  // -lambda * alpha of SELU
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -42,6 +46,22 @@ void contiguous(Form form, Dtype dtype, const Operands &o, uint64_t offset, int6
 
 }  // namespace
 
+bool prepare_output(const Operands &o, int64_t bytes) {
+    if (o.dst == o.src || bytes < kLargeBytes) return false;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr uintptr_t kPage = 4096, kLargePage = 2 << 20;
+    const uintptr_t begin = reinterpret_cast<uintptr_t>(o.dst), end = begin + uintptr_t(bytes);
+    const uintptr_t probe = (begin + uintptr_t(bytes) / 2) / kPage * kPage;
+    unsigned char resident = 1;
+    if (mincore(reinterpret_cast<void *>(probe), kPage, &resident) == 0 && (resident & 1) == 0) {
+        const uintptr_t first = (begin + kLargePage - 1) / kLargePage * kLargePage, last = end / kLargePage * kLargePage;
+        if (last > first) (void)madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);
+        return false;
+    }
+#endif
+    return true;
+}
+
 Arithmetic arithmetic_of(Form form, uint32_t keep) {
     const double scale = keep == 0 ? 0.0 : 65536.0 / keep;
     if (form == Form::dropout) return {Mode::plain, scale, 0, 0};
@@ -63,7 +83,7 @@ void dropout(Form form, Dtype dtype, const Operands &operands, int64_t members, 
              const Addresses &addresses, int threads) {
     if (members == 0 || n == 0) return;
     const int64_t size = kItemSize[int(dtype)], units = ceil_div(n, kUnit);
-    const bool stream = operands.dst != operands.src && members * n * size >= kStreamBytes;
+    const bool stream = prepare_output(operands, members * n * size);
     threads = int(std::min<int64_t>(threads, members * n / kPerThread));
     parallel_for(threads, members * units, [&](int64_t begin, int64_t end) {
         for (int64_t unit = begin; unit < end;) {
@@ -113,6 +133,26 @@ void keep_mask(uint8_t *dst, bool packed, uint64_t offset, int64_t n, const Addr
                 packed_bits(bits, offset + uint64_t(start), count, address);
                 spread(dst + start, bits, count);
             }
+        }
+    });
+}
+
+void normals(float *dst, uint64_t offset, int64_t n, const Address &address, int threads) {
+    threads = int(std::min<int64_t>(threads, n / kPerThread));
+    parallel_for(threads, ceil_div(n, kUnit), [&](int64_t begin, int64_t end) {
+        const int64_t stop = std::min(n, end * kUnit);
+        for (int64_t start = begin * kUnit; start < stop;) {
+            const uint64_t first = offset + uint64_t(start), within = first % 64;
+            int64_t count = (stop - start) / 64 * 64;
+            if (within == 0 && count > 0) {
+                kernels().normals(dst + start, first / 64, count / 64, address);
+            } else {
+                float group[64];
+                count = std::min<int64_t>(stop - start, int64_t(64 - within));
+                kernels().normals(group, first / 64, 1, address);
+                std::memcpy(dst + start, group + within, size_t(count) * sizeof(float));
+            }
+            start += count;
         }
     });
 }

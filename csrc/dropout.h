@@ -15,6 +15,13 @@ enum class Form : int {
 // K = 65536 copies bit for bit (Form::add: residual + x), K = 0 gives zeros (Form::add: residual + 0).
 Arithmetic arithmetic_of(Form form, uint32_t keep);
 
+// How a large output is written best depends on its memory. Pages that are there already: past the caches, which saves
+// reading them first. Pages that the allocator has just mapped: through the caches, where the kernel has just cleared
+// them, and as large pages, since the first touch of 4 KiB pages costs more than dropout does. Where the system leaves
+// that choice to the program, the hint is given here. Returns whether to
+// stream; `bytes` of output, contiguous.
+bool prepare_output(const Operands &operands, int64_t bytes);
+
 // The lane values, of 65,536, that keep an element: round((1 - p) * 65536), at least 1 while p < 1; -1 for an invalid p.
 int64_t threshold(double p);
 
@@ -37,5 +44,8 @@ void dropout(Form form, Dtype dtype, const Operands &operands, int64_t members, 
 // keep decisions of elements offset .. offset + n: one byte each, or packed (bit i & 7 of byte i >> 3; the last byte is
 // filled up with zeros)
 void keep_mask(uint8_t *dst, bool packed, uint64_t offset, int64_t n, const Address &address, int threads);
+
+// Standard normals of indices offset .. offset + n; see normal.h.
+void normals(float *dst, uint64_t offset, int64_t n, const Address &address, int threads);
 
 }  // namespace thinned

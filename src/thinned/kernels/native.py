@@ -4,12 +4,14 @@ The environment variable ``THINNED_ISA`` names the instruction set to use (``avx
 ``portable``); without it, the fastest that the machine has is used.
 """
 
+import math
 import os
 
 import torch
 
 from thinned._checks import sentence
-from thinned.kernels._address import WHOLE, Address, Form, Region
+from thinned.kernels import aten
+from thinned.kernels._address import WHOLE, Address, Form, Region, signed
 
 try:
     from thinned import _native
@@ -29,7 +31,7 @@ DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 
 
 def isa() -> str:
     """The instruction set in use."""
-    return str(_native.isa())
+    return _native.isa()
 
 
 def use_isa(name: str) -> None:
@@ -80,24 +82,64 @@ def dropout(
         raise TypeError(sentence("the native kernels take f32, f64, bf16 and f16", f"got {x.dtype}"))
     if out is None:
         out = torch.empty_like(x)
-    if region is not WHOLE and region != WHOLE or not x.is_contiguous() or not out.is_contiguous():
-        return _slow(x, address, region, out, residual, form)
-    if residual is not None and not residual.is_contiguous():
-        residual = residual.contiguous()
+    if form is Form.GAUSSIAN:
+        return out.copy_(_gaussian(x, address, region))
     key, call, keep = address
     threads = torch.get_num_threads()
     pointers = out.data_ptr(), x.data_ptr(), 0 if residual is None else residual.data_ptr()
+    dense = x.is_contiguous() and out.is_contiguous() and (residual is None or residual.is_contiguous())
     if isinstance(key, int) and isinstance(keep, int):
-        _native.dropout(form, dtype, *pointers, x.numel(), 0, key, call, keep, threads)
+        if dense and region == WHOLE:
+            _native.dropout(form, dtype, *pointers, x.numel(), 0, key, call, keep, threads)
+        else:
+            operands = [1, 0, 0, 0], *_axes(x, out, residual, region, 0)
+            _native.dropout_strided(form, dtype, *pointers, *operands, key, 0, 0, call, keep, 0, 0, threads)
+        return out
+    members = x.shape[0]
+    where = *_array(key), call, *_array(keep)
+    if dense and region == WHOLE:
+        _native.dropout_members(form, dtype, *pointers, members, x.numel() // max(members, 1), *where, threads)
     else:
-        members = x.shape[0]
-        keys, keeps = address.tensors(members)
-        strides = keys.stride(0), keeps.stride(0)
-        n = x.numel() // max(members, 1)
-        _native.dropout_members(
-            form, dtype, *pointers, members, n, keys.data_ptr(), strides[0], call, keeps.data_ptr(), strides[1], threads
-        )
+        other = 0 if residual is None else residual.stride(0)
+        operands = [members, out.stride(0), x.stride(0), other], *_axes(x, out, residual, region, 1)
+        _native.dropout_strided(form, dtype, *pointers, *operands, *where, threads)
     return out
+
+
+def _gaussian(x: torch.Tensor, address: Address, region: Region) -> torch.Tensor:
+    """Normals by the kernels, arithmetic by torch."""
+    members = x.shape[:1] if address.batched else ()
+    small = [1 if axis in region.shared else size for axis, size in enumerate(x.shape[len(members) :])]
+    if region.full:
+        keys, _ = address.tensors(members[0] if members else 1)
+        z = aten.normals_at(
+            aten.index_of(x.shape[len(members) :], region, x.device), keys, torch.tensor(signed(address.call))
+        ).reshape((*members, *small))
+    else:
+        z = torch.empty((*members, *small))
+        n, threads = math.prod(small), torch.get_num_threads()
+        for row, (key, call, _) in zip(
+            z if members else [z], address.split(members[0]) if members else [address], strict=True
+        ):
+            _native.normals(row.data_ptr(), 0, n, int(key), call, threads)
+    kept = torch.as_tensor(address.keep)
+    return aten.gaussian(x, z, kept.reshape((-1, *(1,) * len(small))) if kept.ndim else kept)
+
+
+def _array(value: int | torch.Tensor) -> tuple[int, int, int]:
+    """One number for all members, or the place and stride of one for each."""
+    return (0, value.data_ptr(), value.stride(0)) if isinstance(value, torch.Tensor) else (value, 0, 0)
+
+
+def _axes(
+    x: torch.Tensor, out: torch.Tensor, residual: torch.Tensor | None, region: Region, members: int
+) -> tuple[list[int], int]:
+    """Rows of (size, strides of out, x, residual and mask) for the axes after the members', and the mask's offset."""
+    shape = x.shape[members:]
+    mask, offset = region.strides(shape)
+    other = out if residual is None else residual
+    strides = (out.stride()[members:], x.stride()[members:], other.stride()[members:], mask)
+    return [number for row in zip(shape, *strides, strict=True) for number in row], offset
 
 
 def keep_mask(n: int, key: int, call: int, keep: int, *, offset: int = 0, packed: bool = False) -> torch.Tensor:
@@ -105,15 +147,3 @@ def keep_mask(n: int, key: int, call: int, keep: int, *, offset: int = 0, packed
     out = torch.empty((n + 7) // 8 if packed else n, dtype=torch.uint8 if packed else torch.bool)
     _native.keep_mask(out.data_ptr(), packed, offset, n, key, call, keep, torch.get_num_threads())
     return out
-
-
-def _slow(
-    x: torch.Tensor, address: Address, region: Region, out: torch.Tensor, residual: torch.Tensor | None, form: Form
-) -> torch.Tensor:
-    from thinned.kernels import aten
-    from thinned.kernels._address import signed
-
-    key = address.key if isinstance(address.key, torch.Tensor) else torch.tensor(signed(address.key))
-    return out.copy_(
-        aten.dropout(x, key, torch.tensor(signed(address.call)), torch.as_tensor(address.keep), region, residual, form)
-    )
