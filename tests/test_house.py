@@ -13,8 +13,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "thinned"
 RANKS = {
     "_checks": 0,
     "philox": 0,
-    "masks": 1,
-    "kernels": 2,
+    "kernels": 1,
+    "masks": 2,
     "ops": 3,
     "functional": 4,
     "layers": 5,
@@ -96,7 +96,7 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_the_rank_test_sees_an_upward_import(tmp_path: Path) -> None:
     file = tmp_path / "masks.py"
     file.write_text("def f():\n    from thinned.layers import Dropout\n")
-    assert upward(file, "masks", RANKS, "") == ["masks.py (rank 1) imports layers.Dropout (rank 5)"]
+    assert upward(file, "masks", RANKS, "") == ["masks.py (rank 2) imports layers.Dropout (rank 5)"]
 
 
 def test_the_core_imports_torch_and_numpy_alone() -> None:

@@ -145,14 +145,19 @@ def _verdict(at_best: Comparison, at_end: Comparison, arms: Sequence[Record], pl
     headline = {
         "helps": f"Dropout helps on this data: use a rate of {best['rate']:g} on the hidden layers.",
         "hurts": "Dropout hurts on this data: leave it out, and stop early.",
-        "no detectable difference": "Dropout makes no detectable difference on this data: leave it out, and stop early.",
+        "no detectable difference": "Dropout makes no detectable difference here: leave it out, and stop early.",
     }[outcome]
+    less_or_more = "lower" if at_best.difference > 0 else "higher"
     detail = [
-        f"On rows that the networks had not seen, the {name} with dropout was {show(abs(at_best.difference))} "
-        f"{'lower' if at_best.difference > 0 else 'higher'} than {show(level)} without it; the 95\u00a0% interval of the "
-        f"improvement is {show(at_best.low, '+')} to {show(at_best.high, '+')}.",
-        "Both networks stopped at their best validation epoch, and the rate was chosen without looking at the rows "
-        "that score it.",
+        (
+            f"On rows that the networks had not seen, the {name} with dropout was {show(abs(at_best.difference))} "
+            f"{less_or_more} than {show(level)} without it; the 95\u00a0% interval of the improvement is "
+            f"{show(at_best.low, '+')} to {show(at_best.high, '+')}."
+        ),
+        (
+            "Both networks stopped at their best validation epoch, and the rate was chosen without looking at the rows "
+            "that score it."
+        ),
     ]
     if outcome == "no detectable difference":
         detail.append(f"A true difference of {show(at_best.detectable)} would have been found four times out of five.")

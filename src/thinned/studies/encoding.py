@@ -67,9 +67,9 @@ def _normal_scores(values: Array, quantiles: Array, rows: int) -> Array:
 
 
 class Number:
-    """The value, and the normal score of its rank; a missing one gets the median, and a column that says so if training
-    rows had any.
+    """The value, and the normal score of its rank; missing values get the median.
 
+    A column of its own says what is missing, if anything was in the training rows.
     The value serves where a network should see distances, the rank where a few large values would hide the others.
     Both together did better than either on the bundled table (docs/negative-results.md).
     """
