@@ -23,7 +23,7 @@ from thinned.studies.workers import workers
 __all__ = ["Progress", "encode", "outputs", "record", "run", "standardised"]
 
 # A cohort is small enough for its activations to stay in the cache, and large enough to spread the cost of a call.
-_MEMBERS = 30
+_MEMBERS = 45
 # Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
 # more encoded copies of the table are held than cohorts are trained at a time.
 _ROWS_TOGETHER = 200_000
