@@ -1,0 +1,202 @@
+"""``thinned.study``: from a table to a verdict, a report and a model."""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import thinned
+from thinned._checks import InputError, sentence
+from thinned.studies import model, report
+from thinned.studies.analysis import analyse
+from thinned.studies.metrics import METRICS, SELECTION
+from thinned.studies.plan import RATES, Plan, make_plan
+from thinned.studies.run import Progress, run
+from thinned.studies.store import Store, open_store, write_text
+from thinned.studies.table import Table, Task, load
+
+__all__ = ["Study", "study"]
+
+
+class Study:
+    """A finished study.
+
+    Attributes:
+        folder: where its files are: ``results.json``, ``report.html``, ``study.sqlite`` and ``model/``.
+        results: the content of ``results.json``.
+    """
+
+    def __init__(self, folder: Path, results: dict[str, Any]) -> None:
+        self.folder = folder
+        self.results = results
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "Study":
+        """Read a finished study.
+
+        Raises:
+            InputError: the folder holds none.
+        """
+        path = Path(folder) / "results.json"
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                sentence(f"{folder} must be the folder of a finished study", f"reading {path} failed: {error}")
+            ) from None
+        return cls(Path(folder), results)
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a few sentences."""
+        verdict = self.results["verdict"]
+        return f"{verdict['headline']} {verdict['detail']}"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a rate: mean losses and held-out scores at the best validation epoch, and how often it was chosen."""
+        rows = {
+            arm["name"]: {
+                "rate": arm["rate"],
+                **{f"{part}_loss": arm["best"][part]["mean"] for part in ("train", "validation", "test")},
+                **{name: score["mean"] for name, score in arm["best"]["scores"].items()},
+                "best_epoch": arm["best_epoch"],
+                "chosen_in": arm["chosen_in"]["best"],
+            }
+            for arm in self.results["arms"]
+        }
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write the report as one HTML file that needs no network; by default into the study's folder."""
+        target = self.folder / "report.html" if path is None else Path(path)
+        write_text(target, report.render(self.results))
+        return target
+
+    @cached_property
+    def model(self) -> model.Model:
+        """The recommended network, fitted on all rows."""
+        return model.Model.load(self.folder / "model")
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.folder)!r}: {self.results['verdict']['headline']})"
+
+
+def study(
+    data: Any,
+    target: str,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    task: Task | None = None,
+    rates: Sequence[float] = RATES,
+    folds: int = 5,
+    seeds: int = 2,
+    hidden: Sequence[int] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    progress: Callable[[Progress, Plan], None] = lambda progress, plan: None,
+    command: str | None = None,
+) -> Study:
+    """Find out whether dropout helps a network on a table, and at which rate.
+
+    Multilayer perceptrons without regularisation and with dropout at each rate are trained on the same folds, with the
+    same initial weights, data order and random numbers. The rate is chosen on validation rows and scored on test rows
+    that neither training nor choice has seen.
+
+    Args:
+        data: path of a CSV or Parquet file, or a pandas or polars data frame.
+        target: the column to predict.
+        out: folder for the study's files; None makes a temporary one. Finished networks that a study of the same plan
+            and data left there are taken over.
+        task: "binary", "multiclass" or "regression"; None infers it from the target.
+        rates: dropout rates on the hidden layers, in [0, 1).
+        folds: outer test folds.
+        seeds: repeats, each with folds, initial weights and data order of its own.
+        hidden: widths of the hidden layers; None chooses two of a width that suits the number of rows.
+        epochs: training budget; None chooses it by the number of rows.
+        batch_size: rows a step; None chooses it by the number of rows.
+        learning_rate: of Adam.
+        seed: everything random follows from it.
+        progress: called as training goes on.
+        command: the command line, for the report.
+
+    Returns:
+        The finished :class:`Study`.
+
+    Raises:
+        InputError: the table, the target, an option or the folder can't be used.
+    """
+    table = load(data, target, task, folds=folds)
+    plan = make_plan(
+        table,
+        rates=tuple(rates),
+        folds=folds,
+        seeds=seeds,
+        hidden=None if hidden is None else tuple(hidden),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    folder = Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
+    with open_store(folder, plan) as store:
+        run(table, plan, store, lambda step: progress(step, plan))
+        findings = analyse(store.records(), plan.to_dict())
+        if not (folder / "model").exists():
+            _refit(table, plan, findings["verdict"]["recommended_rate"], folder, progress)
+        finished = Study(folder, _results(table, plan, store, findings, command))
+        write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
+        finished.report()
+    return finished
+
+
+def _refit(table: Table, plan: Plan, rate: float, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
+    def report_epoch(epoch: int) -> None:
+        doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
+        progress(Progress(doing, plan.networks), plan)
+
+    model.fit(table, plan, rate, report_epoch).save(folder / "model")
+
+
+def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], command: str | None) -> dict[str, Any]:
+    """What ``results.json`` holds: nothing in a report comes from anywhere else."""
+    counts = pd.Series(table.target).value_counts()
+    return {
+        "schema": 1,
+        "data": {
+            "name": table.name,
+            "rows": plan.rows,
+            "columns": table.features.shape[1],
+            "target": table.target_name,
+            "task": table.task,
+            "classes": {name: int(counts.get(code, 0)) for code, name in enumerate(table.classes)},
+            "sha256": table.sha256,
+        },
+        "plan": {**plan.to_dict(), "digest": plan.digest},
+        "run": {
+            "networks": plan.networks,
+            "seconds": store.seconds,
+            "networks_per_second": plan.networks / max(store.seconds, 1e-9),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "threads": torch.get_num_threads(),
+            "versions": {
+                "thinned": thinned.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            "command": command,
+        },
+        "metrics": {name: METRICS[name]._asdict() for name in findings["arms"][0]["best"]["scores"]},
+        "selection": SELECTION[plan.task],
+        **findings,
+    }

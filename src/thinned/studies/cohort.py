@@ -1,0 +1,245 @@
+"""Networks of one shape, trained together as one batched program."""
+
+import copy
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from thinned import philox
+from thinned.layers import Dropout
+from thinned.studies.plan import Member, Plan, stream, stream_key
+
+__all__ = ["Data", "Outcome", "Stack", "losses", "train"]
+
+_GENERATOR = threading.Lock()  # torch's default generator is one for all threads
+_CHUNK = 4096  # rows a member that are evaluated at once: bounds memory, and changes no number
+
+
+class Data(NamedTuple):
+    """The encoded table of one split.
+
+    ``x`` is float32 ``(rows, columns)``, ``y`` is ``(rows,)``: int64 class codes, or standardised float32. The row
+    numbers are int64.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    train: torch.Tensor
+    validation: torch.Tensor
+    test: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What members of one cohort must have in common."""
+        return self.x.shape[1], len(self.train), len(self.validation)
+
+
+class Outcome(NamedTuple):
+    """What training one member gave.
+
+    Attributes:
+        train_loss: per epoch, dropout off, on as many training rows as there are validation rows.
+        validation_loss: per epoch, dropout off.
+        best_epoch: 0-based epoch of the least validation loss.
+        at_best: output on the test rows with the weights of that epoch, ``(rows, outputs)``.
+        at_end: the same after the last epoch.
+        weights: parameters by name, of the best epoch.
+    """
+
+    train_loss: npt.NDArray[np.float32]
+    validation_loss: npt.NDArray[np.float32]
+    best_epoch: int
+    at_best: torch.Tensor
+    at_end: torch.Tensor
+    weights: dict[str, torch.Tensor]
+
+
+def losses(task: str, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Loss of each row: cross-entropy in nats, or squared error.
+
+    Args:
+        task: "binary", "multiclass" or "regression".
+        output: ``(..., rows, outputs)`` logits, or the standardised value.
+        y: ``(..., rows)``.
+
+    Returns:
+        ``(..., rows)``.
+    """
+    if task == "multiclass":
+        return F.cross_entropy(output.movedim(-1, 1), y, reduction="none")
+    if task == "binary":
+        return F.binary_cross_entropy_with_logits(output.squeeze(-1), y.to(output.dtype), reduction="none")
+    return (output.squeeze(-1) - y) ** 2
+
+
+class Stack:
+    """Several modules of one structure as one: parameters stacked along a leading axis, called as one program.
+
+    A module whose ``stacks`` attribute is true computes with stacked parameters itself; any other goes through
+    ``torch.func.vmap``. Its dropout sites get an address and a rate for each member.
+
+    Args:
+        networks: modules of one structure, one a member.
+        rates: dropout rate of each member.
+        keys: 64-bit mask key of each member; a site's key is the site number folded into it.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], rates: Sequence[float], keys: Sequence[int]) -> None:
+        self.base = copy.deepcopy(networks[0])
+        stacked, _ = torch.func.stack_module_state(list(networks))
+        self.parameters = {name: nn.Parameter(value.detach().contiguous()) for name, value in stacked.items()}
+        self.clock = torch.zeros((), dtype=torch.int64)
+        self._native = bool(getattr(self.base, "stacks", False))
+        self._addresses: dict[str, torch.Tensor] = {}
+        for name, site in self.base.named_modules():
+            if isinstance(site, Dropout):
+                folded = [philox.fold_in(key, philox.site_number(name)) for key in keys]
+                self._addresses[f"{name}.key"] = torch.tensor(np.array(folded, dtype=np.uint64).view(np.int64))
+                self._addresses[f"{name}.rate"] = torch.tensor(rates, dtype=torch.float64)
+                site.call = self.clock
+                # to be replaced member by member; tensors of their own, since functional_call ties equal ones
+                site.key, site.rate = torch.zeros_like(self.clock), torch.zeros((), dtype=torch.float64)
+        if self._native:
+            for name, value in (self.parameters | self._addresses).items():
+                owner, _, attribute = name.rpartition(".")
+                setattr(self.base.get_submodule(owner), attribute, value)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``(members, rows, inputs)`` to ``(members, rows, outputs)``."""
+        if self._native:
+            return self.base(x)  # type: ignore[no-any-return]
+        member = lambda state, rows: torch.func.functional_call(self.base, state, (rows,))  # noqa: E731
+        return torch.func.vmap(member)(self.parameters | self._addresses, x)  # type: ignore[no-any-return]
+
+
+class _Rows:
+    """The rows of several splits in one tensor, to be gathered for each member.
+
+    Members of one repeat and fold see the same rows in the same order: they are gathered once, and handed on.
+    """
+
+    def __init__(self, members: Sequence[Member], data: Sequence[Data]) -> None:
+        places = {(m.repeat, m.fold): d for m, d in zip(members, data, strict=True)}
+        self.places, self.data = list(places), list(places.values())
+        self._of = torch.tensor([self.places.index((m.repeat, m.fold)) for m in members])
+        splits = list({id(d): d for d in self.data}.values())
+        starts = dict(zip(map(id, splits), itertools.accumulate((len(d.y) for d in splits), initial=0), strict=False))
+        self._start = torch.tensor([starts[id(d)] for d in self.data])[:, None]
+        self.x = torch.cat([d.x for d in splits]) if len(splits) > 1 else splits[0].x
+        self.y = torch.cat([d.y for d in splits]) if len(splits) > 1 else splits[0].y
+
+    def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Row numbers within each place's split, ``(places, n)``, to each member's ``x`` and ``y``."""
+        index = (rows + self._start).reshape(-1)
+        x, y = self.x.index_select(0, index), self.y.index_select(0, index)
+        return x.view(*rows.shape, -1).index_select(0, self._of), y.view(rows.shape).index_select(0, self._of)
+
+    def chunks(self, rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The same, a part of the rows at a time."""
+        for part in torch.split(rows, _CHUNK, dim=1):
+            yield self.batch(part)
+
+
+def train(
+    plan: Plan,
+    build: Callable[[], nn.Module],
+    members: Sequence[Member],
+    data: Sequence[Data],
+    progress: Callable[[int], None] = lambda epoch: None,
+) -> list[Outcome]:
+    """Train one network for each member, all in one batched program.
+
+    Members of one repeat and fold share their initial weights, data order and mask key (a higher rate drops what a
+    lower one drops, and more), so that differences between rates are paired. What a member becomes depends neither on
+    the other members nor on their number, but for the rounding of batched matrix products.
+
+    Args:
+        plan: the budget, and the seed that everything random follows from.
+        build: makes a freshly initialised network, from torch's default generator.
+        members: what to train.
+        data: the split of each member, all of one shape.
+        progress: called with the number of finished epochs.
+    """
+    task, rows = plan.task, _Rows(members, data)
+    stack = Stack(
+        [_initialised(plan, build, member) for member in members],
+        [member.rate for member in members],
+        [stream_key(plan, "mask", member.repeat, member.fold) for member in members],
+    )
+    parameters = stack.parameters
+    optimizer = torch.optim.Adam(parameters.values(), lr=plan.learning_rate, fused=True)
+    validation = torch.stack([d.validation for d in rows.data])
+    sample = torch.stack([d.train[: len(d.validation)] for d in rows.data])
+    test = torch.stack([d.test for d in rows.data])
+    best = {name: value.detach().clone() for name, value in parameters.items()}
+    best_loss = torch.full((len(members),), torch.inf)
+    best_epoch = torch.zeros(len(members), dtype=torch.int64)
+    curves: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for epoch in range(plan.epochs):
+        stack.base.train()
+        for batch in torch.split(_orders(plan, rows, epoch), plan.batch_size, dim=1):
+            x, y = rows.batch(batch)
+            losses(task, stack(x), y).mean(1).sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad()
+            stack.clock += 1
+        stack.base.eval()
+        curves.append((_mean_loss(task, stack, rows, sample), _mean_loss(task, stack, rows, validation)))
+        improved = curves[-1][1] < best_loss
+        best_loss = torch.where(improved, curves[-1][1], best_loss)
+        best_epoch[improved] = epoch
+        for name, value in parameters.items():
+            best[name][improved] = value.detach()[improved]
+        progress(epoch + 1)
+    at_end = _outputs(stack, rows, test)
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(best[name])
+    at_best = _outputs(stack, rows, test)
+    train_curve, validation_curve = (torch.stack(curve, dim=1).numpy() for curve in zip(*curves, strict=True))
+    return [
+        Outcome(
+            train_curve[m],
+            validation_curve[m],
+            int(best_epoch[m]),
+            at_best[m],
+            at_end[m],
+            {name: value[m].clone() for name, value in best.items()},
+        )
+        for m in range(len(members))
+    ]
+
+
+def _initialised(plan: Plan, build: Callable[[], nn.Module], member: Member) -> nn.Module:
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_key(plan, "init", member.repeat, member.fold) >> 1)
+        return build()
+
+
+def _orders(plan: Plan, rows: _Rows, epoch: int) -> torch.Tensor:
+    """Each place's training rows in this epoch's order, whole batches only: ``(places, steps · batch)``."""
+    kept = len(rows.data[0].train) // plan.batch_size * plan.batch_size
+    return torch.stack(
+        [
+            d.train[torch.from_numpy(stream(plan, "order", *place, epoch).permutation(len(d.train))[:kept])]
+            for place, d in zip(rows.places, rows.data, strict=True)
+        ]
+    )
+
+
+@torch.inference_mode()
+def _mean_loss(task: str, stack: Stack, rows: _Rows, index: torch.Tensor) -> torch.Tensor:
+    total = sum(losses(task, stack(x), y).sum(1, dtype=torch.float64) for x, y in rows.chunks(index))
+    return (total / index.shape[1]).float()  # type: ignore[union-attr]
+
+
+@torch.inference_mode()
+def _outputs(stack: Stack, rows: _Rows, index: torch.Tensor) -> torch.Tensor:
+    return torch.cat([stack(x) for x, _ in rows.chunks(index)], dim=1)

@@ -1,0 +1,80 @@
+"""Scores of a network's output on held-out rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, softmax
+from sklearn import metrics
+
+__all__ = ["METRICS", "SELECTION", "Metric", "predictions", "score"]
+
+Array = npt.NDArray[np.float64]
+
+
+class Metric(NamedTuple):
+    """How a score is named and read."""
+
+    label: str
+    unit: str
+    higher_is_better: bool
+
+
+METRICS = {
+    "log_loss": Metric("Log loss", "nats", False),
+    "roc_auc": Metric("ROC-AUC", "0.5 = chance, 1 = perfect", True),
+    "accuracy": Metric("Accuracy", "share of rows", True),
+    "brier": Metric("Brier score", "squared probability error", False),
+    "rmse": Metric("RMSE", "target units", False),
+    "mae": Metric("Mean absolute error", "target units", False),
+    "r2": Metric("R²", "share of variance", True),
+}
+
+#: by which networks are compared, for each task
+SELECTION = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
+
+
+def predictions(task: str, output: Array, center: float = 0.0, spread: float = 1.0) -> Array:
+    """Network output to predictions.
+
+    Args:
+        task: "binary", "multiclass" or "regression".
+        output: ``(rows, outputs)`` logits, or the standardised value.
+        center: mean of the training target (regression).
+        spread: standard deviation of the training target (regression).
+
+    Returns:
+        Probabilities ``(rows, classes)``, or values ``(rows,)`` in target units.
+    """
+    if task == "regression":
+        return output[:, 0] * spread + center
+    if task == "binary":
+        positive = expit(output[:, 0])
+        return np.stack([1 - positive, positive], axis=1)
+    return np.asarray(softmax(output, axis=1))
+
+
+def score(task: str, predicted: Array, y: npt.NDArray[np.generic], classes: int = 0) -> dict[str, float]:
+    """All scores of a task.
+
+    Args:
+        task: "binary", "multiclass" or "regression".
+        predicted: as :func:`predictions` gives them.
+        y: ``(rows,)`` class codes, or values in target units.
+        classes: number of classes.
+    """
+    if task == "regression":
+        return {
+            "rmse": float(metrics.root_mean_squared_error(y, predicted)),
+            "mae": float(metrics.mean_absolute_error(y, predicted)),
+            "r2": float(metrics.r2_score(y, predicted)),
+        }
+    labels = np.arange(classes)
+    truth = np.eye(classes)[y]
+    probability = predicted[:, 1] if task == "binary" else predicted
+    return {
+        "log_loss": float(metrics.log_loss(y, predicted, labels=labels)),
+        "roc_auc": float(metrics.roc_auc_score(y, probability, multi_class="ovr", labels=labels)),
+        "accuracy": float(metrics.accuracy_score(y, predicted.argmax(1))),
+        "brier": float(((predicted - truth) ** 2).sum(1).mean() / (2 if task == "binary" else 1)),
+    }

@@ -1,0 +1,176 @@
+"""The plan of a study: everything that its numbers follow from, frozen and hashable."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+
+from thinned import philox
+from thinned._checks import InputError, sentence
+from thinned.studies.table import Table
+
+__all__ = ["RATES", "Member", "Plan", "Split", "make_plan", "make_splits", "stream"]
+
+RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+_VALIDATION = 0.2  # of the rows outside the test fold
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is trained: every rate on every fold of every repeat.
+
+    Attributes:
+        rates: dropout rates on the hidden layers; 0 is "no regularisation" and always present.
+        folds: outer test folds.
+        seeds: repeats. Each shuffles the folds anew, and has its own initial weights, data order and masks.
+        hidden: widths of the hidden layers.
+        epochs: training budget of every network.
+        batch_size: rows a step; an incomplete last batch is left out, and the rows are in new order every epoch.
+        learning_rate: of Adam.
+        seed: the number that everything random follows from.
+        task: "binary", "multiclass" or "regression".
+        data: SHA-256 of the table.
+        rows: of the table.
+    """
+
+    rates: tuple[float, ...]
+    folds: int
+    seeds: int
+    hidden: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    task: str
+    data: str
+    rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON types."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal hash by which a finished run is recognised."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def networks(self) -> int:
+        """How many networks the study trains."""
+        return len(self.rates) * self.folds * self.seeds
+
+
+class Member(NamedTuple):
+    """One network of the study."""
+
+    repeat: int
+    fold: int
+    rate: float
+
+
+class Split(NamedTuple):
+    """Row numbers of one outer fold of one repeat; the three sets are disjoint."""
+
+    repeat: int
+    fold: int
+    train: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+
+
+def make_plan(
+    table: Table,
+    *,
+    rates: tuple[float, ...] = RATES,
+    folds: int = 5,
+    seeds: int = 2,
+    hidden: tuple[int, ...] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> Plan:
+    """Fill in what the user left open from the size of the table.
+
+    Two hidden layers of the power of two nearest to √rows, between 16 and 256; about 100 steps an epoch with batches
+    between 16 and 512 rows; 50 epochs, fewer from 5,000 training rows on.
+
+    Raises:
+        InputError: a value can't be used.
+    """
+    for name, value, least in (
+        ("folds", folds, 2),
+        ("seeds", seeds, 1),
+        ("epochs", epochs, 1),
+        ("batch size", batch_size, 1),
+    ):
+        if value is not None and value < least:
+            raise InputError(sentence(f"{name} must be at least {least}", f"got {value}"))
+    if not all(0 <= rate < 1 for rate in rates) or not any(rates):
+        raise InputError(sentence("rates must lie in [0, 1) and one must be above 0", f"got {rates}"))
+    if hidden is not None and (not hidden or min(hidden) < 1):
+        raise InputError(sentence("hidden widths must be positive", f"got {hidden}", "give them as 64,64"))
+    if not learning_rate > 0:
+        raise InputError(sentence("the learning rate must be positive", f"got {learning_rate}"))
+    rows = len(table.target)
+    training = int(rows * (1 - 1 / folds) * (1 - _VALIDATION))
+    width = int(np.clip(2 ** round(np.log2(rows) / 2), 16, 256))
+    batch = batch_size or int(np.clip(2 ** int(np.log2(max(training / 100, 1))), 16, 512))
+    return Plan(
+        rates=tuple(sorted({0.0, *rates})),
+        folds=folds,
+        seeds=seeds,
+        hidden=hidden or (width, width),
+        epochs=epochs or int(np.clip(round(50 * (5000 / training) ** 0.5), 10, 50)),
+        batch_size=min(batch, training),
+        learning_rate=learning_rate,
+        seed=seed,
+        task=table.task,
+        data=table.sha256,
+        rows=rows,
+    )
+
+
+def stream(plan: Plan, *path: int | str) -> np.random.Generator:
+    """A random stream of its own for each purpose: its key is the study's seed with the path folded in."""
+    return np.random.Generator(np.random.Philox(key=stream_key(plan, *path)))
+
+
+def stream_key(plan: Plan, *path: int | str) -> int:
+    """The 64-bit key of a stream."""
+    key = plan.seed
+    for step in path:
+        key = philox.fold_in(key, philox.site_number(step) if isinstance(step, str) else step)
+    return key
+
+
+def make_splits(plan: Plan, table: Table) -> list[Split]:
+    """Outer folds, stratified by class, each with a validation fifth of its training rows.
+
+    Every repeat shuffles anew, so that the spread over repeats holds the noise of the split as well as that of
+    initialisation and data order (Bouthillier et al. 2021).
+    """
+    stratified = table.task != "regression"
+    classes = table.target if stratified else None
+    splits = []
+    for repeat in range(plan.seeds):
+        state = int(stream(plan, "split", repeat).integers(2**31))
+        make = StratifiedKFold if stratified else KFold
+        folds = make(plan.folds, shuffle=True, random_state=state).split(np.zeros(plan.rows), classes)
+        for fold, (rest, test) in enumerate(folds):
+            train, validation = train_test_split(
+                rest, test_size=_VALIDATION, random_state=state + 1 + fold, stratify=_strata(classes, rest)
+            )
+            splits.append(Split(repeat, fold, train, validation, test))
+    return splits
+
+
+def _strata(classes: npt.NDArray[np.int64] | None, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    """The classes of the rows, unless one is too rare to be in both parts."""
+    if classes is None or np.bincount(classes[rows]).min() < 2 or len(rows) * _VALIDATION < classes.max() + 1:
+        return None
+    return classes[rows]

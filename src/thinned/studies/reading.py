@@ -1,0 +1,249 @@
+"""Files and data frames to a pandas frame; whatever can't be a table is refused in one sentence."""
+
+import contextlib
+import csv
+import gzip
+import io
+import itertools
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thinned._checks import InputError, sentence
+from thinned.studies.columns import MISSING, check_names, plain, quote
+
+__all__ = ["read_frame"]
+
+SEPARATORS = ",;\t|"
+TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+PARQUET = (".parquet", ".pq")
+READ = "CSV (.csv, .tsv, .txt, also with .gz) and Parquet (.parquet, .pq) files are read"
+TABLE = "a file must hold a table of text cells with a header line"
+
+# First bytes of files that are often named .csv by mistake. Archives and workbooks are zip files.
+SIGNATURES = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"PAR1": "a Parquet file (name it .parquet)",
+    b"SQLite format 3": "an SQLite database",
+    b"ARROW1": "an Arrow file",
+    b"\x89HDF": "an HDF5 file",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"\x7fELF": "a program",
+}
+WIDE = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")  # byte order marks of UTF-16 and UTF-32
+
+
+def read_frame(source: Any) -> pd.DataFrame:
+    """Read a table.
+
+    Args:
+        source: path of a CSV file (UTF-8, gzip too; comma, semicolon, tab or bar, found by looking; decimal commas
+            where the separator is a semicolon) or of a Parquet file; or a data frame of pandas, polars or pyarrow.
+
+    Returns:
+        (rows, columns), rows numbered from 0, names as text. A column is bool, integer, float, datetime (UTC), category
+        or object. A data frame that was given isn't changed.
+
+    Raises:
+        InputError: the file is missing, unreadable, empty, or no table; names are missing or repeated; a column holds
+            lists or other things than scalars.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        frame = _read_file(Path(os.fspath(source)).expanduser())
+    elif isinstance(source, pd.DataFrame):
+        frame = source
+    elif hasattr(source, "to_pandas") and hasattr(source, "columns"):  # polars and pyarrow
+        check_names([str(name) for name in getattr(source, "column_names", source.columns)])
+        frame = source.to_pandas()
+    else:
+        remedy = "call .collect() first" if hasattr(source, "collect") else "wrap it in pandas.DataFrame"
+        raise InputError(
+            sentence("data must be a path or a data frame of pandas or polars", f"got {type(source).__name__}", remedy)
+        )
+    return plain(frame)
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    name = str(path)
+    name = quote(name if len(name) <= 58 else "…" + name[-57:])  # of a long path, the end tells more
+    try:
+        folder = stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        remedy = "download it first" if ":/" in str(path) else "check the path"  # Path makes one slash of two
+        raise InputError(sentence("data must be an existing file", f"there is no {name}", remedy)) from None
+    if folder:
+        raise InputError(sentence("data must be a file", f"{name} is a folder", f"name one file; {READ}"))
+    suffix = path.name.lower()
+    if not suffix.endswith(TEXT + PARQUET):
+        raise InputError(sentence(READ, f"got {name}", "save the table in one of these formats"))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            sentence("data must be readable", f"opening {name} failed ({error.strerror})", "check its permissions")
+        ) from None
+    if not data:
+        raise InputError(sentence(TABLE, f"{name} is empty", "check how it was written"))
+    return _parquet(data, name) if suffix.endswith(PARQUET) else _csv(_text(data, name), name)
+
+
+def _parquet(data: bytes, name: str) -> pd.DataFrame:
+    import pyarrow as pa  # noqa: PLC0415 - slow to import, and needed for Parquet only
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        table = parquet.read_table(io.BytesIO(data))
+        table.validate(full=True)  # text that isn't UTF-8 would fail later, in pandas
+        check_names(list(table.column_names))
+        # pandas' own notes in the file would only restore an index, which is no feature, and may be damaged too
+        frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        raise InputError(
+            sentence("a .parquet file must be intact", f"{name} can't be read ({_line(error)})", "write it again")
+        ) from None
+    return frame.loc[:, ~frame.columns.str.fullmatch(r"__index_level_\d+__")]
+
+
+def _line(error: Exception) -> str:
+    """The first line of a library's message, shortened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+
+
+def _text(data: bytes, name: str) -> str:
+    """Decode a CSV file's bytes."""
+    if data.startswith(b"\x1f\x8b"):
+        try:
+            data = gzip.decompress(data)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(
+                sentence("a gzip file must be intact", f"{name} is damaged ({_line(error)})", "compress it again")
+            ) from None
+    _check_bytes(data, name)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            sentence(
+                "a CSV file must be UTF-8 text",
+                f"{name} has the byte 0x{data[error.start]:02x} at offset {error.start}, line {line}",
+                "save it as UTF-8",
+            )
+        ) from None
+
+
+def _check_bytes(data: bytes, name: str) -> None:
+    """Refuse what is plainly no CSV text."""
+    seen = next((what for signature, what in SIGNATURES.items() if data.startswith(signature)), None)
+    if seen:
+        raise InputError(sentence(TABLE, f"{name} is {seen}", "export the table as CSV"))
+    if data.startswith(WIDE):
+        raise InputError(sentence("a CSV file must be UTF-8 text", f"{name} is UTF-16 or UTF-32", "save it as UTF-8"))
+    start = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
+        raise InputError(sentence(TABLE, f"{name} is a web page or XML", "export the table as CSV"))
+    if re.match(rb'\{\s*["}]|\[\s*[\[{\]]', start):
+        raise InputError(sentence(TABLE, f"{name} is JSON", "export the table as CSV"))
+    nul = data.find(b"\0")
+    if nul >= 0:
+        line = data.count(b"\n", 0, nul) + 1
+        raise InputError(
+            sentence(TABLE, f"{name} has a NUL byte at offset {nul}, line {line}", "export the table as UTF-8 CSV")
+        )
+
+
+@contextlib.contextmanager
+def _long_fields(limit: int) -> Iterator[None]:
+    """Let the csv module read cells as long as the file; its limit is global and only 128 KiB."""
+    before = csv.field_size_limit(max(limit, csv.field_size_limit()))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _csv(text: str, name: str) -> pd.DataFrame:
+    with _long_fields(len(text)):
+        separator = _separator(text)
+        header, rows, decimal = _check_rows(text, separator, name)
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            decimal=decimal,
+            skipinitialspace=True,
+            index_col=False,
+            keep_default_na=False,
+            na_values=sorted(MISSING),
+            low_memory=False,  # one dtype per column, whatever the rows of a chunk look like
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OverflowError) as error:
+        raise InputError(sentence(TABLE, f"{name} can't be read ({_line(error)})", "export the table again")) from None
+    if frame.shape != (rows, len(header)):  # the csv module and pandas differ on odd quotes
+        seen = f"{name} reads as {rows} rows of {len(header)} cells or as {len(frame)} of {frame.shape[1]}"
+        raise InputError(sentence(TABLE, seen, "put quotes around whole cells only"))
+    return frame.set_axis(header, axis=1)
+
+
+def _records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The records that aren't blank, each with the line it starts at."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    line = 1
+    for record in reader:
+        if len(record) > 1 or "".join(record).strip():
+            yield line, record
+        line = reader.line_num + 1
+
+
+def _separator(text: str) -> str:
+    """The separator by which most of the first 100 records are as wide as the header, and then the widest."""
+
+    def agreement(separator: str) -> tuple[float, int]:
+        widths = []
+        with contextlib.suppress(csv.Error):  # reported by `_check_rows`, if this is the separator
+            widths = [len(record) for _, record in itertools.islice(_records(text, separator), 100)]
+        if not widths or widths[0] == 1:
+            return 0.0, 0
+        return widths.count(widths[0]) / len(widths), widths[0]
+
+    return max(SEPARATORS, key=agreement)
+
+
+def _check_rows(text: str, separator: str, name: str) -> tuple[list[str], int, str]:
+    """Check that every record has as many cells as the header; return the header, the rows and the decimal mark."""
+    header: list[str] = []
+    rows = commas = points = 0
+    try:
+        for line, record in _records(text, separator):
+            if not header:
+                header = [cell.strip() for cell in record]
+                check_names(header)
+                continue
+            rows += 1
+            if len(record) != len(header):
+                seen = f"line {line} of {name} has {len(record)} where the header has {len(header)}"
+                raise InputError(sentence("every row must have as many cells as the header", seen, "correct that line"))
+            if separator == ";" and rows <= 100:
+                commas += sum(bool(re.fullmatch(r"\s*-?\d+,\d+\s*", cell)) for cell in record)
+                points += sum(bool(re.fullmatch(r"\s*-?\d+\.\d+\s*", cell)) for cell in record)
+    except csv.Error as error:
+        seen = f"{name} breaks off or has a stray quote ({_line(error)})"
+        raise InputError(sentence(TABLE, seen, "put quotes around whole cells only")) from None
+    if not header:
+        raise InputError(sentence(TABLE, f"{name} has blank lines only"))
+    if not rows:
+        raise InputError(sentence(TABLE, f"{name} has a header line and no rows"))
+    return header, rows, "," if commas and not points else "."

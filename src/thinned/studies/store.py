@@ -1,0 +1,135 @@
+"""A run's folder: what is finished is in its SQLite file, and the same plan goes on where it stopped."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from thinned._checks import InputError, sentence
+from thinned.studies.plan import Plan
+
+__all__ = ["Store", "open_store", "write_text"]
+
+_FILE = "study.sqlite"
+_OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", "results.json", "report.html", "model"}
+_OURS |= {f".{name}.partial" for name in _OURS}
+_ELSEWHERE = "choose another folder with --out"
+
+
+class Store:
+    """Finished networks, committed a cohort at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def in_memory(cls, plan: Plan) -> "Store":
+        """A store that is gone with the process."""
+        connection = sqlite3.connect(":memory:")
+        _prepare(connection, Path(":memory:"), plan)
+        return cls(connection)
+
+    def records(self) -> list[dict[str, Any]]:
+        """All finished networks, in the order of repeat, fold and rate."""
+        rows = self._connection.execute("SELECT record FROM network ORDER BY repeat, fold, rate").fetchall()
+        return [json.loads(row[0]) for row in rows]
+
+    def add(self, records: Iterable[Mapping[str, Any]], seconds: float) -> None:
+        """Commit the networks of one cohort, and the time since the last: all of them or, at any interruption, none."""
+        with self._connection:
+            self._connection.executemany(
+                "INSERT INTO network VALUES (?, ?, ?, ?)",
+                [(r["repeat"], r["fold"], r["rate"], json.dumps(r)) for r in records],
+            )
+            self._connection.execute("INSERT INTO cohort (seconds) VALUES (?)", (seconds,))
+
+    @property
+    def seconds(self) -> float:
+        """Training time of all finished cohorts."""
+        return float(self._connection.execute("SELECT coalesce(sum(seconds), 0) FROM cohort").fetchone()[0])
+
+
+@contextmanager
+def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
+    """Open or make the folder of a run; nothing that stands in it is overwritten.
+
+    Raises:
+        InputError: the folder holds something else, another study, or a run that is going on.
+    """
+    _check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise InputError(sentence("the output folder must be writable", f"got: {error}", _ELSEWHERE)) from None
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            connection = sqlite3.connect(folder / _FILE)
+            try:
+                _prepare(connection, folder, plan)
+                yield Store(connection)
+            finally:
+                connection.close()
+    except Timeout:
+        raise InputError(
+            sentence("only one run at a time can write to a folder", f"another is writing to {folder}", _ELSEWHERE)
+        ) from None
+    except sqlite3.OperationalError as error:
+        raise InputError(sentence(f"{folder / _FILE} must be writable", f"SQLite says: {error}", _ELSEWHERE)) from None
+    except sqlite3.DatabaseError as error:
+        raise InputError(
+            sentence(f"{folder / _FILE} must be a study's store", f"SQLite says: {error}", _ELSEWHERE)
+        ) from None
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(sentence("the output must be a folder", f"{folder} is a file", _ELSEWHERE))
+    if not folder.is_dir():
+        return
+    strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
+    if strange or (any(folder.iterdir()) and not (folder / _FILE).exists()):
+        seen = strange or sorted(entry.name for entry in folder.iterdir())
+        raise InputError(
+            sentence("the output folder must be new, empty or a study's own", f"{folder} holds {seen[0]!r}", _ELSEWHERE)
+        )
+
+
+def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    with connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS plan (json TEXT NOT NULL)")
+        connection.execute("CREATE TABLE IF NOT EXISTS cohort (number INTEGER PRIMARY KEY, seconds REAL NOT NULL)")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS network "
+            "(repeat INTEGER, fold INTEGER, rate REAL, record TEXT NOT NULL, PRIMARY KEY (repeat, fold, rate))"
+        )
+        row = connection.execute("SELECT json FROM plan").fetchone()
+        if row is None:
+            connection.execute("INSERT INTO plan VALUES (?)", (json.dumps(plan.to_dict()),))
+            return
+    before, now = json.loads(row[0]), plan.to_dict()
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if changed:
+        name = changed[0]
+        raise InputError(
+            sentence(
+                f"{folder} holds a study, which only the same plan and data can go on with",
+                f"{name} was {before.get(name)!r} and is {now.get(name)!r}",
+                _ELSEWHERE,
+            )
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: an earlier one stands until the new one is complete."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

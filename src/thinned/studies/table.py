@@ -1,0 +1,252 @@
+"""One table, checked for a study: features, target and task."""
+
+import difflib
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from thinned._checks import InputError, sentence
+from thinned.studies.columns import as_numbers, as_text, check_finite, is_number, listed, quote, settle
+from thinned.studies.reading import read_frame
+
+__all__ = ["Table", "Task", "load", "read_frame"]
+
+Task = Literal["binary", "multiclass", "regression"]
+
+AFFIRMATIVE = {"yes": "no", "true": "false", "1": "0", "y": "n", "t": "f"}
+CODES = 20  # integers of more distinct values than this are quantities, not class codes
+LARGEST = 1e30  # squares of regression targets below it are far from overflow
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that a study can use.
+
+    Attributes:
+        features: (rows, columns) without the target; numbers, datetimes and categories, settled by all rows so that
+            each fold reads a column in the same way.
+        target: (rows,), float64 values for regression, else int64 codes: positions in ``classes``.
+        task: what is predicted.
+        classes: names of the classes as text: in the order of numbers if all are numbers, else alphabetical; ``()``
+            for regression. A binary target's positive class is index 1: the affirmative one of yes/no, true/false,
+            1/0, y/n and t/f in any case, else the second in order.
+        target_name: the target's column.
+        name: the file's name; of a data frame, ``attrs["name"]`` or "data frame".
+        sha256: of names, kinds and values of all columns and of the task; the same for the same table read twice.
+    """
+
+    features: pd.DataFrame
+    target: np.ndarray[Any, Any]
+    task: Task
+    classes: tuple[str, ...]
+    target_name: str
+    name: str
+    sha256: str
+
+
+def load(source: Any, target: str, task: Task | None = None, *, folds: int = 5) -> Table:
+    """Read a table and settle its task.
+
+    Without ``task``, a target of text, truth values or categories is a class. So is a target with two distinct values,
+    and one of whole numbers with at most 20 distinct values and ten rows for each. Every other target of numbers is a
+    regression target. Text in which every cell is a number counts as numbers.
+
+    Args:
+        source: what `read_frame` takes.
+        target: name of the column to predict.
+        task: overrides what would be inferred.
+        folds: of the cross-validation to come; each class needs a row in each.
+
+    Raises:
+        InputError: the source can't be read; the target is absent, constant, incomplete, infinite, contradicts ``task``
+            or has a class with fewer rows than folds; a feature is infinite; there is no feature; or there are fewer
+            than ``max(50, 10 * folds)`` rows.
+    """
+    if task is not None and task not in get_args(Task):
+        raise InputError(sentence(f"task must be one of {', '.join(get_args(Task))}", f"got {quote(task)}"))
+    frame = read_frame(source)
+    name = Path(os.fspath(source)).name if isinstance(source, (str, os.PathLike)) else _frame_name(source)
+    target = _find(frame, str(target))
+    _check_rows(frame, folds)
+    features = _features(frame, target)
+    column = frame[target]
+    _check_complete(column)
+    settled = task or _infer(column)
+    classes: tuple[str, ...] = ()
+    if settled == "regression":
+        values = _quantities(column)
+    else:
+        values, classes = _codes(column, settled, folds)
+    return Table(features, values, settled, classes, target, name, _digest(frame, target, settled))
+
+
+def _frame_name(source: Any) -> str:
+    """What a data frame calls itself in ``attrs["name"]``."""
+    return str(getattr(source, "attrs", {}).get("name", "data frame"))
+
+
+def _find(frame: pd.DataFrame, target: str) -> str:
+    """The target's name, if the frame has it."""
+    names = [str(name) for name in frame.columns]
+    if target in names:
+        return target
+    folded = {name.casefold(): name for name in reversed(names)}
+    close = [folded[key] for key in difflib.get_close_matches(target.strip().casefold(), folded, n=3, cutoff=0.6)]
+    remedy = f"perhaps {' or '.join(quote(name) for name in close)}; " if close else ""
+    seen = f"there is no column {quote(target)}"
+    raise InputError(sentence("the target must be a column of the table", seen, f"{remedy}it has {listed(names, 20)}"))
+
+
+def _check_rows(frame: pd.DataFrame, folds: int) -> None:
+    least = max(50, 10 * folds)
+    if len(frame) < least:
+        raise InputError(
+            sentence(f"a study of {folds} folds needs at least {least} rows", f"got {len(frame)}", "collect more data")
+        )
+
+
+def _features(frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    features = frame.drop(columns=target)
+    if features.shape[1] == 0:
+        raise InputError(
+            sentence("a study needs feature columns", f"{quote(target)} is the only column", "check the separator")
+        )
+    features = settle(features)
+    for name in features.columns:
+        if is_number(features[name]):
+            check_finite(features[name].to_numpy(dtype=np.float64), str(name))
+    return features
+
+
+def _check_complete(column: "pd.Series[Any]") -> None:
+    """Refuse a target that is missing somewhere, constant or a time."""
+    name = quote(str(column.name))
+    if types.is_datetime64_any_dtype(column.dtype):
+        raise InputError(
+            sentence(
+                "the target must hold classes or numbers", f"{name} holds dates", "predict a number of days instead"
+            )
+        )
+    missing = int(as_text(column).isna().sum())
+    if missing:
+        raise InputError(
+            sentence(
+                "the target must be known in every row",
+                f"{name} is missing in {missing} of {len(column)} rows",
+                "leave these rows out, or fill them in",
+            )
+        )
+    if as_text(column).nunique() == 1:
+        raise InputError(
+            sentence(
+                "the target must take at least two values",
+                f"{name} is {quote(as_text(column).iloc[0])} in every row",
+                "choose another column",
+            )
+        )
+
+
+def _is_label(column: "pd.Series[Any]") -> bool:
+    """Whether values are names and not quantities, by dtype or because some are no numbers."""
+    dtype = column.dtype
+    truth = types.is_bool_dtype(dtype) or types.infer_dtype(column) == "boolean"
+    return truth or isinstance(dtype, pd.CategoricalDtype) or as_numbers(column)[1] is not None
+
+
+def _infer(column: "pd.Series[Any]") -> Task:
+    distinct = as_text(column).nunique()
+    if distinct == 2:
+        return "binary"
+    if _is_label(column):
+        return "multiclass"
+    values, _ = as_numbers(column)
+    whole = bool(np.all(values == np.round(values)))
+    return "multiclass" if whole and distinct <= min(CODES, len(column) // 10) else "regression"
+
+
+def _quantities(column: "pd.Series[Any]") -> np.ndarray[Any, Any]:
+    """A regression target as float64."""
+    values, stranger = as_numbers(column)
+    name = quote(str(column.name))
+    if stranger is not None:
+        raise InputError(
+            sentence(
+                "a regression target must hold numbers",
+                f"{name} has {quote(stranger)}",
+                "choose task='multiclass' or task='binary', or correct the cell",
+            )
+        )
+    check_finite(values, str(column.name))
+    largest = float(np.abs(values).max())
+    if largest > LARGEST:
+        raise InputError(
+            sentence(f"a regression target must lie within ±{LARGEST:g}", f"{name} has {largest:g}", "change its unit")
+        )
+    return values
+
+
+def _codes(column: "pd.Series[Any]", task: Task, folds: int) -> tuple[np.ndarray[Any, Any], tuple[str, ...]]:
+    """A classification target as int64 codes, and the classes' names in their order."""
+    if is_number(column):
+        check_finite(as_numbers(column)[0], str(column.name))
+    texts = as_text(column)
+    counts = texts.value_counts()
+    name = quote(str(column.name))
+    if (task == "binary") != (len(counts) == 2):
+        needs = "exactly two classes" if task == "binary" else "at least three classes"
+        other = "binary" if len(counts) == 2 else "multiclass"
+        seen = f"{name} has {len(counts)}: {listed(_order([str(label) for label in counts.index]), 5)}"
+        raise InputError(sentence(f"a {task} target must have {needs}", seen, f"choose task={other!r}, or none"))
+    rarest, rows = str(counts.index[-1]), int(counts.iloc[-1])
+    if rows < folds:
+        few = int((counts < folds).sum())
+        others = f" (and {few - 1} other classes have too few)" if few > 1 else ""
+        seen = f"class {quote(rarest)} of {name} has {rows}{others}"
+        remedy = "merge rare classes or leave their rows out" if task == "multiclass" else "collect more data"
+        if as_numbers(column)[1] is None:
+            remedy += ", or choose task='regression' if these are quantities"
+        raise InputError(sentence(f"each class needs at least {folds} rows, one for each fold", seen, remedy))
+    classes = _order([str(label) for label in counts.index])
+    codes = pd.Index(classes).get_indexer(pd.Index(texts, dtype=object))
+    return codes.astype(np.int64), tuple(classes)
+
+
+def _order(labels: list[str]) -> list[str]:
+    """Numbers by size, other names alphabetically; of two, the affirmative one last."""
+    try:
+        ordered = sorted(labels, key=lambda label: (float(label), label))
+    except ValueError:
+        ordered = sorted(labels)
+    if len(ordered) == 2 and AFFIRMATIVE.get(ordered[0].casefold()) == ordered[1].casefold():
+        ordered.reverse()
+    return ordered
+
+
+def _digest(frame: pd.DataFrame, target: str, task: Task) -> str:
+    """SHA-256 of what the study sees; each part is preceded by its length, so that no two tables share a stream."""
+    digest = hashlib.sha256()
+
+    def add(data: bytes) -> None:
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+
+    for part in ("thinned table 1", target, task):
+        add(part.encode())
+    for name in frame.columns:
+        column = frame[name]
+        add(str(name).encode("utf-8", "surrogatepass"))
+        if is_number(column):
+            add(b"integer" if types.is_integer_dtype(column.dtype) else b"number")
+            add(np.ascontiguousarray(column.to_numpy()).tobytes())
+        else:
+            add(b"date" if types.is_datetime64_any_dtype(column.dtype) else b"text")
+            codes, labels = pd.factorize(column)
+            add(codes.astype("<i8").tobytes())
+            add("\0".join(f"{type(label).__name__}:{label}" for label in labels).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
