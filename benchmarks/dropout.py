@@ -1,6 +1,6 @@
 """Dropout against PyTorch's, every row of the table in docs/kernels.md.
 
-    python benchmarks/dropout.py [--threads 1,2] [--rounds 15] [ROW ...]
+    python benchmarks/dropout.py [--threads 1,2] [--rounds 15] [--cpu-time] [ROW ...]
 
 Each figure is the median over rounds in which ours and the peer take turns; before each timed call comes an untimed one
 of the same function, so that both find the caches as they left them themselves. Ratios are to the peer in the same run.
@@ -23,30 +23,30 @@ Call = Callable[[], object]
 KI, MI = 1 << 10, 1 << 20
 
 
-def medians(calls: dict[str, Call], rounds: int, repeats: int) -> dict[str, float]:
+def medians(calls: dict[str, Call], rounds: int, repeats: int, clock: Callable[[], float]) -> dict[str, float]:
     """Seconds of one call of each; the mean of `repeats` calls is one observation."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             call()
-            start = time.perf_counter()
+            start = clock()
             for _ in range(repeats):
                 call()
-            seconds[name].append((time.perf_counter() - start) / repeats)
+            seconds[name].append((clock() - start) / repeats)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 class Table:
     """Prints a line for each comparison: what, goal, measured."""
 
-    def __init__(self, rounds: int, threads: int) -> None:
-        self.rounds, self.threads = rounds, threads
+    def __init__(self, rounds: int, threads: int, clock: Callable[[], float]) -> None:
+        self.rounds, self.threads, self.clock = rounds, threads, clock
 
     def row(self, what: str, n: int, calls: dict[str, Call], goals: dict[str, str]) -> None:
         """`calls` begins with ours; each goal is about the peer of its name."""
         repeats = max(1, min(200, (1 << 21) // max(n, 1)))
         rounds = max(5, self.rounds if n < 8 * MI else self.rounds // 2)
-        seconds = medians(calls, rounds, repeats)
+        seconds = medians(calls, rounds, repeats, self.clock)
         ours, *peers = calls
         cells = [f"{seconds[ours] / n * 1e9:7.3f} ns/element"]
         for name in peers:
@@ -224,7 +224,7 @@ def cohort(table: Table) -> None:
 
 
 def scaling(table: Table) -> None:
-    if table.threads != 1:
+    if table.threads != 1 or table.clock is not time.perf_counter:
         return
     x, out = torch.randn(16 * MI), torch.empty(16 * MI)
 
@@ -267,13 +267,21 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all without one")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="CPU time of the calling thread instead of elapsed time: 1 thread, busy machine",
+    )
     options = parser.parse_args()
+    if options.cpu_time and options.threads != "1":
+        parser.error("--cpu-time needs --threads 1: it sees the calling thread alone")
+    clock = time.thread_time if options.cpu_time else time.perf_counter
     print(f"torch {torch.__version__}, instruction set {native.isa()}")
     for threads in map(int, options.threads.split(",")):
         torch.set_num_threads(threads)
         for name in options.rows or ROWS:
             if threads == 1 or name != "importing":
-                ROWS[name](Table(options.rounds, threads))
+                ROWS[name](Table(options.rounds, threads, clock))
 
 
 if __name__ == "__main__":
