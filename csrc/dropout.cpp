@@ -15,7 +15,8 @@ namespace {
 
 constexpr int64_t kUnit = 4096;           // elements that are never split between threads
 constexpr int64_t kPerThread = 32768;     // PyTorch's own grain: fewer elements than this are not worth a thread
-constexpr int64_t kLargeBytes = 8 << 20;  // larger outputs leave the caches before they are read anyway
+constexpr int64_t kLargeBytes = 2 << 20;   // outputs from a large page on: worth asking about their memory
+constexpr int64_t kStreamBytes = 8 << 20;  // larger outputs leave the caches before they are read anyway
 constexpr double kAlpha = -1.7580993408473766;  // -lambda * alpha of SELU
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -61,7 +62,7 @@ bool prepare_output(const Operands &o, int64_t bytes) {
         return false;
     }
 #endif
-    return true;
+    return bytes >= kStreamBytes;
 }
 
 Arithmetic arithmetic_of(Form form, uint32_t keep) {
