@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from thinned import masks, ops
 from thinned._checks import check_p, sentence
+from thinned.kernels._address import WHOLE, Region
 
 __all__ = [
     "Key",
@@ -37,8 +38,8 @@ def shared_dropout(
     x: torch.Tensor, p: Number, inplace: bool, shared: Sequence[int], key: Key, call: int | torch.Tensor
 ) -> torch.Tensor:
     """Dropout in training, drawing the key where there is none; ``shared`` as in ``functional.dropout``."""
-    axes = masks.shared_axes(shared, x.ndim) if shared else ()
-    return ops.apply(x, p, ops.draw_key() if key is None else key, call, shared=axes, inplace=inplace)
+    region = Region(masks.shared_axes(shared, x.ndim)) if shared else WHOLE
+    return ops.apply(x, p, ops.draw_key() if key is None else key, call, region=region, inplace=inplace)
 
 
 def _checked(p: Number) -> Number:
