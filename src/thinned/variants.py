@@ -5,6 +5,7 @@ Each is built on :mod:`thinned.ops`, so that its mask is a pure function of ``(k
 or an address is to change without a recompile.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +15,17 @@ import torch.nn.functional as F
 
 from thinned import masks, ops
 from thinned._checks import check_p, sentence
-from thinned.kernels._address import WHOLE, Region
+from thinned.kernels import aten
+from thinned.kernels._address import WHOLE, Form, Region, signed
 
 __all__ = [
     "Key",
     "Number",
+    "alpha_dropout",
+    "concrete_dropout",
     "drop_block2d",
     "drop_path",
+    "dropout_add",
     "dropout1d",
     "dropout2d",
     "dropout3d",
@@ -287,3 +292,107 @@ def drop_block2d(
         scale = (kept.numel() / kept.sum().clamp(min=1)).to(x.dtype) if scale_by_keep else torch.ones_like(x[:1, :1, :1, :1])
     out = torch.where(kept, x * scale, 0)
     return x.copy_(out) if inplace else out
+
+
+def alpha_dropout(
+    x: torch.Tensor,
+    p: Number = 0.5,
+    training: bool = False,
+    inplace: bool = False,
+    *,
+    feature: bool = False,
+    key: Key = None,
+    call: int | torch.Tensor = 0,
+) -> torch.Tensor:
+    """Dropout that keeps mean 0 and variance 1 of SELU activations (Klambauer et al. 2017).
+
+    A dropped element becomes −λα, and all are mapped affinely. Arguments and defaults are those of
+    ``torch.nn.functional.alpha_dropout``.
+
+    Args:
+        x: floating-point tensor of any shape; with ``feature``, ``(N, C, ...)``.
+        p: probability of dropping.
+        training: False returns ``x`` itself.
+        inplace: overwrite ``x``.
+        feature: whole channels share a decision.
+        key: 64-bit key; None draws one.
+        call: number of the training forward pass.
+
+    Raises:
+        RuntimeError: ``feature`` in training, and ``x`` has fewer than 2 dimensions.
+    """
+    p = _checked(p)
+    if not training:
+        return x
+    if feature and x.ndim < 2:
+        raise RuntimeError(sentence("Feature dropout requires at least 2 dimensions in the input", f"got {x.ndim}"))
+    region = Region(tuple(range(2, x.ndim))) if feature else WHOLE
+    where = ops.draw_key() if key is None else key, call
+    return ops.apply(x, p, *where, region=region, inplace=inplace, form=Form.ALPHA)
+
+
+def dropout_add(
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    p: Number = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    key: Key = None,
+    call: int | torch.Tensor = 0,
+) -> torch.Tensor:
+    """``residual + dropout(x)`` in one pass over memory.
+
+    Args:
+        x: floating-point tensor of any shape.
+        residual: like ``x``.
+        p: probability of dropping an element of ``x``.
+        training: False returns ``residual + x``.
+        inplace: overwrite ``x``.
+        key: 64-bit key; None draws one.
+        call: number of the training forward pass.
+    """
+    p = _checked(p)
+    if not training:
+        return x.add_(residual) if inplace else residual + x
+    where = ops.draw_key() if key is None else key, call
+    return ops.apply(x, p, *where, residual=residual, inplace=inplace, form=Form.ADD)
+
+
+def concrete_dropout(
+    x: torch.Tensor,
+    p: Number,
+    training: bool = True,
+    temperature: float = 0.1,
+    *,
+    shared: Sequence[int] = (),
+    key: Key = None,
+    call: int | torch.Tensor = 0,
+) -> torch.Tensor:
+    """Dropout relaxed so that its rate can be learned (Gal, Hron & Kendall 2017, equation 5).
+
+    The mask is 1 − sigmoid((logit p + logit u) / temperature), u being the 16 random bits that dropout would compare
+    with its threshold: a decision made soft, at the same address. It is differentiable in ``p``; as the temperature
+    goes to 0, it is ``functional.dropout``.
+
+    Args:
+        x: floating-point tensor of any shape.
+        p: probability of dropping, strictly between 0 and 1; usually a tensor that requires a gradient.
+        training: False returns ``x`` itself.
+        temperature: of the relaxation.
+        shared: axes that share a decision.
+        key: 64-bit key; None draws one.
+        call: number of the training forward pass.
+    """
+    if not training:
+        return x
+    wide = x.dtype if x.dtype.itemsize > 2 else torch.float32
+    axes = masks.shared_axes(shared, x.ndim)
+    small = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    drawn = ops.draw_key() if key is None else key
+    address = (v if isinstance(v, torch.Tensor) else torch.tensor(signed(v)) for v in (drawn, call))
+    lanes = aten.lanes(math.prod(small), *address).reshape(small).to(x.device)
+    logit_u = torch.logit((65535.5 - lanes.to(torch.float64)) / 65536).to(wide)  # high bits are those that drop
+    p = torch.as_tensor(p, device=x.device).to(wide)
+    dropped = torch.sigmoid((torch.logit(p) - logit_u) / temperature)
+    return (x * ((1 - dropped) / (1 - p))).to(x.dtype)
