@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd import forward_ad
 
-from thinned._checks import sentence
+from thinned import philox
+from thinned._checks import check_p, sentence
 from thinned.kernels import aten, native, reference
 from thinned.kernels._address import WHOLE, Address, Form, Region, signed, thresholds
 
@@ -18,6 +19,7 @@ __all__ = ["IMPLEMENTATIONS", "Choice", "apply", "choice", "draw_key"]
 
 IMPLEMENTATIONS = ("auto", "native", "aten", "reference")
 _SIGN = 1 << 63
+_64_BITS = 0xFFFFFFFFFFFFFFFF
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -140,6 +142,20 @@ def _lean(*tensors: object) -> bool:
     return all(type(t) in _PLAIN and t.is_cpu for t in tensors if isinstance(t, torch.Tensor))  # type: ignore[attr-defined]
 
 
+def _address(x: torch.Tensor, p: float | torch.Tensor, key: int | torch.Tensor, call: int) -> Address:
+    """The address of numbers, or of one number for each leading row of ``x``."""
+    for name, value in (("p", p), ("key", key)):
+        if isinstance(value, torch.Tensor) and value.shape != x.shape[:1]:
+            raise ValueError(
+                sentence(
+                    f"{name} must be one number or one for each x[m]",
+                    f"got {name} of shape {tuple(value.shape)} for x of shape {tuple(x.shape)}",
+                )
+            )
+    keep = native.thresholds(p.double()) if isinstance(p, torch.Tensor) else philox.threshold(check_p(p))
+    return Address(key.to(torch.int64) if isinstance(key, torch.Tensor) else key & _64_BITS, call & _64_BITS, keep)
+
+
 def apply(
     x: torch.Tensor,
     p: float | torch.Tensor,
@@ -199,9 +215,25 @@ torch.library.define(
 )
 
 
-def draw_key() -> int:
-    """A 64-bit key from torch's default CPU generator, which ``torch.manual_seed`` seeds."""
-    return int(torch.empty((), dtype=torch.int64).random_(-_SIGN, None).item())  # type: ignore[call-overload]
+_draws: list[torch.Tensor] = []  # a scalar to draw into; popped, so that no two threads draw into the same one
+
+
+def draw_key(x: torch.Tensor | None = None) -> int | torch.Tensor:
+    """A 64-bit key from torch's default CPU generator, which ``torch.manual_seed`` seeds.
+
+    Args:
+        x: what is to be dropped. While ``x`` is traced or under ``torch.func``, the key is a 0-dim tensor; then
+            ``vmap``'s ``randomness`` says whether it is an error, the same for all members, or different.
+    """
+    if x is not None and not _lean(x):
+        if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling():
+            # torch's own random operation, whose vmap rule holds also where x itself is not batched
+            return torch.randint(-_SIGN, _SIGN - 1, ())
+        return torch.ops.thinned.draw_keys(x, [])  # type: ignore[no-any-return]
+    out = _draws.pop() if _draws else torch.empty((), dtype=torch.int64)
+    key = int(out.random_(-_SIGN, None).item())  # type: ignore[call-overload]
+    _draws.append(out)
+    return key
 
 
 @torch.library.impl("thinned::dropout", "CompositeExplicitAutograd")
@@ -221,12 +253,7 @@ def _dropout(
     backend = choice(x, impl).impl
     if backend == "aten":  # stays on the device
         return aten.dropout(x, key, call, thresholds(p), region, residual, Form(form))
-    keep = native.thresholds(p.double().reshape(-1).cpu())
-    address = Address(
-        key.cpu() if key.ndim else int(key.item()) & (2 * _SIGN - 1),
-        int(call.item()) & (2 * _SIGN - 1),
-        keep if p.ndim else int(keep.item()),
-    )
+    address = _address(x, *(_number(value.cpu()) for value in (p, key, call)))
     return _Call(address, region, Form(form), backend).run(x, residual, None)
 
 

@@ -4,12 +4,14 @@ The environment variable ``THINNED_ISA`` names the instruction set to use (``avx
 ``portable``); without it, the fastest that the machine has is used.
 """
 
+import math
 import os
 
 import torch
 
 from thinned._checks import sentence
-from thinned.kernels._address import WHOLE, Address, Form, Region
+from thinned.kernels import aten
+from thinned.kernels._address import WHOLE, Address, Form, Region, signed
 
 try:
     from thinned import _native
@@ -80,6 +82,8 @@ def dropout(
         raise TypeError(sentence("the native kernels take f32, f64, bf16 and f16", f"got {x.dtype}"))
     if out is None:
         out = torch.empty_like(x)
+    if form is Form.GAUSSIAN:
+        return out.copy_(_gaussian(x, address, region))
     key, call, keep = address
     threads = torch.get_num_threads()
     pointers = out.data_ptr(), x.data_ptr(), 0 if residual is None else residual.data_ptr()
@@ -100,6 +104,24 @@ def dropout(
         operands = (members, out.stride(0), x.stride(0), other), *_axes(x, out, residual, region, 1)
         _native.dropout_strided(form, dtype, *pointers, *operands, *where, threads)
     return out
+
+
+def _gaussian(x: torch.Tensor, address: Address, region: Region) -> torch.Tensor:
+    """Normals by the kernels, arithmetic by torch."""
+    members = x.shape[:1] if address.batched else ()
+    small = [1 if axis in region.shared else size for axis, size in enumerate(x.shape[len(members) :])]
+    if region.full:
+        keys, keeps = address.tensors(members[0] if members else 1)
+        z = aten.normals_at(
+            aten.index_of(x.shape[len(members) :], region, x.device), keys, torch.tensor(signed(address.call))
+        ).reshape(*members, *small)
+    else:
+        z = torch.empty(*members, *small)
+        n, threads = math.prod(small), torch.get_num_threads()
+        for m, (key, call, _) in enumerate(address.split(members[0]) if members else [address]):
+            _native.normals(z.data_ptr() + 4 * n * m, 0, n, key, call, threads)
+    kept = torch.as_tensor(address.keep)
+    return aten.gaussian(x, z, kept.reshape(-1, *(1,) * len(small)) if kept.ndim else kept)
 
 
 def _array(value: int | torch.Tensor) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ import torch
 
 from thinned import philox
 from thinned.kernels._address import WHOLE, Address, Form, Region
-from thinned.kernels.aten import affine
+from thinned.kernels.aten import affine, gaussian
 
 __all__ = ["dropout", "mask_index"]
 
@@ -37,6 +37,9 @@ def dropout(
     key, call, keep = address
     assert isinstance(key, int)
     assert isinstance(keep, int)
+    if form is Form.GAUSSIAN:
+        z = torch.from_numpy(philox.normals(mask_index(tuple(x.shape), region), key, call))
+        return out.copy_(gaussian(x.cpu(), z, torch.tensor(keep)))
     if keep >= 65536 and residual is None:
         return out.copy_(x)
     kept = philox.lanes(mask_index(tuple(x.shape), region), key, call) < np.uint64(keep)
