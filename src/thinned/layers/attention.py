@@ -56,7 +56,18 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
         dtype: torch.dtype | None = None,
     ) -> None:
         nn.MultiheadAttention.__init__(
-            self, embed_dim, num_heads, dropout, bias, add_bias_kv, add_zero_attn, kdim, vdim, batch_first, device, dtype
+            self,
+            embed_dim,
+            num_heads,
+            dropout,
+            bias,
+            add_bias_kv,
+            add_zero_attn,
+            kdim,
+            vdim,
+            batch_first,
+            device,
+            dtype,
         )
         check_p(dropout)
         for name in ("key", "call", "rate"):

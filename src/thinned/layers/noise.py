@@ -3,12 +3,12 @@
 import torch
 from torch import nn
 
-from thinned import variants
+from thinned import functional, variants
 from thinned._checks import check_p, sentence
 from thinned.layers._addressed import Addressed
 from thinned.layers.elements import Dropout
 
-__all__ = ["AlphaDropout", "ConcreteDropout", "DropoutAdd", "FeatureAlphaDropout"]
+__all__ = ["AlphaDropout", "ConcreteDropout", "DropoutAdd", "FeatureAlphaDropout", "GaussianDropout"]
 
 
 class AlphaDropout(Dropout):
@@ -25,11 +25,9 @@ class AlphaDropout(Dropout):
         Any.
     """
 
-    feature = False
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Drop in training, pass ``x`` through in evaluation."""
-        return variants.alpha_dropout(x, self._rate, self.training, feature=self.feature, **self._where)
+        return functional.alpha_dropout(x, self._rate, self.training, **self._where)
 
 
 class FeatureAlphaDropout(AlphaDropout):
@@ -48,10 +46,40 @@ class FeatureAlphaDropout(AlphaDropout):
         RuntimeError: in training, the input has fewer than 2 dimensions.
     """
 
-    feature = True
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Drop channels in training, pass ``x`` through in evaluation."""
+        return variants.feature_alpha_dropout(x, self._rate, self.training, **self._where)
 
 
-class DropoutAdd(Dropout):
+class GaussianDropout(Dropout):
+    """Multiplicative noise N(1, p / (1 − p)) instead of zeros (Srivastava et al. 2014, §10).
+
+    Mean and variance are those of ``Dropout`` with the same rate; no element is lost. Each element has its own normal.
+    Put it where ``Dropout`` would stand and exact zeros hurt; not before anything that needs its input's sign, which
+    large rates flip, and not on the output.
+
+    Args:
+        p: rate of the dropout that it stands for, in [0, 1).
+        inplace: overwrite the input.
+
+    Shape:
+        Any.
+
+    Raises:
+        ValueError: ``p`` lies outside [0, 1).
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        if check_p(p) == 1:
+            raise ValueError(sentence("p must lie in [0, 1) for Gaussian noise", f"got p={p!r}"))
+        super().__init__(p, inplace)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Multiply by noise in training, pass ``x`` through in evaluation."""
+        return functional.gaussian_dropout(x, self._rate, self.training, self.inplace, **self._where)
+
+
+class DropoutAdd(Addressed):
     """``residual + dropout(x)`` in one pass over memory: the end of a residual branch (Vaswani et al. 2017, §5.4).
 
     Each element of ``x`` is its own decision; the residual is never dropped. Put it where a transformer block has
@@ -59,15 +87,22 @@ class DropoutAdd(Dropout):
 
     Args:
         p: probability of dropping, in [0, 1].
-        inplace: overwrite ``x``.
 
     Shape:
         Two tensors of one shape, any; the output has it too.
     """
 
-    def forward(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self._hold(p)
+
+    def forward(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """``residual + dropout(x)`` in training, ``residual + x`` in evaluation."""
-        return variants.dropout_add(x, residual, self._rate, self.training, self.inplace, **self._where)
+        return functional.dropout_add(x, residual, self._rate, self.training, **self._where)
+
+    def extra_repr(self) -> str:
+        """Rate."""
+        return f"p={self.p}"
 
 
 class ConcreteDropout(Addressed):
