@@ -175,6 +175,11 @@ void bits(uint8_t *dst, uint64_t group, int64_t count, const Address &a) {
     }
 }
 
+void words(uint32_t *dst, uint64_t group, int64_t count, const Address &a) {
+    typename V::Generator generator(a, group);
+    for (int64_t g = 0; g < count; ++g, dst += 64) generator.words(dst);
+}
+
 void normals(float *dst, uint64_t group, int64_t count, const Address &a) {
     typename V::Generator generator(a, group);
     for (int64_t g = 0; g < count; ++g, dst += 64) {
@@ -187,6 +192,7 @@ void normals(float *dst, uint64_t group, int64_t count, const Address &a) {
 constexpr Kernels kernels_named(const char *name) {
     return {name,
             &bits,
+            &words,
             &normals,
             {&run<F32>, &run<F64>, &run<BF16>, &run<F16>},
             {&apply<F32>, &apply<F64>, &apply<BF16>, &apply<F16>},

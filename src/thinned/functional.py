@@ -41,8 +41,8 @@ def dropout(
         key: 64-bit key (int or 0-dim int64 tensor); None draws one from torch's default CPU generator. A tensor of
             shape ``(members,)`` gives each ``x[m]`` its own mask.
         call: 64-bit number of the training forward pass.
-        within: ``(full_shape, start)``: ``x`` is the slice of a tensor of ``full_shape`` that begins at ``start``, and gets
-            that slice of its mask. With members, shape and start of a member.
+        within: ``(full_shape, start)``: ``x`` is the slice of a tensor of ``full_shape`` that begins at ``start``, and
+            gets that slice of its mask. With members, shape and start of a member.
         impl: ``"auto"``, ``"native"``, ``"aten"`` or ``"reference"``; a named backend never falls back to another.
 
     Returns:
@@ -232,7 +232,7 @@ def _region(
         return Region(axes)
     full, start = (tuple(int(number) for number in part) for part in within)
     fits = len(full) == len(start) == len(shape) and all(
-        0 <= first and first + size <= whole for first, size, whole in zip(start, shape, full, strict=True)
+        first >= 0 and first + size <= whole for first, size, whole in zip(start, shape, full, strict=True)
     )
     if not fits:
         raise ValueError(

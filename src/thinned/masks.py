@@ -61,8 +61,8 @@ def keep_mask(
             (NumPy's ``bitorder="little"``).
 
     Returns:
-        A bool tensor of ``shape``, True where the element survives; packed, a uint8 tensor of ``(ceil(elements / 8),)``,
-        its last byte filled up with zeros.
+        A bool tensor of ``shape``, True where the element survives; packed, a uint8 tensor of
+        ``(ceil(elements / 8),)``, its last byte filled up with zeros.
 
     Raises:
         ValueError: ``p`` lies outside [0, 1].

@@ -128,7 +128,7 @@ def words(index: npt.ArrayLike, key: int, call: int = 0) -> npt.NDArray[np.uint6
 
 
 def _log(x: _Floats) -> _Floats:
-    """Natural logarithm of positive normal numbers (the polynomial of Cephes' logf), each operation rounded to float32."""
+    """Natural logarithm of positive normal numbers by Cephes' polynomial, each operation rounded to float32."""
     f = np.float32
     bits = x.view(np.int32)
     mantissa = ((bits & 0x7FFFFF) | 0x3F000000).view(f)
@@ -142,15 +142,16 @@ def _log(x: _Floats) -> _Floats:
     y = y * m * z
     y = y + exponent * f(-2.12194440e-4)
     y = y - f(0.5) * z
-    return (m + y) + exponent * f(0.693359375)
+    result: _Floats = (m + y) + exponent * f(0.693359375)
+    return result
 
 
 def normals(index: npt.ArrayLike, key: int, call: int = 0) -> _Floats:
     """A standard normal for each element, in float32: the same bits on every machine and backend.
 
-    The lower 31 of the element's 32 bits give the tail probability ``v / 2`` with ``v = (bits + 1/2) / 2^31``, the top bit
-    the sign. The quantile function is by Giles 2012, "Approximating the erfinv function", in single precision; it errs by
-    less than 2e-6 up to 5 standard deviations and by less than 0.003 at the farthest value, 6.3.
+    The lower 31 of the element's 32 bits give the tail probability ``v / 2`` with ``v = (bits + 1/2) / 2^31``, the top
+    bit the sign. The quantile function is by Giles 2012, "Approximating the erfinv function", in single precision; it
+    errs by less than 2e-6 up to 5 standard deviations and by less than 0.003 at the farthest value, 6.3.
     """
     f = np.float32
     word = words(index, key, call)
@@ -162,7 +163,8 @@ def normals(index: npt.ArrayLike, key: int, call: int = 0) -> _Floats:
     for inner, tail in ERFINV_POLYNOMIALS:
         quotient = quotient * u + np.where(central, f(inner), f(tail))
     z = f(1.41421356237309505) * (quotient * (f(1) - v))
-    return np.where(word >> _U64(31) != 0, -z, z)
+    signed: _Floats = np.where(word >> _U64(31) != 0, -z, z)
+    return signed
 
 
 def threshold(p: float) -> int:

@@ -51,7 +51,8 @@ def _philox(c0: torch.Tensor, c1: torch.Tensor, key: torch.Tensor, call: torch.T
 def words(blocks: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> list[torch.Tensor]:
     """The four 32-bit words of each block, in int64; ``key`` and ``call`` broadcast against ``blocks``."""
     out = _philox(blocks & _LOW, (blocks >> 32) & _LOW, key, call)
-    return list(torch.broadcast_tensors(*out))
+    shape = torch.broadcast_shapes(*(word.shape for word in out))
+    return [word.expand(shape) for word in out]
 
 
 def lanes(n: int, key: torch.Tensor, call: torch.Tensor, offset: int = 0) -> torch.Tensor:
@@ -60,7 +61,7 @@ def lanes(n: int, key: torch.Tensor, call: torch.Tensor, offset: int = 0) -> tor
     blocks = torch.arange(groups * 16, device=key.device) + 16 * (offset // 128)
     w = words(blocks, key[..., None], call)
     halves = torch.stack([half for word in w for half in (word & 0xFFFF, word >> 16)], dim=-2)  # (..., 8, 16 * groups)
-    by_group = halves.unflatten(-1, (groups, 16)).movedim(-2, -3)  # (..., groups, 8, 16)
+    by_group = halves.reshape(*halves.shape[:-1], groups, 16).movedim(-2, -3)  # (..., groups, 8, 16)
     return by_group.flatten(-3)[..., offset % 128 : offset % 128 + n]
 
 
@@ -127,9 +128,10 @@ def gaussian(x: torch.Tensor, z: torch.Tensor, kept: torch.Tensor) -> torch.Tens
 
 
 def keep(shape: torch.Size, key: torch.Tensor, call: torch.Tensor, kept: torch.Tensor, region: Region) -> torch.Tensor:
-    """Keep decisions for one member's ``shape``, broadcastable to it: ``(*key.shape, *sizes)``, sizes 1 where shared."""
+    """Keep decisions for one member's ``shape``, broadcastable to it: ``(*key.shape, *sizes)``, 1 where shared."""
     small = [1 if axis in region.shared else size for axis, size in enumerate(shape)]
-    key, kept = torch.broadcast_tensors(key, kept)
+    batch = torch.broadcast_shapes(key.shape, kept.shape)
+    key, kept = key.expand(batch), kept.expand(batch)
     if region.full:
         bits = lanes_at(index_of(shape, region, key.device), key, call)
     else:

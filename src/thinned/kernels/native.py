@@ -31,7 +31,7 @@ DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 
 
 def isa() -> str:
     """The instruction set in use."""
-    return str(_native.isa())
+    return _native.isa()
 
 
 def use_isa(name: str) -> None:
@@ -92,7 +92,7 @@ def dropout(
         if dense and region == WHOLE:
             _native.dropout(form, dtype, *pointers, x.numel(), 0, key, call, keep, threads)
         else:
-            operands = (1, 0, 0, 0), *_axes(x, out, residual, region, 0)
+            operands = [1, 0, 0, 0], *_axes(x, out, residual, region, 0)
             _native.dropout_strided(form, dtype, *pointers, *operands, key, 0, 0, call, keep, 0, 0, threads)
         return out
     members = x.shape[0]
@@ -101,7 +101,7 @@ def dropout(
         _native.dropout_members(form, dtype, *pointers, members, x.numel() // max(members, 1), *where, threads)
     else:
         other = 0 if residual is None else residual.stride(0)
-        operands = (members, out.stride(0), x.stride(0), other), *_axes(x, out, residual, region, 1)
+        operands = [members, out.stride(0), x.stride(0), other], *_axes(x, out, residual, region, 1)
         _native.dropout_strided(form, dtype, *pointers, *operands, *where, threads)
     return out
 
@@ -111,15 +111,17 @@ def _gaussian(x: torch.Tensor, address: Address, region: Region) -> torch.Tensor
     members = x.shape[:1] if address.batched else ()
     small = [1 if axis in region.shared else size for axis, size in enumerate(x.shape[len(members) :])]
     if region.full:
-        keys, keeps = address.tensors(members[0] if members else 1)
+        keys, _ = address.tensors(members[0] if members else 1)
         z = aten.normals_at(
             aten.index_of(x.shape[len(members) :], region, x.device), keys, torch.tensor(signed(address.call))
         ).reshape(*members, *small)
     else:
         z = torch.empty(*members, *small)
         n, threads = math.prod(small), torch.get_num_threads()
-        for m, (key, call, _) in enumerate(address.split(members[0]) if members else [address]):
-            _native.normals(z.data_ptr() + 4 * n * m, 0, n, key, call, threads)
+        for row, (key, call, _) in zip(
+            z if members else [z], address.split(members[0]) if members else [address], strict=True
+        ):
+            _native.normals(row.data_ptr(), 0, n, int(key), call, threads)
     kept = torch.as_tensor(address.keep)
     return aten.gaussian(x, z, kept.reshape(-1, *(1,) * len(small)) if kept.ndim else kept)
 
