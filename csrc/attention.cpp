@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -71,14 +72,30 @@ void backward_row(float *row, float *grad, float lse, float delta, int64_t n, co
     }
 }
 
+// Eight decisions as bytes, for each value of a packed byte.
+struct Spread {
+    uint64_t bytes[256];
+    Spread() {
+        for (unsigned value = 0; value < 256; ++value) {
+            uint8_t spread[8];
+            for (unsigned bit = 0; bit < 8; ++bit) spread[bit] = (value >> bit) & 1;
+            std::memcpy(&bytes[value], spread, 8);
+        }
+    }
+};
+const Spread kSpread;
+
 // Calls row(r, decisions of its elements) for every row of the block.
 template <class Row>
 void for_rows(const ScoreRows &block, const Address &address, int threads, Row &&row) {
     parallel_for(threads, block.rows, [&](int64_t begin, int64_t end) {
-        std::vector<uint8_t> keep(size_t(block.columns), uint8_t(address.keep > 0));
+        const int64_t packed = (block.columns + 7) / 8;
+        std::vector<uint8_t> bits(size_t(packed), 0), keep(size_t(packed * 8), uint8_t(address.keep > 0));
         for (int64_t r = begin; r < end; ++r) {
-            if (address.keep > 0 && address.keep < 65536)
-                keep_mask(keep.data(), false, block.first + uint64_t(r) * block.step, block.columns, address, 1);
+            if (address.keep > 0 && address.keep < 65536) {
+                keep_mask(bits.data(), true, block.first + uint64_t(r) * block.step, block.columns, address, 1);
+                for (int64_t i = 0; i < packed; ++i) std::memcpy(keep.data() + 8 * i, &kSpread.bytes[bits[i]], 8);
+            }
             row(r, keep.data());
         }
     });

@@ -86,7 +86,9 @@ def test_drawn_keys_under_compile(name: str) -> None:
     assert len(graphs) == 1
 
 
-@pytest.mark.parametrize("name", ["Dropout", "Dropout1d", "LockedDropout", "DropPath", "AlphaDropout", "GaussianDropout"])
+@pytest.mark.parametrize(
+    "name", ["Dropout", "Dropout1d", "LockedDropout", "DropPath", "AlphaDropout", "GaussianDropout"]
+)
 def test_dynamic_shapes(name: str) -> None:
     build, inputs = EVERY[name]
     layer, (x,) = address(build()), inputs()
