@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from layer_cases import CALL, KEY, address
 from torch import nn
 
 import thinned
-from layer_cases import CALL, KEY, address
 from thinned import attention, philox
 
 P = 0.25
@@ -41,11 +41,11 @@ def written_out(
 
 
 MASKS = {
-    "none": lambda L, S: None,
-    "bool": lambda L, S: torch.rand(2, 1, L, S, generator=torch.Generator().manual_seed(1)) > 0.3,
-    "keys": lambda L, S: torch.arange(S) < torch.tensor([S, S - 4])[:, None, None, None],
-    "float": lambda L, S: torch.randn(L, S, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
-    "heads": lambda L, S: torch.randn(3, L, S, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
+    "none": lambda n, m: None,
+    "bool": lambda n, m: torch.rand(2, 1, n, m, generator=torch.Generator().manual_seed(1)) > 0.3,
+    "keys": lambda n, m: torch.arange(m) < torch.tensor([m, m - 4])[:, None, None, None],
+    "float": lambda n, m: torch.randn(n, m, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
+    "heads": lambda n, m: torch.randn(3, n, m, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
 }
 
 
@@ -83,7 +83,7 @@ def test_causal(length: int, keys: int) -> None:
 def test_gradcheck() -> None:
     q, k, v = (t.detach()[:1, :2, :5, :3].requires_grad_() for t in operands())
     for options in ({}, {"is_causal": True}, {"attn_mask": torch.rand(5, 5) > 0.2}):
-        run = lambda *qkv: thinned.scaled_dot_product_attention(  # noqa: E731
+        run = lambda *qkv, options=options: thinned.scaled_dot_product_attention(  # noqa: E731
             *qkv, dropout_p=P, dropout_key=KEY, **options
         )
         assert torch.autograd.gradcheck(run, (q, k, v))

@@ -10,10 +10,10 @@ import pytest
 import scipy.stats
 import torch
 import torch.nn.functional as F
+from layer_cases import CALL, EVERY, KEY, SELECTING, Case, P, address, first
 from torch import nn
 
 import thinned
-from layer_cases import CALL, EVERY, KEY, SELECTING, Case, P, address, first
 from thinned import layers, philox, variants
 
 TORCH_NAMES = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"]
@@ -191,7 +191,7 @@ def test_a_warning_names_the_caller() -> None:
     with pytest.warns(UserWarning, match="dropout2d: Received a 3D input") as caught:
         thinned.Dropout2d()(torch.ones(2, 3, 4))
     assert caught[0].filename.endswith(("module.py", "test_layers.py", "elements.py"))
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="dropout2d: Received") as caught:
         variants.dropout2d(torch.ones(2, 3, 4))
     assert caught[0].filename == __file__
 

@@ -5,11 +5,11 @@ import io
 
 import pytest
 import torch
+from layer_cases import EVERY, KEY, P, address, first
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import thinned
-from layer_cases import EVERY, KEY, P, address, first
 from thinned import layers, schedules
 
 every = pytest.mark.parametrize("name", EVERY)

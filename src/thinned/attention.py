@@ -125,7 +125,7 @@ def _aligned(
             raise RuntimeError(sentence("query heads must be a multiple of key and value heads", seen))
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-    batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])  # type: ignore[no-untyped-call]
     return tuple(t.expand(*batch, *t.shape[-2:]) for t in (query, key, value))  # type: ignore[return-value]
 
 
@@ -187,16 +187,15 @@ class _Problem(NamedTuple):
         shape = block.heads.stop - block.heads.start, block.rows.stop - block.rows.start, block.keys
         return buffer[: math.prod(shape)].view(shape)
 
-    def _mask(self, block: _Block) -> torch.Tensor:
-        assert self.mask is not None
-        rows = block.rows if self.mask.shape[-2] > 1 else slice(None)
+    def _mask(self, mask: torch.Tensor, block: _Block) -> torch.Tensor:
+        rows = block.rows if mask.shape[-2] > 1 else slice(None)
         heads = []
         for head in range(block.heads.start, block.heads.stop):
             place: list[int] = []
             for size in reversed(self.batch):
                 head, position = divmod(head, size)  # noqa: PLW2901 - the digits of the head's number
                 place.insert(0, position)
-            heads.append(self.mask[tuple(place)][rows])
+            heads.append(mask[tuple(place)][rows])
         return torch.stack(heads)
 
     def scores(self, block: _Block, out: torch.Tensor) -> torch.Tensor:
@@ -206,7 +205,7 @@ class _Problem(NamedTuple):
             future = torch.ones(out.shape[-2:], dtype=torch.bool, device=out.device).triu_(block.rows.start + 1)
             out.masked_fill_(future, -math.inf)
         if self.mask is not None:
-            mask = self._mask(block)
+            mask = self._mask(self.mask, block)
             out.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else out.add_(mask)
         return out
 
@@ -216,7 +215,7 @@ class _Problem(NamedTuple):
         return self.query.is_cpu and self.query.dtype == torch.float32
 
     def forward(self, block: _Block, scores: torch.Tensor, lse: torch.Tensor) -> None:
-        """``scores`` := dropout(softmax(scores)) and ``lse`` := its normaliser's logarithm, ∞ for rows without a key."""
+        """``scores`` := dropout(softmax(scores)) and ``lse`` := its log-normaliser, ∞ for rows without a key."""
         if self._fused:
             native.attention_forward(scores, lse, *self._place(block))
             return

@@ -165,7 +165,13 @@ def attention_forward(scores: torch.Tensor, lse: torch.Tensor, address: Address,
 
 
 def attention_backward(
-    scores: torch.Tensor, grads: torch.Tensor, lse: torch.Tensor, delta: torch.Tensor, address: Address, first: int, step: int
+    scores: torch.Tensor,
+    grads: torch.Tensor,
+    lse: torch.Tensor,
+    delta: torch.Tensor,
+    address: Address,
+    first: int,
+    step: int,
 ) -> None:
     """The dropped softmax of ``scores``, and the scores' gradient, in place of ``scores`` and ``grads``; one pass."""
     rows = lse.numel()
