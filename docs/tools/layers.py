@@ -109,7 +109,7 @@ def svg(panels: PanelList) -> str:
     parts, x = [], 0
     height = max(values.shape[0] for _, values in panels) * CELL + 16
     for title, values in panels:
-        rows, columns = values.shape
+        columns = values.shape[1]
         parts.append(f'<text x="{x}" y="10">{title}</text>')
         for (i, j), value in np.ndenumerate(values):
             shade = round(min(abs(float(value)) / 2, 1) * 100)
@@ -153,6 +153,7 @@ def files() -> dict[Path, str]:
 
 
 def main() -> int:
+    """Write the files, or check them."""
     stale = [path for path, text in files().items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in sys.argv:
         for path in stale:
