@@ -122,7 +122,8 @@ def svg(panels: PanelList) -> str:
         x += max(columns * CELL, 5 * len(title)) + 12
     body = "\n".join(parts)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{x}" height="{height}" font-family="sans-serif" font-size="9">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{x}" height="{height}" font-family="sans-serif" '
+        f'font-size="9">\n'
         f'<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
     )
 

@@ -254,7 +254,7 @@ def _in_threads(problem: _Problem, work: Callable[[Sequence[_Block]], None]) -> 
     """Call ``work`` on the blocks, each thread on heads of its own.
 
     Ten operations a block, each with threads that wait for each other at its end, would take longer to meet than to
-    compute, the more so on a machine that others use, too. Threads are made anew: a forked child has none of its parent's.
+    compute, the more so on a busy machine. Threads are made anew: a forked child has none of its parent's.
     """
     blocks, threads, heads = list(problem.blocks()), torch.get_num_threads(), problem.query.shape[0]
     small = heads * problem.query.shape[1] * problem.key.shape[1] < _THREADED
