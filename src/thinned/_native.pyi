@@ -52,7 +52,17 @@ def dropout_strided(
     /,
 ) -> None: ...
 def attention_forward(
-    scores: int, lse: int, rows: int, columns: int, first: int, step: int, key: int, call: int, keep: int, threads: int, /
+    scores: int,
+    lse: int,
+    rows: int,
+    columns: int,
+    first: int,
+    step: int,
+    key: int,
+    call: int,
+    keep: int,
+    threads: int,
+    /,
 ) -> None: ...
 def attention_backward(
     scores: int,
