@@ -14,10 +14,14 @@ RANKS = {
     "_checks": 0,
     "philox": 0,
     "kernels": 1,
+    "schedules": 1,
+    "variance": 1,
     "masks": 2,
     "ops": 3,
     "functional": 4,
-    "layers": 5,
+    "attention": 5,
+    "variants": 5,
+    "layers": 6,
     "datasets": 6,
     "studies": 7,
     "cli": 9,
@@ -96,7 +100,7 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_the_rank_test_sees_an_upward_import(tmp_path: Path) -> None:
     file = tmp_path / "masks.py"
     file.write_text("def f():\n    from thinned.layers import Dropout\n")
-    assert upward(file, "masks", RANKS, "") == ["masks.py (rank 2) imports layers.Dropout (rank 5)"]
+    assert upward(file, "masks", RANKS, "") == ["masks.py (rank 2) imports layers.Dropout (rank 6)"]
 
 
 def test_the_core_imports_torch_and_numpy_alone() -> None:

@@ -272,7 +272,7 @@ def test_a_finished_study_is_not_trained_again(tmp_path: Path, monkeypatch: pyte
 def test_ctrl_c_says_what_is_left_and_kill_loses_no_finished_cohort(tmp_path: Path, csv: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "thinned", "study", str(csv), "--target", "y", "--out", str(out)]
-    command += ["--rates", "0.5", "--folds", "2", "--seeds", "3", "--hidden", "8", "--epochs", "300"]
+    command += ["--rates", "0.5", "--folds", "2", "--seeds", "6", "--hidden", "8", "--epochs", "150"]
 
     def start_and(number: int, enough: int) -> tuple[int, str]:
         with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
@@ -289,7 +289,7 @@ def test_ctrl_c_says_what_is_left_and_kill_loses_no_finished_cohort(tmp_path: Pa
     assert code == 130
     assert "the same command goes on from there" in " ".join(text.split())
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
-    assert networks(out) == 12
+    assert networks(out) == 24
 
 
 def networks(folder: Path) -> int:
