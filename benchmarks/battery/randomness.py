@@ -1,6 +1,6 @@
 """Write the 16-bit lanes that decide elements 0, 1, 2, ... of one mask to standard output, for a test battery.
 
-    python benchmarks/randomness.py | dieharder -a -g 200
+    python benchmarks/battery/randomness.py | dieharder -a -g 200
 
 With ``--calls``, one group of each of successive calls instead of one long mask.
 """
