@@ -6,6 +6,7 @@ import torch
 
 from thinned import masks, ops
 from thinned._checks import check_p
+from thinned.kernels._address import WHOLE, Region
 
 __all__ = ["dropout"]
 
@@ -54,5 +55,5 @@ def dropout(
         p = check_p(p)
     if not training:
         return x
-    axes = masks.shared_axes(shared, x.ndim) if shared else ()
-    return ops.apply(x, p, ops.draw_key() if key is None else key, call, shared=axes, impl=impl, inplace=inplace)
+    region = Region(masks.shared_axes(shared, x.ndim)) if shared else WHOLE
+    return ops.apply(x, p, ops.draw_key() if key is None else key, call, region=region, impl=impl, inplace=inplace)

@@ -1,55 +1,143 @@
 """One dropout operation: which backend runs it, its gradient, and its rule under ``vmap``.
 
-Eager calls with plain numbers go straight to the kernel through an ``autograd.Function``. Calls whose address is a
-tensor, and calls under ``torch.compile`` or ``torch.func``, go through the registered operator ``thinned::dropout``.
+Eager calls go straight to the kernel, through an ``autograd.Function`` where a gradient is wanted. Calls under
+``torch.compile``, ``torch.export`` or ``torch.func``, and calls on tensor subclasses, go through the registered operator
+``thinned::dropout``, as do calls on devices where reading an address off a tensor would wait for the device.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch.autograd import forward_ad
 
 from thinned._checks import sentence
-from thinned.kernels import native, reference
-from thinned.kernels._address import Address
+from thinned.kernels import aten, native, reference
+from thinned.kernels._address import WHOLE, Address, Form, Region, signed, thresholds
 
-__all__ = ["IMPLEMENTATIONS", "apply", "draw_key"]
+__all__ = ["IMPLEMENTATIONS", "Choice", "apply", "choice", "draw_key"]
 
-IMPLEMENTATIONS = ("auto", "native", "reference")
+IMPLEMENTATIONS = ("auto", "native", "aten", "reference")
 _SIGN = 1 << 63
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-def draw_key() -> int:
-    """A 64-bit key from torch's default CPU generator, which ``torch.manual_seed`` seeds."""
-    return int(torch.empty((), dtype=torch.int64).random_(-_SIGN, None).item())  # type: ignore[call-overload]
+class Choice(NamedTuple):
+    """The backend that runs a call, and why."""
+
+    impl: str
+    reason: str
 
 
-def _run(x: torch.Tensor, address: Address, shared: Sequence[int], impl: str, out: torch.Tensor | None) -> torch.Tensor:
-    """Run the backend that ``impl`` names; only "auto" chooses one."""
-    if impl == "reference":
-        return reference.dropout(x, address, shared, out)
+def choice(x: torch.Tensor, impl: str = "auto") -> Choice:
+    """Tell which backend runs dropout of ``x``. Only ``"auto"`` chooses; a named backend runs or fails.
+
+    Raises:
+        ValueError: ``impl`` is unknown.
+        NotImplementedError: the named backend can't run on the device of ``x``.
+    """
     if impl not in IMPLEMENTATIONS:
         raise ValueError(sentence(f"impl must be one of {', '.join(IMPLEMENTATIONS)}", f"got impl={impl!r}"))
-    if x.device.type != "cpu":
-        raise NotImplementedError(sentence("dropout needs a CPU tensor", f"got one on {x.device}", "move it to the CPU"))
-    return native.dropout(x, address, shared, out)
+    if impl == "native" and not x.is_cpu:
+        raise NotImplementedError(
+            sentence("the native backend needs a CPU tensor", f"got one on {x.device}", "use impl='aten' or 'auto'")
+        )
+    if impl == "native" and x.dtype not in native.DTYPES:
+        raise NotImplementedError(
+            sentence("the native backend takes f32, f64, bf16 and f16", f"got {x.dtype}", "use impl='aten' or 'auto'")
+        )
+    if impl != "auto":
+        return Choice(impl, "named by the caller")
+    if not x.is_cpu:
+        return Choice("aten", f"x is on {x.device}, and the native kernels are for the CPU")
+    if x.dtype not in native.DTYPES:
+        return Choice("aten", f"x is {x.dtype}, and the native kernels take f32, f64, bf16 and f16")
+    return Choice("native", f"x is on the CPU; instruction set {native.isa()}")
+
+
+class _Call(NamedTuple):
+    """What a call computes, apart from its tensors."""
+
+    address: Address
+    region: Region
+    form: Form
+    impl: str
+
+    def run(self, x: torch.Tensor, residual: torch.Tensor | None, out: torch.Tensor | None) -> torch.Tensor:
+        """Run the backend that ``impl`` names; only "auto" chooses one."""
+        address, region, form, impl = self
+        if impl == "auto" and x.is_cpu and x.dtype in native.DTYPES:
+            impl = "native"
+        else:
+            impl = choice(x, impl).impl
+        if impl == "native":
+            return native.dropout(x, address, region, out, residual, form)
+        if impl == "reference":
+            return reference.dropout(x, address, region, out, residual, form)
+        key, call, keep = address
+        result = aten.dropout(
+            x,
+            key if isinstance(key, torch.Tensor) else torch.tensor(signed(key)),
+            torch.tensor(signed(call)),
+            torch.as_tensor(keep),
+            region,
+            residual,
+            form,
+        )
+        return result if out is None else out.copy_(result)
 
 
 class _Dropout(torch.autograd.Function):
     """The lean path. Dropout is linear and self-adjoint: its backward is itself, so no tensor is saved."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, address: Address, shared: Sequence[int], impl: str, inplace: bool
-    ) -> torch.Tensor:
-        ctx.where = (address, shared, impl)
+    def forward(ctx: Any, x: torch.Tensor, residual: torch.Tensor | None, call: _Call, inplace: bool) -> torch.Tensor:
+        ctx.call, ctx.inplace = call, inplace
         if inplace:
             ctx.mark_dirty(x)
-        return _run(x, address, shared, impl, x if inplace else None)
+        return call.run(x, residual, x if inplace else None)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return _Dropout.apply(grads[0], *ctx.where, False), None, None, None, None  # type: ignore[no-untyped-call]
+        (grad,) = grads
+        call = ctx.call._replace(form=ctx.call.form.backward)
+        wanted_x, wanted_residual, *_ = ctx.needs_input_grad
+        return _run(grad, None, call, False) if wanted_x else None, grad if wanted_residual else None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor | None, other: torch.Tensor | None, *_: object) -> torch.Tensor | None:
+        if tangent is None:
+            return other
+        call = ctx.call._replace(form=ctx.call.form.backward)
+        if ctx.inplace:  # the tangent of an in-place operation is changed in place, too
+            return tangent.copy_(_run(tangent, None, call, False))
+        out = _run(tangent, None, call, False)
+        return out if other is None else out + other
+
+
+def _run(x: torch.Tensor, residual: torch.Tensor | None, call: _Call, inplace: bool) -> torch.Tensor:
+    wants_grad = torch.is_grad_enabled() and (x.requires_grad or residual is not None and residual.requires_grad)
+    if wants_grad or forward_ad._current_level >= 0:
+        if inplace and x.is_leaf and wants_grad:  # before the data is overwritten
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        return _Dropout.apply(x, residual, call, inplace)  # type: ignore[no-any-return, no-untyped-call]
+    out = call.run(x, residual, x if inplace else None)
+    if inplace:
+        torch.autograd.graph.increment_version(x)
+    return out
+
+
+def _number(value: float | torch.Tensor) -> Any:
+    """A 0-dim tensor's number; anything else unchanged."""
+    return value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
+
+
+def _lean(*tensors: object) -> bool:
+    """Whether a call may go straight to the kernel: nothing watches or transforms it, and no device is waited for."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    if torch._C._len_torch_dispatch_stack():
+        return False
+    return all(type(t) in _PLAIN and t.is_cpu for t in tensors if isinstance(t, torch.Tensor))  # type: ignore[attr-defined]
 
 
 def apply(
@@ -58,49 +146,88 @@ def apply(
     key: int | torch.Tensor,
     call: int | torch.Tensor = 0,
     *,
-    shared: Sequence[int] = (),
+    region: Region = WHOLE,
     impl: str = "auto",
     inplace: bool = False,
+    residual: torch.Tensor | None = None,
+    form: Form = Form.DROPOUT,
 ) -> torch.Tensor:
     """Inverted dropout of ``x`` at an address, with its gradient.
 
     Args:
         x: floating-point tensor of any shape.
-        p: probability of dropping; a 0-dim float64 tensor where it is to vary without recompiling or by member.
-        key: 64-bit key, or a 0-dim int64 tensor.
+        p: probability of dropping; a float64 tensor where it is to vary without recompiling, or by member.
+        key: 64-bit key, or an int64 tensor, 0-dim or one element a member.
         call: number of the training forward pass, or a 0-dim int64 tensor.
-        shared: non-negative axes that share one decision.
+        region: which part of which mask ``x`` is; counts a member's own axes.
         impl: backend.
         inplace: overwrite ``x``.
+        residual: for ``Form.ADD``: a tensor like ``x``.
+        form: what is computed.
     """
     if not x.is_floating_point():
         raise RuntimeError(sentence("dropout needs a floating-point tensor", f"got {x.dtype}", "convert it first"))
-    numbers = not any(isinstance(v, torch.Tensor) for v in (p, key, call))
-    if numbers and not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active():
-        address = Address.of(p, key, call)  # type: ignore[arg-type]
-        return _Dropout.apply(x, address, shared, impl, inplace)  # type: ignore[no-any-return, no-untyped-call]
+    if _lean(x, p, key, call, residual):
+        p, key, call = _number(p), _number(key), _number(call)
+        if isinstance(p, torch.Tensor):
+            address = Address(
+                key if isinstance(key, torch.Tensor) else key & (2 * _SIGN - 1),
+                int(call),
+                native.thresholds(p.double()),
+            )
+        else:
+            address = Address.of(p, key, int(call))
+        return _run(x, residual, _Call(address, region, form, impl), inplace)
     where = (
         torch.as_tensor(p, dtype=torch.float64),
-        key if isinstance(key, torch.Tensor) else torch.tensor((key + _SIGN) % (2 * _SIGN) - _SIGN),
-        torch.as_tensor(call),
+        key if isinstance(key, torch.Tensor) else torch.tensor(signed(key)),
+        call if isinstance(call, torch.Tensor) else torch.tensor(signed(call)),
     )
-    out = torch.ops.thinned.dropout(x, *where, list(shared), impl)
-    return x.copy_(out) if inplace else out
+    out = torch.ops.thinned.dropout(x, residual, *where, *map(list, region), int(form), impl)
+    return x.copy_(out) if inplace else out  # type: ignore[no-any-return]
 
 
-# The operator. p, key and call are 0-dim tensors: a Python number would be burnt into a compiled graph, and under
+# The operators. p, key and call are 0-dim tensors: a Python number would be burnt into a compiled graph, and under
 # vmap each member needs its own. A p or key of shape (members,) gives each leading row of x its own address.
-torch.library.define("thinned::dropout", "(Tensor x, Tensor p, Tensor key, Tensor call, int[] shared, str impl) -> Tensor")
+torch.library.define(
+    "thinned::dropout",
+    "(Tensor x, Tensor? residual, Tensor p, Tensor key, Tensor call, int[] shared, SymInt[] full, SymInt[] start, "
+    "int form, str impl) -> Tensor",
+)
+torch.library.define(
+    "thinned::draw_keys", "(Tensor like, SymInt[] size) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,)
+)
 
 
-@torch.library.impl("thinned::dropout", "CPU")
+def draw_key() -> int:
+    """A 64-bit key from torch's default CPU generator, which ``torch.manual_seed`` seeds."""
+    return int(torch.empty((), dtype=torch.int64).random_(-_SIGN, None).item())  # type: ignore[call-overload]
+
+
+@torch.library.impl("thinned::dropout", "CompositeExplicitAutograd")
 def _dropout(
-    x: torch.Tensor, p: torch.Tensor, key: torch.Tensor, call: torch.Tensor, shared: list[int], impl: str
+    x: torch.Tensor,
+    residual: torch.Tensor | None,
+    p: torch.Tensor,
+    key: torch.Tensor,
+    call: torch.Tensor,
+    shared: list[int],
+    full: list[int],
+    start: list[int],
+    form: int,
+    impl: str,
 ) -> torch.Tensor:
-    address = Address.of(
-        p if p.ndim else float(p.item()), key if key.ndim else int(key.item()), int(call.item())
+    region = Region(tuple(shared), tuple(full), tuple(start))
+    backend = choice(x, impl).impl
+    if backend == "aten":  # stays on the device
+        return aten.dropout(x, key, call, thresholds(p), region, residual, Form(form))
+    keep = native.thresholds(p.double().reshape(-1).cpu())
+    address = Address(
+        key.cpu() if key.ndim else int(key.item()) & (2 * _SIGN - 1),
+        int(call.item()) & (2 * _SIGN - 1),
+        keep if p.ndim else int(keep.item()),
     )
-    return _run(x, address, shared, impl, None)
+    return _Call(address, region, Form(form), backend).run(x, residual, None)
 
 
 @torch.library.register_fake("thinned::dropout")
@@ -108,13 +235,26 @@ def _fake(x: torch.Tensor, *_: object) -> torch.Tensor:
     return torch.empty_like(x)
 
 
+@torch.library.impl("thinned::draw_keys", "CompositeExplicitAutograd")
+def _draw_keys(like: torch.Tensor, size: list[int]) -> torch.Tensor:
+    return torch.empty(size, dtype=torch.int64).random_(-_SIGN, None)  # type: ignore[call-overload, no-any-return]
+
+
+@torch.library.register_fake("thinned::draw_keys")
+def _fake_keys(like: torch.Tensor, size: list[int]) -> torch.Tensor:
+    return torch.empty(size, dtype=torch.int64)
+
+
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    _, p, key, call, *ctx.options = inputs
+    _, _, p, key, call, *ctx.options = inputs
     ctx.save_for_backward(p, key, call)  # three numbers, no mask
 
 
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    return torch.ops.thinned.dropout(grad, *ctx.saved_tensors, *ctx.options), *(None,) * 5
+    *region, form, impl = ctx.options
+    form = Form(form)
+    out = torch.ops.thinned.dropout(grad, None, *ctx.saved_tensors, *region, int(form.backward), impl)
+    return out, grad if form is Form.ADD else None, *(None,) * 8
 
 
 torch.library.register_autograd("thinned::dropout", _backward, setup_context=_setup_context)
@@ -125,25 +265,26 @@ def _vmap(
     info: Any,
     in_dims: tuple[int | None, ...],
     x: torch.Tensor,
+    residual: torch.Tensor | None,
     p: torch.Tensor,
     key: torch.Tensor,
     call: torch.Tensor,
-    shared: list[int],
-    impl: str,
+    *options: Any,
 ) -> tuple[torch.Tensor, int]:
     """Members along a new leading axis; a mask stays a function of its own key, call and index alone."""
-    if in_dims[3] is not None:
+    if in_dims[4] is not None:
         raise NotImplementedError(sentence("call must be the same for all members", "it is batched by vmap"))
-    size = info.batch_size
-    rows = x.movedim(in_dims[0], 0) if in_dims[0] is not None else x.expand(size, *x.shape)
-    address = [
-        v.movedim(dim, 0) if dim is not None else v.expand(size, *v.shape)
-        for v, dim in ((p, in_dims[1]), (key, in_dims[2]))
-    ]
+
+    def leading(value: torch.Tensor, dim: int | None) -> torch.Tensor:
+        return value.movedim(dim, 0) if dim is not None else value.expand(info.batch_size, *value.shape)
+
+    rows = leading(x, in_dims[0])
+    others = None if residual is None else leading(residual, in_dims[1])
+    address = [leading(p, in_dims[2]), leading(key, in_dims[3])]
     inner = max(v.ndim for v in address)
     if inner > 1:  # a vmap inside a vmap: the leading axes become one axis of members
         members = rows.shape[:inner]
         flat = [v.reshape(*v.shape, *(1,) * (inner - v.ndim)).expand(members).reshape(-1) for v in address]
-        out = torch.ops.thinned.dropout(rows.reshape(-1, *rows.shape[inner:]), *flat, call, shared, impl)
-        return out.reshape(rows.shape), 0
-    return torch.ops.thinned.dropout(rows, *address, call, shared, impl), 0
+        rows_flat, others_flat = (None if v is None else v.reshape(-1, *v.shape[inner:]) for v in (rows, others))
+        return torch.ops.thinned.dropout(rows_flat, others_flat, *flat, call, *options).reshape(rows.shape), 0
+    return torch.ops.thinned.dropout(rows, others, *address, call, *options), 0

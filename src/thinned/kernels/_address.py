@@ -1,14 +1,30 @@
-"""What a backend is told of a mask."""
+"""What a backend is told of a mask: where its decisions come from, and which part of it a tensor is."""
 
+from collections.abc import Sequence
+from enum import IntEnum
 from typing import NamedTuple
 
 import torch
 
 from thinned import philox
 
-__all__ = ["Address", "thresholds"]
+__all__ = ["WHOLE", "Address", "Form", "Region", "signed", "thresholds"]
 
 _64_BITS = 0xFFFFFFFFFFFFFFFF
+
+
+class Form(IntEnum):
+    """What is computed of x, with K the keep threshold and q = K / 65,536; the numbers are those of csrc/dropout.h."""
+
+    DROPOUT = 0  # kept: x / q               dropped: 0
+    ADD = 1  # kept: residual + x / q        dropped: residual
+    ALPHA = 2  # kept: a x + b               dropped: a α' + b
+    ALPHA_BACKWARD = 3  # kept: a x          dropped: 0
+
+    @property
+    def backward(self) -> "Form":
+        """The form that maps a gradient of the output to one of x."""
+        return Form.DROPOUT if self in {Form.DROPOUT, Form.ADD} else Form.ALPHA_BACKWARD
 
 
 class Address(NamedTuple):
@@ -37,19 +53,47 @@ class Address(NamedTuple):
         return isinstance(self.key, torch.Tensor) or isinstance(self.keep, torch.Tensor)
 
     def tensors(self, members: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and thresholds as contiguous int64 tensors of shape ``(members,)``."""
-        key = self.key if isinstance(self.key, torch.Tensor) else torch.tensor(_signed(self.key))
-        return tuple(torch.as_tensor(v).expand(members).contiguous() for v in (key, self.keep))  # type: ignore[return-value]
+        """Keys and thresholds as int64 tensors of shape ``(members,)``."""
+        key = self.key if isinstance(self.key, torch.Tensor) else torch.tensor(signed(self.key))
+        return key.expand(members), torch.as_tensor(self.keep).expand(members)
 
     def split(self, members: int) -> list["Address"]:
         """The address of each member."""
         keys, keeps = self.tensors(members)
-        return [
-            Address(k & _64_BITS, self.call, t) for k, t in zip(keys.tolist(), keeps.tolist(), strict=True)
-        ]
+        return [Address(k & _64_BITS, self.call, t) for k, t in zip(keys.tolist(), keeps.tolist(), strict=True)]
 
 
-def _signed(number: int) -> int:
+class Region(NamedTuple):
+    """Which element of a tensor is which index of the mask.
+
+    Args:
+        shared: non-negative axes along which all elements share one decision.
+        full: shape of the larger tensor that this one is a slice of; ``()`` where it is the whole.
+        start: position of the slice in it.
+    """
+
+    shared: tuple[int, ...] = ()
+    full: tuple[int, ...] = ()
+    start: tuple[int, ...] = ()
+
+    def strides(self, shape: Sequence[int]) -> tuple[list[int], int]:
+        """The mask's index is ``offset + sum(position * stride)``: its strides, 0 where shared, and the offset."""
+        sizes = self.full or tuple(shape)
+        strides, offset, step = [0] * len(sizes), 0, 1
+        for axis in reversed(range(len(sizes))):
+            if axis not in self.shared:
+                strides[axis] = step
+                offset += step * self.start[axis] if self.full else 0
+                step *= sizes[axis]
+        return strides, offset
+
+
+WHOLE = Region()
+
+
+def signed(number: int) -> int:
+    """The int64 with the bits of an unsigned 64-bit number."""
+    number &= _64_BITS
     return number - (1 << 64) if number >> 63 else number
 
 

@@ -1,11 +1,15 @@
-"""The compiled backend: CPU tensors of f32, f64, bf16 and f16."""
+"""The compiled backend: CPU tensors of f32, f64, bf16 and f16.
 
-from collections.abc import Sequence
+The environment variable ``THINNED_ISA`` names the instruction set to use (``avx512``, ``avx2``, ``neon`` or
+``portable``); without it, the fastest that the machine has is used.
+"""
+
+import os
 
 import torch
 
 from thinned._checks import sentence
-from thinned.kernels._address import Address
+from thinned.kernels._address import WHOLE, Address, Form, Region
 
 try:
     from thinned import _native
@@ -18,44 +22,104 @@ except ImportError as error:
         )
     ) from error
 
-__all__ = ["DTYPES", "dropout"]
+__all__ = ["DTYPES", "dropout", "isa", "keep_mask", "thresholds", "use_isa"]
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 
 
-def dropout(
-    x: torch.Tensor, address: Address, shared: Sequence[int] = (), out: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Inverted dropout without autograd; ``out`` may be ``x``; ``shared`` counts a member's own axes."""
-    out = torch.empty_like(x) if out is None else out
-    if shared:
-        return _shared(x, address, shared, out)
-    if not (x.is_contiguous() and out.is_contiguous()):
-        # the decision follows the logical index, so the kernel sees a row-major copy
-        return out.copy_(dropout(x.contiguous(), address))
-    if address.batched:
-        members = x.shape[0]
-        keys, keeps = address.tensors(members)
-        _native.dropout_members(
-            out.data_ptr(),
-            x.data_ptr(),
-            DTYPES[x.dtype],
-            members,
-            x.numel() // max(members, 1),
-            keys.data_ptr(),
-            address.call,
-            keeps.data_ptr(),
+def isa() -> str:
+    """The instruction set in use."""
+    return str(_native.isa())
+
+
+def use_isa(name: str) -> None:
+    """Use the kernels of an instruction set.
+
+    Raises:
+        ValueError: this build or machine does not have it.
+    """
+    if not _native.use_isa(name):
+        available = ", ".join(_native.isas())
+        raise ValueError(
+            sentence(
+                f"THINNED_ISA must be one of {available} on this machine",
+                f"got {name!r}",
+                "unset it to choose the fastest",
+            )
         )
-    else:
-        key, call, keep = address
-        _native.dropout(out.data_ptr(), x.data_ptr(), DTYPES[x.dtype], x.numel(), key, call, keep)
+
+
+if "THINNED_ISA" in os.environ:
+    use_isa(os.environ["THINNED_ISA"])
+
+
+def thresholds(p: torch.Tensor) -> torch.Tensor:
+    """:func:`thinned.philox.threshold` of each element of a float64 vector, as int64.
+
+    Raises:
+        ValueError: an element lies outside [0, 1] or is NaN.
+    """
+    out = torch.empty(p.shape, dtype=torch.int64)
+    bad = _native.thresholds(out.data_ptr(), p.data_ptr(), p.stride(0), p.numel())
+    if bad >= 0:
+        raise ValueError(sentence("p must lie in [0, 1]", f"got p[{bad}]={float(p[bad])}"))
     return out
 
 
-def _shared(x: torch.Tensor, address: Address, shared: Sequence[int], out: torch.Tensor) -> torch.Tensor:
-    """One decision for all elements along the shared axes: the scale or 0, broadcast."""
-    axes = [axis + address.batched for axis in shared]
-    factor = dropout(
-        torch.ones([1 if axis in axes else size for axis, size in enumerate(x.shape)], dtype=torch.float64), address
-    )
-    return out.copy_(torch.where(factor != 0, x * factor.to(x.dtype if x.dtype.itemsize > 2 else torch.float32), 0))
+def dropout(
+    x: torch.Tensor,
+    address: Address,
+    region: Region = WHOLE,
+    out: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
+    form: Form = Form.DROPOUT,
+) -> torch.Tensor:
+    """Dropout without autograd; ``out`` may be ``x``; ``region`` counts a member's own axes."""
+    dtype = DTYPES.get(x.dtype)
+    if dtype is None:
+        raise TypeError(sentence("the native kernels take f32, f64, bf16 and f16", f"got {x.dtype}"))
+    if out is None:
+        out = torch.empty_like(x)
+    key, call, keep = address
+    threads = torch.get_num_threads()
+    pointers = out.data_ptr(), x.data_ptr(), 0 if residual is None else residual.data_ptr()
+    dense = x.is_contiguous() and out.is_contiguous() and (residual is None or residual.is_contiguous())
+    if isinstance(key, int) and isinstance(keep, int):
+        if dense and region == WHOLE:
+            _native.dropout(form, dtype, *pointers, x.numel(), 0, key, call, keep, threads)
+        else:
+            operands = (1, 0, 0, 0), *_axes(x, out, residual, region, 0)
+            _native.dropout_strided(form, dtype, *pointers, *operands, key, 0, 0, call, keep, 0, 0, threads)
+        return out
+    members = x.shape[0]
+    where = *_array(key), call, *_array(keep)
+    if dense and region == WHOLE:
+        _native.dropout_members(form, dtype, *pointers, members, x.numel() // max(members, 1), *where, threads)
+    else:
+        other = 0 if residual is None else residual.stride(0)
+        operands = (members, out.stride(0), x.stride(0), other), *_axes(x, out, residual, region, 1)
+        _native.dropout_strided(form, dtype, *pointers, *operands, *where, threads)
+    return out
+
+
+def _array(value: int | torch.Tensor) -> tuple[int, int, int]:
+    """One number for all members, or the place and stride of one for each."""
+    return (0, value.data_ptr(), value.stride(0)) if isinstance(value, torch.Tensor) else (value, 0, 0)
+
+
+def _axes(
+    x: torch.Tensor, out: torch.Tensor, residual: torch.Tensor | None, region: Region, members: int
+) -> tuple[list[int], int]:
+    """Rows of (size, strides of out, x, residual and mask) for the axes after the members', and the mask's offset."""
+    shape = x.shape[members:]
+    mask, offset = region.strides(shape)
+    other = out if residual is None else residual
+    strides = (out.stride()[members:], x.stride()[members:], other.stride()[members:], mask)
+    return [number for row in zip(shape, *strides, strict=True) for number in row], offset
+
+
+def keep_mask(n: int, key: int, call: int, keep: int, *, offset: int = 0, packed: bool = False) -> torch.Tensor:
+    """Keep decisions of ``n`` successive indices as bool, or packed (little-endian bits) as uint8."""
+    out = torch.empty((n + 7) // 8 if packed else n, dtype=torch.uint8 if packed else torch.bool)
+    _native.keep_mask(out.data_ptr(), packed, offset, n, key, call, keep, torch.get_num_threads())
+    return out

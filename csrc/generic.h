@@ -1,0 +1,186 @@
+// The loops, written once over the vector type `V` that the including file defines for its instruction set.
+//
+// V works on 16 elements at a time, the width of one half word of a group's 16 blocks, and offers
+//   Mask                             16 decisions;  mask_of(uint32_t) and bits_of(Mask) convert to and from packed bits
+//   Generator(Address, group)        .next(Mask[8]): the decisions of the next group
+//   Vector<T>, set<T>, load<T>, store<T>, stream<T>      T is one of F32, F64, BF16, F16
+//   scaled(mask, x, scale)           kept: x * scale, else 0
+//   add, multiply, choose(mask, kept, dropped), rounded<T> (to what T stores)
+// Everything has internal linkage: see philox.h.
+#pragma once
+#include <cstring>
+
+#include "kernels.h"
+
+namespace thinned {
+namespace {
+
+template <class T, Mode mode>
+struct Epilogue {
+    using Vector = typename V::template Vector<T>;
+    Vector scale, shift, dropped;
+
+    explicit Epilogue(const Arithmetic &a)
+        : scale(V::template set<T>(a.scale)), shift(V::template set<T>(a.shift)), dropped(V::template set<T>(a.dropped)) {}
+
+    // Selected, never multiplied by the mask: a dropped NaN or infinity becomes 0.
+    THINNED_INLINE Vector operator()(typename V::Mask mask, const void *src, const void *residual) const {
+        const Vector x = V::template load<T>(src);
+        if constexpr (mode == Mode::plain) {
+            return V::scaled(mask, x, scale);
+        } else if constexpr (mode == Mode::residual) {
+            // rounded first, so that the sum is bitwise residual + dropout(x)
+            return V::add(V::template load<T>(residual), V::template rounded<T>(V::scaled(mask, x, scale)));
+        } else {
+            return V::choose(mask, V::add(V::multiply(x, scale), shift), dropped);
+        }
+    }
+};
+
+// Pointers that move together.
+template <class T>
+struct Cursor {
+    char *dst;
+    const char *src, *residual;
+    static constexpr int64_t size = T::size;
+
+    explicit Cursor(const Operands &o)
+        : dst(static_cast<char *>(o.dst)),
+          src(static_cast<const char *>(o.src)),
+          residual(static_cast<const char *>(o.residual)) {}
+
+    template <Mode mode>
+    THINNED_INLINE void advance(int64_t n) {
+        dst += n * size;
+        src += n * size;
+        if constexpr (mode == Mode::residual) residual += n * size;
+    }
+};
+
+template <class T, Mode mode>
+THINNED_INLINE void sixteen(Cursor<T> &at, typename V::Mask mask, const Epilogue<T, mode> &epilogue) {
+    V::template store<T>(at.dst, epilogue(mask, at.src, at.residual));
+    at.template advance<mode>(16);
+}
+
+// Fewer than 16 elements go through a buffer, so that nothing is read or written past the end.
+template <class T, Mode mode>
+inline void rest(const Cursor<T> &at, typename V::Mask mask, int64_t n, const Epilogue<T, mode> &epilogue) {
+    alignas(64) char src[16 * T::size] = {}, residual[16 * T::size] = {}, dst[16 * T::size];
+    std::memcpy(src, at.src, size_t(n * T::size));
+    if (mode == Mode::residual) std::memcpy(residual, at.residual, size_t(n * T::size));
+    V::template store<T>(dst, epilogue(mask, src, residual));
+    std::memcpy(at.dst, dst, size_t(n * T::size));
+}
+
+template <class T, Mode mode, bool stream>
+void groups(Cursor<T> &at, typename V::Generator &generator, int64_t count, const Epilogue<T, mode> &epilogue) {
+    for (int64_t g = 0; g < count; ++g) {
+        typename V::Mask masks[8];
+        generator.next(masks);
+        for (int j = 0; j < 8; ++j) {
+            const auto out = epilogue(masks[j], at.src + j * 16 * T::size, at.residual + j * 16 * T::size);
+            if constexpr (stream)
+                V::template stream<T>(at.dst + j * 16 * T::size, out);
+            else
+                V::template store<T>(at.dst + j * 16 * T::size, out);
+        }
+        at.template advance<mode>(128);
+    }
+}
+
+template <class T, Mode mode>
+void run_mode(const Operands &o, uint64_t group, int64_t n, const Address &a, const Arithmetic &arithmetic, bool stream) {
+    const Epilogue<T, mode> epilogue(arithmetic);
+    typename V::Generator generator(a, group);
+    Cursor<T> at(o);
+    if (stream && reinterpret_cast<uintptr_t>(o.dst) % 64 == 0) {
+        groups<T, mode, true>(at, generator, n / 128, epilogue);
+        V::fence();
+    } else {
+        groups<T, mode, false>(at, generator, n / 128, epilogue);
+    }
+    int64_t left = n % 128;
+    if (left == 0) return;
+    typename V::Mask masks[8];
+    generator.next(masks);
+    int j = 0;
+    for (; left >= 16; left -= 16) sixteen(at, masks[j++], epilogue);
+    if (left > 0) rest(at, masks[j], left, epilogue);
+}
+
+template <class T>
+void run(const Operands &o, uint64_t group, int64_t n, const Address &a, const Arithmetic &arithmetic, bool stream) {
+    switch (arithmetic.mode) {
+        case Mode::plain: return run_mode<T, Mode::plain>(o, group, n, a, arithmetic, stream);
+        case Mode::residual: return run_mode<T, Mode::residual>(o, group, n, a, arithmetic, stream);
+        case Mode::affine: return run_mode<T, Mode::affine>(o, group, n, a, arithmetic, stream);
+    }
+}
+
+THINNED_INLINE typename V::Mask mask_at(const uint8_t *bits, int64_t first) {
+    uint32_t window;  // 16 bits at any bit position lie within 3 bytes
+    std::memcpy(&window, bits + (first >> 3), 4);
+    return V::mask_of((window >> (first & 7)) & 0xffffu);
+}
+
+template <class T, Mode mode>
+void apply_mode(const Operands &o, const uint8_t *bits, int64_t first, int64_t n, const Arithmetic &arithmetic) {
+    const Epilogue<T, mode> epilogue(arithmetic);
+    Cursor<T> at(o);
+    for (; n >= 16; n -= 16, first += 16) sixteen(at, mask_at(bits, first), epilogue);
+    if (n > 0) rest(at, mask_at(bits, first), n, epilogue);
+}
+
+template <class T>
+void apply(const Operands &o, const uint8_t *bits, int64_t first, int64_t n, const Arithmetic &arithmetic) {
+    switch (arithmetic.mode) {
+        case Mode::plain: return apply_mode<T, Mode::plain>(o, bits, first, n, arithmetic);
+        case Mode::residual: return apply_mode<T, Mode::residual>(o, bits, first, n, arithmetic);
+        case Mode::affine: return apply_mode<T, Mode::affine>(o, bits, first, n, arithmetic);
+    }
+}
+
+template <class T, Mode mode>
+void constant_mode(const Operands &o, bool kept, int64_t n, const Arithmetic &arithmetic) {
+    const Epilogue<T, mode> epilogue(arithmetic);
+    const typename V::Mask mask = V::mask_of(kept ? 0xffffu : 0u);
+    Cursor<T> at(o);
+    for (; n >= 16; n -= 16) sixteen(at, mask, epilogue);
+    if (n > 0) rest(at, mask, n, epilogue);
+}
+
+template <class T>
+void constant(const Operands &o, bool kept, int64_t n, const Arithmetic &arithmetic) {
+    switch (arithmetic.mode) {
+        case Mode::plain:
+            if (!kept) return void(std::memset(o.dst, 0, size_t(n * T::size)));
+            return constant_mode<T, Mode::plain>(o, kept, n, arithmetic);
+        case Mode::residual: return constant_mode<T, Mode::residual>(o, kept, n, arithmetic);
+        case Mode::affine: return constant_mode<T, Mode::affine>(o, kept, n, arithmetic);
+    }
+}
+
+void bits(uint8_t *dst, uint64_t group, int64_t count, const Address &a) {
+    typename V::Generator generator(a, group);
+    for (int64_t g = 0; g < count; ++g, dst += 16) {
+        typename V::Mask masks[8];
+        generator.next(masks);
+        for (int j = 0; j < 8; ++j) {
+            const uint32_t packed = V::bits_of(masks[j]);
+            dst[2 * j] = uint8_t(packed);
+            dst[2 * j + 1] = uint8_t(packed >> 8);
+        }
+    }
+}
+
+constexpr Kernels kernels_named(const char *name) {
+    return {name,
+            &bits,
+            {&run<F32>, &run<F64>, &run<BF16>, &run<F16>},
+            {&apply<F32>, &apply<F64>, &apply<BF16>, &apply<F16>},
+            {&constant<F32>, &constant<F64>, &constant<BF16>, &constant<F16>}};
+}
+
+}  // namespace
+}  // namespace thinned

@@ -1,0 +1,138 @@
+"""Dropout in plain torch integer operations: any device, traceable, bitwise the masks of the other backends.
+
+Philox needs 32 × 32 → 64-bit products; int64 multiplication wraps modulo 2^64, so its bits are those of the unsigned
+product, and every shift is masked because int64 shifts carry the sign along.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from thinned.kernels._address import WHOLE, Form, Region
+
+__all__ = ["ALPHA", "Affine", "affine", "dropout", "keep", "lanes", "lanes_at", "words"]
+
+ALPHA = -1.7580993408473766  # −λα of SELU: what its most negative activation comes to (Klambauer et al. 2017)
+_LOW = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+def _philox(c0: torch.Tensor, c1: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> list[torch.Tensor]:
+    k0, k1 = key & _LOW, (key >> 32) & _LOW
+    c2, c3 = call & _LOW, (call >> 32) & _LOW
+    for _ in range(10):
+        product0, product1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
+        c0, c1, c2, c3 = (
+            ((product1 >> 32) & _LOW) ^ c1 ^ k0,
+            product1 & _LOW,
+            ((product0 >> 32) & _LOW) ^ c3 ^ k1,
+            product0 & _LOW,
+        )
+        k0, k1 = (k0 + _WEYL[0]) & _LOW, (k1 + _WEYL[1]) & _LOW
+    return [c0, c1, c2, c3]
+
+
+def words(blocks: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> list[torch.Tensor]:
+    """The four 32-bit words of each block, in int64; ``key`` and ``call`` broadcast against ``blocks``."""
+    out = _philox(blocks & _LOW, (blocks >> 32) & _LOW, key, call)
+    return list(torch.broadcast_tensors(*out))
+
+
+def lanes(n: int, key: torch.Tensor, call: torch.Tensor, offset: int = 0) -> torch.Tensor:
+    """The 16 random bits of indices ``offset`` to ``offset + n``: ``(*key.shape, n)``, int64."""
+    groups = (offset % 128 + n + 127) // 128
+    blocks = torch.arange(groups * 16, device=key.device) + 16 * (offset // 128)
+    w = words(blocks, key[..., None], call)
+    halves = torch.stack([half for word in w for half in (word & 0xFFFF, word >> 16)], dim=-2)  # (..., 8, 16 * groups)
+    by_group = halves.unflatten(-1, (groups, 16)).movedim(-2, -3)  # (..., groups, 8, 16)
+    return by_group.flatten(-3)[..., offset % 128 : offset % 128 + n]
+
+
+def lanes_at(index: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> torch.Tensor:
+    """The 16 random bits of any indices: ``(*key.shape, *index.shape)``; a block is computed for each index."""
+    key = key[(...,) + (None,) * index.ndim]
+    within = index & 127
+    w = words((index >> 7) * 16 + (within & 15), key, call)
+    which = within >> 5
+    word = torch.where(which < 2, torch.where(which == 0, w[0], w[1]), torch.where(which == 2, w[2], w[3]))
+    return (word >> (16 * ((within >> 4) & 1))) & 0xFFFF
+
+
+def keep(shape: torch.Size, key: torch.Tensor, call: torch.Tensor, kept: torch.Tensor, region: Region) -> torch.Tensor:
+    """Keep decisions for one member's ``shape``, broadcastable to it: ``(*key.shape, *sizes)``, sizes 1 where shared."""
+    small = [1 if axis in region.shared else size for axis, size in enumerate(shape)]
+    key, kept = torch.broadcast_tensors(key, kept)
+    if region.full:
+        strides, offset = region.strides(shape)
+        index = torch.full((), offset, dtype=torch.int64, device=key.device)
+        for axis, (size, stride) in enumerate(zip(small, strides, strict=True)):
+            step = torch.arange(size, device=key.device) * stride
+            index = index + step.reshape([-1 if other == axis else 1 for other in range(len(small))])
+        bits = lanes_at(index, key, call)
+    else:
+        bits = lanes(math.prod(small), key, call).reshape(*key.shape, *small)
+    return bits < kept[(...,) + (None,) * len(small)]
+
+
+class Affine(NamedTuple):
+    """Kept: x * scale + shift, dropped: the constant ``dropped``; float64 tensors of the shape of the thresholds."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+    dropped: torch.Tensor
+
+
+def affine(form: Form, kept: torch.Tensor) -> Affine:
+    """The numbers of a form at a keep threshold, as csrc/dropout.cpp has them."""
+    zero = torch.zeros_like(kept, dtype=torch.float64)
+    if form in {Form.DROPOUT, Form.ADD}:
+        return Affine(65536.0 / kept.double(), zero, zero)
+    q = kept.double() / 65536.0
+    p = 1.0 - q
+    a = 1.0 / torch.sqrt(q * (1.0 + p * (ALPHA * ALPHA)))
+    b = -(a * ALPHA) * p
+    if form is Form.ALPHA_BACKWARD:
+        return Affine(a, zero, zero)
+    none = kept == 0  # p = 1 gives zeros, as PyTorch's does
+    return Affine(a, torch.where(none, zero, b), torch.where(none, zero, a * ALPHA + b))
+
+
+def dropout(
+    x: torch.Tensor,
+    key: torch.Tensor,
+    call: torch.Tensor,
+    kept: torch.Tensor,
+    region: Region = WHOLE,
+    residual: torch.Tensor | None = None,
+    form: Form = Form.DROPOUT,
+) -> torch.Tensor:
+    """Dropout without autograd.
+
+    Args:
+        x: floating-point tensor; with members, they are its leading axis.
+        key: int64, 0-dim or ``(members,)``.
+        call: 0-dim int64.
+        kept: keep thresholds, int64, 0-dim or ``(members,)``.
+        region: counts a member's own axes.
+        residual: for ``Form.ADD``.
+        form: what is computed.
+    """
+    members = max(key.ndim, kept.ndim)
+    numbers = affine(form, kept)
+    wide = x if x.dtype.itemsize > 2 else x.float()  # half precision: computed in float, rounded once
+    column = (...,) + (None,) * (x.ndim - members)
+    scale, shift, dropped = (v.to(wide.dtype).to(x.device)[column if kept.ndim else ...] for v in numbers)
+    decisions = keep(x.shape[members:], key.to(x.device), call.to(x.device), kept.to(x.device), region)
+    survivors = wide * scale
+    if form is Form.ALPHA:
+        survivors = survivors + shift
+    # selected, never multiplied by the mask: a dropped NaN or infinity becomes 0
+    out = torch.where(decisions, survivors, dropped).to(x.dtype)
+    if residual is not None:
+        return residual + out
+    if form is Form.ADD:
+        raise AssertionError("Form.ADD needs a residual")
+    all_kept = (kept == 65536).to(x.device)[column if kept.ndim else ...]
+    return torch.where(all_kept, x, out)  # bit for bit
