@@ -1,0 +1,28 @@
+"""Dropout layers. A layer holds its rate and the address of its masks; the arithmetic is in ``functional``."""
+
+from thinned.layers._addressed import Addressed
+from thinned.layers.elements import BatchDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, LockedDropout
+from thinned.layers.structures import (
+    DropBlock2d,
+    DropConnect,
+    DropPath,
+    EmbeddingDropout,
+    WordDropout,
+    drop_connect,
+)
+
+__all__ = [
+    "Addressed",
+    "BatchDropout",
+    "DropBlock2d",
+    "DropConnect",
+    "DropPath",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "EmbeddingDropout",
+    "LockedDropout",
+    "WordDropout",
+    "drop_connect",
+]
