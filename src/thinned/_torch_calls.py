@@ -150,7 +150,6 @@ NOISE = frozenset(
         torch.Tensor.log_normal_,
         torch.Tensor.multinomial,
         torch.Tensor.normal_,
-        torch.Tensor.random_,
         torch.Tensor.uniform_,
         F.rrelu,
         F.gumbel_softmax,

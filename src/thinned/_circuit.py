@@ -1,0 +1,295 @@
+"""What runs while a converted model runs: torch's functions become ours, and masks get their addresses.
+
+A model has one :class:`Circuit`. Modules whose forward may drop have an :class:`Entry` in place of ``forward``: it knows
+where the model is, so that a block that activation checkpointing runs again outside the model is known, too. Nothing
+here runs in evaluation.
+"""
+
+import inspect
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from thinned import ops, philox
+from thinned._checks import sentence
+from thinned._reroute import COUNTERPARTS
+from thinned._torch_calls import DESCRIPTIONS, NOISE
+from thinned.kernels._address import signed
+from thinned.sites import recording, site_name
+
+__all__ = ["CLOCK", "Circuit", "Entry", "Report"]
+
+CLOCK = "thinned_clock"
+_KEYS = 8  # masks of one module in one forward pass whose keys are known beforehand, as torch.compile needs them
+_FORWARDS = 64  # forward passes whose backward may still come
+
+
+class Report:
+    """What of a model is ours, and what is not. Functional sites are added as the model runs.
+
+    Attributes:
+        converted: site name to what it was.
+        unconverted: site name to the reason.
+    """
+
+    def __init__(self) -> None:
+        self.converted: dict[str, str] = {}
+        self.unconverted: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        lines = [f"{len(self.converted)} sites converted, {len(self.unconverted)} not"]
+        lines += [f"  {name or '(the model)'}: {what}" for name, what in self.converted.items()]
+        lines += [f"  NOT CONVERTED {name or '(the model)'}: {why}" for name, why in self.unconverted.items()]
+        return "\n".join(lines)
+
+
+class _Mode(TorchFunctionMode):
+    """Sends torch's dropout functions to the circuit."""
+
+    def __init__(self, circuit: "Circuit") -> None:
+        super().__init__()
+        self.circuit = circuit
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in DESCRIPTIONS:
+            return self.circuit.call(func, args, kwargs)
+        if func in NOISE and not torch.compiler.is_compiling():
+            self.circuit.noise(func)
+        return func(*args, **kwargs)
+
+
+class Circuit:
+    """The state that the entries of one model share.
+
+    Attributes:
+        root: the model, which has the clock.
+        seed: None while keys are drawn.
+    """
+
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.seed: int | None = None
+        self.report = Report()
+        self.mode = _Mode(self)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.stack: list[Entry] = []
+        self.touched: list[Entry] = []
+        self.on = False  # whether the mode is on torch's stack
+        self.call_number: Any = None  # of this forward pass
+        self.again = False  # whether this is a recomputation in a backward pass
+        self.history: deque[dict[tuple[str, int], tuple[Any, int]]] = deque(maxlen=_FORWARDS)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in ("root", "seed", "report", "mode")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._clear()
+
+    def begin(self) -> None:
+        """The outermost module that trains is entered."""
+        compiling = torch.compiler.is_compiling()
+        self.again = not compiling and torch._C._current_graph_task_id() != -1
+        if self.seed is None or self.again:
+            return
+        clock = self.root._buffers[CLOCK]
+        assert clock is not None
+        self.call_number = int(clock) if not compiling and clock.is_cpu else clock.clone()
+        clock.add_(1)
+        if not compiling:
+            self.history.append({})
+
+    def end(self) -> None:
+        """It is left again, by whatever way."""
+        for entry in self.touched:
+            entry.count = 0
+        self.touched.clear()
+        self.call_number = None
+
+    def where(self) -> dict[str, Any]:
+        """The address of the next mask of the module that runs: keyword arguments of a functional form."""
+        entry = self.stack[-1]
+        ordinal, entry.count = entry.count, entry.count + 1
+        self.touched.append(entry)
+        if self.seed is None:
+            return {}
+        if torch.compiler.is_compiling():
+            assert entry.key_tensors is not None
+            return {"key": entry.key_tensors[ordinal].to(self.call_number.device), "call": self.call_number}
+        if not torch._C._are_functorch_transforms_active():
+            call, ordinal = self._recall(entry, ordinal)
+        else:
+            call = self.call_number
+        return {"key": entry.key(ordinal), "call": call}
+
+    def _recall(self, entry: "Entry", ordinal: int) -> tuple[Any, int]:
+        """The forward pass and ordinal of this call; in a recomputation, those of the call that it repeats.
+
+        A checkpointed region restores torch's generator, so a number drawn from it is the same both times, and tells
+        which of a site's calls this one repeats: neither the clock, which went on, nor an order of calls does.
+        """
+        mark = entry.path, ops.draw_key()
+        if not self.again:
+            self.history[-1][mark] = self.call_number, ordinal
+            return self.call_number, ordinal
+        for forward in reversed(self.history):
+            if mark in forward:
+                return forward[mark]
+        raise RuntimeError(
+            sentence(
+                "activation checkpointing of an addressed model needs preserve_rng_state=True",
+                f"{entry.path or 'the model'} was run in a backward pass, and not from a state that its forward had",
+                "leave that argument of torch.utils.checkpoint.checkpoint at its default",
+            )
+        )
+
+    def call(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run our counterpart of a torch function."""
+        counterpart = COUNTERPARTS.get(func)
+        if torch.compiler.is_compiling():
+            return func(*args, **kwargs) if counterpart is None else counterpart(self.where, *args, **kwargs)
+        entry, name = self.stack[-1], func.__name__
+        reason = "" if counterpart else f"{name} has no counterpart"
+        if entry.checkpointed_within():
+            reason = (
+                f"{name} is called by a checkpointed function that is not a module: "
+                "the recomputation would not be seen; checkpoint a module instead"
+            )
+        masks = len(DESCRIPTIONS[func](*args, **kwargs).shapes)
+        for ordinal in range(entry.count, entry.count + masks):
+            known = self.report.unconverted if reason else self.report.converted
+            known.setdefault(site_name(entry.path, ordinal), reason or name)
+        if reason or counterpart is None:
+            return func(*args, **kwargs)
+        return counterpart(self.where, *args, **kwargs)
+
+    def noise(self, func: Any) -> None:
+        """The model draws random numbers by itself."""
+        name = func.__name__
+        self.report.unconverted.setdefault(
+            f"{self.stack[-1].path}:{name}", f"{name} is the model's own random number, not a dropout of torch's"
+        )
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Take the mode off torch's stack: a module in evaluation is left alone, its fast path included."""
+        if not self.on or torch.overrides._get_current_function_mode() is not self.mode:
+            yield
+            return
+        self.on = False
+        try:
+            with torch.overrides._pop_mode_temporarily():
+                yield
+        finally:
+            self.on = True
+
+
+class Entry:
+    """Stands in place of a module's ``forward``, and tells the circuit where the model is."""
+
+    def __init__(self, module: nn.Module, path: str, circuit: Circuit, *, site: bool) -> None:
+        self.module, self.path, self.circuit, self.site = module, path, circuit, site
+        self.inner = module.__dict__.get("forward")  # somebody else's, such as accelerate's
+        self.count = 0
+        self.keys: list[int] = []
+        self.key_tensors: torch.Tensor | None = None
+        self.__name__ = "forward"
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.inner or type(self.module).forward.__get__(self.module))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run what ``forward`` was before."""
+        if self.inner is not None:
+            return self.inner(*args, **kwargs)
+        return type(self.module).forward(self.module, *args, **kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's forward, with its dropout ours."""
+        circuit = self.circuit
+        if recording() or (not self.module.training and not circuit.on):
+            return self.forward(*args, **kwargs)
+        if not self.module.training:
+            with circuit.off():
+                return self.forward(*args, **kwargs)
+        outermost = not circuit.stack
+        if outermost:
+            circuit.begin()
+        circuit.stack.append(self)
+        self._note_checkpointing()
+        try:
+            return self._run(*args, **kwargs)
+        finally:
+            circuit.stack.pop()
+            if outermost:
+                circuit.end()
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        circuit = self.circuit
+        if self.site:
+            return self._drop(*args, **kwargs)
+        if circuit.on:
+            return self.forward(*args, **kwargs)
+        circuit.on = True
+        try:
+            with circuit.mode:
+                return self.forward(*args, **kwargs)
+        finally:
+            circuit.on = False
+
+    def _drop(self, *args: Any, **kwargs: Any) -> Any:
+        """A dropout layer of ours: it reads its address from its attributes, which stand before its buffers."""
+        module = self.module
+        if module._buffers.get("key") is not None:  # an address that somebody gave it
+            return self.forward(*args, **kwargs)
+        where = self.circuit.where()
+        for name, value in where.items():
+            object.__setattr__(module, name, value)
+        try:
+            return self.forward(*args, **kwargs)
+        finally:
+            for name in where:
+                object.__delattr__(module, name)
+
+    def key(self, ordinal: int) -> int:
+        """The key of a mask."""
+        assert self.circuit.seed is not None
+        while ordinal >= len(self.keys):
+            name = site_name(self.path, len(self.keys))
+            self.keys.append(philox.fold_in(self.circuit.seed, philox.site_number(name)))
+        return self.keys[ordinal]
+
+    def know_keys(self) -> None:
+        """Work out the first keys, which a compiled graph reads as a tensor."""
+        self.keys = []
+        self.key_tensors = torch.tensor([signed(self.key(ordinal)) for ordinal in range(_KEYS)])
+
+    def _note_checkpointing(self) -> None:
+        if not torch.compiler.is_compiling():
+            self._gradients, self._saving = torch.is_grad_enabled(), _saving()
+
+    def checkpointed_within(self) -> bool:
+        """Whether this module's own forward has entered a checkpointed region that is not a module."""
+        return self._gradients and not torch.is_grad_enabled() or (_saving() is not self._saving and _saving_again())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_gradients", "_saving")}
+
+
+def _saving() -> Any:
+    """The function that packs tensors for backward, None by default."""
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return hooks[0] if hooks else None
+
+
+def _saving_again() -> bool:
+    return "checkpoint" in getattr(_saving(), "__qualname__", "")

@@ -1,0 +1,153 @@
+"""Our counterpart of every torch function that drops. Each has the signature of the function that it replaces.
+
+``where`` gives the keyword arguments of the next mask: its address, or nothing where the key is to be drawn.
+"""
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from thinned import functional, variants
+from thinned._torch_calls import Recurrent
+
+__all__ = ["COUNTERPARTS", "Where"]
+
+Where = Callable[[], dict[str, Any]]
+
+
+def _dropout(where: Where, input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:  # noqa: A002
+    return functional.dropout(input, p, training, inplace, **where())
+
+
+def _spatial(dims: int) -> Callable[..., Any]:
+    def call(where: Where, input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:  # noqa: A002
+        return variants.spatial_dropout(dims, input, p, training, inplace, **where())
+
+    return call
+
+
+def _plain(inplace: bool) -> Callable[..., Any]:
+    def call(where: Where, input: torch.Tensor, p: float, train: bool) -> Any:  # noqa: A002
+        return functional.dropout(input, p, train, inplace, **where())
+
+    return call
+
+
+def _feature(inplace: bool) -> Callable[..., Any]:
+    def call(where: Where, input: torch.Tensor, p: float, train: bool) -> Any:  # noqa: A002
+        return functional.dropout(input, p, train, inplace, shared=range(2, input.ndim), **where())
+
+    return call
+
+
+def _attention(
+    where: Where,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **options: Any,
+) -> torch.Tensor:
+    address = where()
+    if not dropout_p:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, 0.0, is_causal, **options)
+    return _by_hand(query, key, value, attn_mask, dropout_p, is_causal, address, **options)
+
+
+def _by_hand(query, key, value, attn_mask, p, is_causal, address, scale=None, enable_gqa=False):
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+    weights = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
+    if attn_mask is not None:
+        weights = weights.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else weights + attn_mask
+    return functional.dropout(weights.softmax(-1), p, **address) @ value
+
+
+def _multi_head(where: Where, *args: Any, **kwargs: Any) -> Any:
+    _stack.append(where)
+    try:
+        return _multi_head_attention_forward(*args, **kwargs)
+    finally:
+        _stack.pop()
+
+
+# F.multi_head_attention_forward itself, run with other globals: a copy of its 300 lines would go stale
+_stack: list[Where] = []
+
+
+def _inner_dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:  # noqa: A002
+    return _dropout(_stack[-1], input, p, training, inplace)
+
+
+def _inner_attention(*args: Any, **kwargs: Any) -> torch.Tensor:
+    return _attention(_stack[-1], *args, **kwargs)
+
+
+def _no_torch_function(tensors: object) -> bool:  # noqa: ARG001 - the signature of torch's
+    return False
+
+
+_multi_head_attention_forward = types.FunctionType(
+    F.multi_head_attention_forward.__code__,
+    vars(F)
+    | {
+        "dropout": _inner_dropout,
+        "scaled_dot_product_attention": _inner_attention,
+        "has_torch_function": _no_torch_function,
+    },
+    "multi_head_attention_forward",
+    F.multi_head_attention_forward.__defaults__,
+)
+_multi_head_attention_forward.__kwdefaults__ = F.multi_head_attention_forward.__kwdefaults__
+
+
+def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(where: Where, *args: Any) -> Any:
+        return _layer_by_layer(function, where, Recurrent.of(*args), args)
+
+    return call
+
+
+def _layer_by_layer(function: Callable[..., Any], where: Where, call: Recurrent, args: tuple[Any, ...]) -> Any:
+    """Run a recurrent module one layer at a time with the same weights, and drop between them."""
+    addresses = [where() for _ in range(call.num_layers - 1)]
+    if not (call.training and call.p and addresses):
+        return function(*args)
+    states = call.hidden if isinstance(call.hidden, (tuple, list)) else (call.hidden,)
+    directions, each = 1 + call.bidirectional, len(call.weights) // call.num_layers
+    x, last = call.input, []
+    for layer in range(call.num_layers):
+        if layer:
+            x = functional.dropout(x, call.p, **addresses[layer - 1])
+        here = [state[layer * directions : (layer + 1) * directions] for state in states]
+        hidden = tuple(here) if isinstance(call.hidden, (tuple, list)) else here[0]
+        weights = list(call.weights[layer * each : (layer + 1) * each])
+        options = (call.has_biases, 1, 0.0, call.training, call.bidirectional)
+        if call.batch_sizes is None:
+            x, *after = function(x, hidden, weights, *options, call.batch_first)
+        else:
+            x, *after = function(x, call.batch_sizes, hidden, weights, *options)
+        last.append(after)
+    return (x, *(torch.cat(state) for state in zip(*last, strict=True)))
+
+
+COUNTERPARTS: dict[Any, Callable[..., Any]] = {
+    F.dropout: _dropout,
+    F.dropout1d: _spatial(1),
+    F.dropout2d: _spatial(2),
+    F.dropout3d: _spatial(3),
+    torch.dropout: _plain(False),
+    torch.dropout_: _plain(True),
+    torch.feature_dropout: _feature(False),
+    torch.feature_dropout_: _feature(True),
+    F.scaled_dot_product_attention: _attention,
+    F.multi_head_attention_forward: _multi_head,
+} | {function: _recurrent(function) for function in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)}
