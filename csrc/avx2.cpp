@@ -44,6 +44,27 @@ public:
     }
 
     THINNED_INLINE void next(Mask16 masks[8]) {
+        Joined word[4];
+        words(word);
+        for (int w = 0; w < 4; ++w) decide(word[w], masks + 2 * w);
+    }
+
+    // The 64 words of a group: word w of block b at 16 * w + b.
+    void words(uint32_t out[64]) {
+        Joined word[4];
+        words(word);
+        for (int w = 0; w < 4; ++w) {
+            _mm256_storeu_si256(reinterpret_cast<__m256i *>(out + 16 * w), word[w].first);
+            _mm256_storeu_si256(reinterpret_cast<__m256i *>(out + 16 * w + 8), word[w].second);
+        }
+    }
+
+private:
+    struct Joined {
+        __m256i first, second;  // blocks 0..7 and 8..15
+    };
+
+    THINNED_INLINE void words(Joined word[4]) {
         if (left_ == 0) restart();
         --left_;
         ++group_;
@@ -65,24 +86,22 @@ public:
             c0 = high_xor(p1, c1, wide(head_.k0[round])), c1 = p1;
             c2 = high_xor(p0, c3, wide(head_.k1[round])), c3 = p0;
         }
-        decide(c0, masks);
-        decide(c1, masks + 2);
-        decide(c2, masks + 4);
-        decide(c3, masks + 6);
+        word[0] = {join(c0.even0, c0.odd0), join(c0.even1, c0.odd1)};
+        word[1] = {join(c1.even0, c1.odd0), join(c1.even1, c1.odd1)};
+        word[2] = {join(c2.even0, c2.odd0), join(c2.even1, c2.odd1)};
+        word[3] = {join(c3.even0, c3.odd0), join(c3.even1, c3.odd1)};
     }
 
-private:
     THINNED_INLINE static __m256i join(__m256i even, __m256i odd) {
         return _mm256_blend_epi32(even, _mm256_shuffle_epi32(odd, 0xA0), 0xAA);
     }
 
-    THINNED_INLINE void decide(const Words &word, Mask16 masks[2]) const {
-        const __m256i first = join(word.even0, word.odd0), second = join(word.even1, word.odd1);
+    THINNED_INLINE void decide(const Joined &word, Mask16 masks[2]) const {
         const __m256i half = _mm256_set1_epi32(0xffff);
-        masks[0] = {_mm256_cmpgt_epi32(threshold_, _mm256_and_si256(first, half)),
-                    _mm256_cmpgt_epi32(threshold_, _mm256_and_si256(second, half))};
-        masks[1] = {_mm256_cmpgt_epi32(threshold_, _mm256_srli_epi32(first, 16)),
-                    _mm256_cmpgt_epi32(threshold_, _mm256_srli_epi32(second, 16))};
+        masks[0] = {_mm256_cmpgt_epi32(threshold_, _mm256_and_si256(word.first, half)),
+                    _mm256_cmpgt_epi32(threshold_, _mm256_and_si256(word.second, half))};
+        masks[1] = {_mm256_cmpgt_epi32(threshold_, _mm256_srli_epi32(word.first, 16)),
+                    _mm256_cmpgt_epi32(threshold_, _mm256_srli_epi32(word.second, 16))};
     }
 
     // The first round's product M0 * block is carried along by addition, until the block number's upper word changes.

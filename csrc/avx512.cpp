@@ -38,6 +38,20 @@ public:
     }
 
     THINNED_INLINE void next(__mmask16 masks[8]) {
+        __m512i word[4];
+        words(word);
+        for (int w = 0; w < 4; ++w) decide(word[w], masks + 2 * w);
+    }
+
+    // The 64 words of a group: word w of block b at 16 * w + b.
+    void words(uint32_t out[64]) {
+        __m512i word[4];
+        words(word);
+        for (int w = 0; w < 4; ++w) _mm512_storeu_si512(out + 16 * w, word[w]);
+    }
+
+private:
+    THINNED_INLINE void words(__m512i word[4]) {
         if (left_ == 0) restart();
         --left_;
         ++group_;
@@ -60,13 +74,12 @@ public:
             c2 = high_xor(p0, c3, each(head_.k1[round])), c3 = p0;
         }
         p0 = times(c0, m0), p1 = times(c2, m1);
-        decide(xor3(join_high(p1), join_low(c1), _mm512_set1_epi32(int(head_.k0[9]))), masks);
-        decide(join_low(p1), masks + 2);
-        decide(xor3(join_high(p0), join_low(c3), _mm512_set1_epi32(int(head_.k1[9]))), masks + 4);
-        decide(join_low(p0), masks + 6);
+        word[0] = xor3(join_high(p1), join_low(c1), _mm512_set1_epi32(int(head_.k0[9])));
+        word[1] = join_low(p1);
+        word[2] = xor3(join_high(p0), join_low(c3), _mm512_set1_epi32(int(head_.k1[9])));
+        word[3] = join_low(p0);
     }
 
-private:
     static __m512i each2(uint64_t blocks) { return _mm512_set1_epi64(int64_t(blocks * kMultiplier0)); }
 
     THINNED_INLINE void decide(__m512i word, __mmask16 masks[2]) const {

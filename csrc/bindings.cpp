@@ -70,6 +70,17 @@ void keep_decisions(uintptr_t dst, bool packed, uint64_t offset, int64_t n, uint
     keep_mask(pointer<uint8_t>(dst), packed, offset, n, {key, call, keep}, threads);
 }
 
+// The words of whole groups, for tests of the generator itself.
+void words(uintptr_t dst, uint64_t group, int64_t groups, uint64_t key, uint64_t call) {
+    nb::gil_scoped_release release;
+    kernels().words(pointer<uint32_t>(dst), group, groups, {key, call, 0});
+}
+
+void normal_numbers(uintptr_t dst, uint64_t offset, int64_t n, uint64_t key, uint64_t call, int threads) {
+    nb::gil_scoped_release release;
+    normals(pointer<float>(dst), offset, n, {key, call, 0}, threads);
+}
+
 // Fills `dst` with the threshold of each p; the position of the first invalid p, or -1.
 int64_t thresholds(uintptr_t dst, uintptr_t p, int64_t stride, int64_t n) {
     for (int64_t i = 0; i < n; ++i)
@@ -91,6 +102,8 @@ NB_MODULE(_native, m) {
     m.def("dropout_members", &dropout_members);
     m.def("dropout_strided", &dropout_any_strides);
     m.def("keep_mask", &keep_decisions);
+    m.def("words", &words);
+    m.def("normals", &normal_numbers);
     m.def("thresholds", &thresholds);
     m.def("isas", &isas, "instruction sets of this build that this machine has, fastest first");
     m.def("isa", [] { return kernels().name; });

@@ -137,4 +137,24 @@ void keep_mask(uint8_t *dst, bool packed, uint64_t offset, int64_t n, const Addr
     });
 }
 
+void normals(float *dst, uint64_t offset, int64_t n, const Address &address, int threads) {
+    threads = int(std::min<int64_t>(threads, n / kPerThread));
+    parallel_for(threads, ceil_div(n, kUnit), [&](int64_t begin, int64_t end) {
+        const int64_t stop = std::min(n, end * kUnit);
+        for (int64_t start = begin * kUnit; start < stop;) {
+            const uint64_t first = offset + uint64_t(start), within = first % 64;
+            int64_t count = (stop - start) / 64 * 64;
+            if (within == 0 && count > 0) {
+                kernels().normals(dst + start, first / 64, count / 64, address);
+            } else {
+                float group[64];
+                count = std::min<int64_t>(stop - start, int64_t(64 - within));
+                kernels().normals(group, first / 64, 1, address);
+                std::memcpy(dst + start, group + within, size_t(count) * sizeof(float));
+            }
+            start += count;
+        }
+    });
+}
+
 }  // namespace thinned

@@ -45,4 +45,7 @@ void dropout(Form form, Dtype dtype, const Operands &operands, int64_t members, 
 // filled up with zeros)
 void keep_mask(uint8_t *dst, bool packed, uint64_t offset, int64_t n, const Address &address, int threads);
 
+// Standard normals of indices offset .. offset + n; see normal.h.
+void normals(float *dst, uint64_t offset, int64_t n, const Address &address, int threads);
+
 }  // namespace thinned

@@ -2,7 +2,7 @@
 //
 // V works on 16 elements at a time, the width of one half word of a group's 16 blocks, and offers
 //   Mask                             16 decisions;  mask_of(uint32_t) and bits_of(Mask) convert to and from packed bits
-//   Generator(Address, group)        .next(Mask[8]): the decisions of the next group
+//   Generator(Address, group)        .next(Mask[8]): the decisions of the next group;  .words(uint32_t[64]): its words
 //   Vector<T>, set<T>, load<T>, store<T>, stream<T>      T is one of F32, F64, BF16, F16
 //   scaled(mask, x, scale)           kept: x * scale, else 0
 //   add, multiply, choose(mask, kept, dropped), rounded<T> (to what T stores)
@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "normal.h"
 
 namespace thinned {
 namespace {
@@ -174,9 +175,25 @@ void bits(uint8_t *dst, uint64_t group, int64_t count, const Address &a) {
     }
 }
 
+void words(uint32_t *dst, uint64_t group, int64_t count, const Address &a) {
+    typename V::Generator generator(a, group);
+    for (int64_t g = 0; g < count; ++g, dst += 64) generator.words(dst);
+}
+
+void normals(float *dst, uint64_t group, int64_t count, const Address &a) {
+    typename V::Generator generator(a, group);
+    for (int64_t g = 0; g < count; ++g, dst += 64) {
+        uint32_t words[64];
+        generator.words(words);
+        for (int e = 0; e < 64; ++e) dst[e] = normal_of(words[e]);
+    }
+}
+
 constexpr Kernels kernels_named(const char *name) {
     return {name,
             &bits,
+            &words,
+            &normals,
             {&run<F32>, &run<F64>, &run<BF16>, &run<F16>},
             {&apply<F32>, &apply<F64>, &apply<BF16>, &apply<F16>},
             {&constant<F32>, &constant<F64>, &constant<BF16>, &constant<F16>}};

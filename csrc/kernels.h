@@ -34,6 +34,10 @@ struct Kernels {
     const char *name;
     // Decisions of whole groups of 128 elements, packed: bit i & 7 of byte i >> 3; 0 < keep < 65536.
     void (*bits)(uint8_t *dst, uint64_t group, int64_t groups, const Address &address);
+    // The 64 words of each of successive groups of 16 blocks: word w of block b at 16 * w + b.
+    void (*words)(uint32_t *dst, uint64_t group, int64_t groups, const Address &address);
+    // Standard normals of whole groups of 64 words; see normal.h. The address's `keep` has no part in it.
+    void (*normals)(float *dst, uint64_t group, int64_t groups, const Address &address);
     // n contiguous elements, the first of which is the first of `group`; `stream` asks for non-temporal stores.
     void (*run[4])(const Operands &, uint64_t group, int64_t n, const Address &, const Arithmetic &, bool stream);
     // n contiguous elements, decided by packed bits from bit `first` on. Up to 7 bytes after the last bit are read.

@@ -26,6 +26,15 @@ public:
         ++group_;
     }
 
+    // The 64 words of a group: word w of block b at 16 * w + b.
+    void words(uint32_t out[64]) {
+        for (unsigned b = 0; b < 16; ++b) {
+            const Block block = philox_block(16 * group_ + b, address_.call, address_.key);
+            for (unsigned w = 0; w < 4; ++w) out[16 * w + b] = block.word[w];
+        }
+        ++group_;
+    }
+
 private:
     Address address_;
     uint64_t group_;

@@ -1,11 +1,15 @@
 """Mask shapes and keep decisions as torch tensors."""
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from thinned import philox
 from thinned._checks import check_p, sentence
+from thinned.kernels import aten, native
+from thinned.kernels._address import Region
 
 __all__ = ["keep_mask", "mask_index", "shared_axes"]
 
@@ -32,12 +36,19 @@ def mask_index(shape: Sequence[int], shared: Sequence[int] = ()) -> torch.Tensor
     Returns:
         int64 of ``shape``.
     """
-    axes = shared_axes(shared, len(shape))
-    small = torch.Size(1 if axis in axes else size for axis, size in enumerate(shape))
-    return torch.arange(small.numel()).reshape(small).expand(*shape)
+    region = Region(shared_axes(shared, len(shape)))
+    return aten.index_of(tuple(shape), region, torch.device("cpu")).expand(*shape)
 
 
-def keep_mask(shape: Sequence[int], p: float, key: int, call: int = 0, *, shared: Sequence[int] = ()) -> torch.Tensor:
+def keep_mask(
+    shape: Sequence[int],
+    p: float,
+    key: int,
+    call: int = 0,
+    *,
+    shared: Sequence[int] = (),
+    packed: bool = False,
+) -> torch.Tensor:
     """The keep decisions that ``functional.dropout`` takes at an address.
 
     Args:
@@ -46,12 +57,29 @@ def keep_mask(shape: Sequence[int], p: float, key: int, call: int = 0, *, shared
         key: 64-bit key.
         call: 64-bit number of the training forward pass.
         shared: axes that share one decision.
+        packed: one bit an element instead of one byte: element i in row-major order is bit ``i & 7`` of byte ``i >> 3``
+            (NumPy's ``bitorder="little"``).
 
     Returns:
-        A bool tensor of ``shape``, True where the element survives.
+        A bool tensor of ``shape``, True where the element survives; packed, a uint8 tensor of
+        ``(ceil(elements / 8),)``, its last byte filled up with zeros.
 
     Raises:
         ValueError: ``p`` lies outside [0, 1].
         IndexError: a shared axis does not exist.
+
+    Example:
+        >>> import thinned
+        >>> thinned.masks.keep_mask((4,), p=0.5, key=20)
+        tensor([ True, False,  True, False])
+        >>> thinned.masks.keep_mask((4,), p=0.5, key=20, packed=True)
+        tensor([5], dtype=torch.uint8)
     """
-    return torch.from_numpy(philox.keep(mask_index(shape, shared).numpy(), check_p(p), key, call))
+    keep = philox.threshold(check_p(p))
+    key, call = key & 0xFFFFFFFFFFFFFFFF, call & 0xFFFFFFFFFFFFFFFF
+    axes = shared_axes(shared, len(shape))
+    small = [1 if axis in axes else size for axis, size in enumerate(shape)]
+    if packed and not axes:
+        return native.keep_mask(math.prod(small), key, call, keep, packed=True)
+    mask = native.keep_mask(math.prod(small), key, call, keep).reshape(small).expand(*shape).contiguous()
+    return torch.from_numpy(np.packbits(mask.numpy(), bitorder="little")) if packed else mask

@@ -1,8 +1,8 @@
 """One dropout operation: which backend runs it, its gradient, and its rule under ``vmap``.
 
 Eager calls go straight to the kernel, through an ``autograd.Function`` where a gradient is wanted. Calls under
-``torch.compile``, ``torch.export`` or ``torch.func``, and calls on tensor subclasses, go through the registered operator
-``thinned::dropout``, as do calls on devices where reading an address off a tensor would wait for the device.
+``torch.compile``, ``torch.export`` or ``torch.func``, and calls on tensor subclasses, go through the registered
+operator ``thinned::dropout``, as do calls on devices where reading an address off a tensor would wait for the device.
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd import forward_ad
 
-from thinned._checks import sentence
+from thinned import philox
+from thinned._checks import check_p, sentence
 from thinned.kernels import aten, native, reference
 from thinned.kernels._address import WHOLE, Address, Form, Region, signed, thresholds
 
@@ -18,6 +19,7 @@ __all__ = ["IMPLEMENTATIONS", "Choice", "apply", "choice", "draw_key"]
 
 IMPLEMENTATIONS = ("auto", "native", "aten", "reference")
 _SIGN = 1 << 63
+_64_BITS = 0xFFFFFFFFFFFFFFFF
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -65,10 +67,8 @@ class _Call(NamedTuple):
     def run(self, x: torch.Tensor, residual: torch.Tensor | None, out: torch.Tensor | None) -> torch.Tensor:
         """Run the backend that ``impl`` names; only "auto" chooses one."""
         address, region, form, impl = self
-        if impl == "auto" and x.is_cpu and x.dtype in native.DTYPES:
-            impl = "native"
-        else:
-            impl = choice(x, impl).impl
+        quick = impl == "auto" and x.is_cpu and x.dtype in native.DTYPES  # without the reason for the choice
+        impl = "native" if quick else choice(x, impl).impl
         if impl == "native":
             return native.dropout(x, address, region, out, residual, form)
         if impl == "reference":
@@ -115,7 +115,7 @@ class _Dropout(torch.autograd.Function):
 
 
 def _run(x: torch.Tensor, residual: torch.Tensor | None, call: _Call, inplace: bool) -> torch.Tensor:
-    wants_grad = torch.is_grad_enabled() and (x.requires_grad or residual is not None and residual.requires_grad)
+    wants_grad = torch.is_grad_enabled() and (x.requires_grad or (residual is not None and residual.requires_grad))
     if wants_grad or forward_ad._current_level >= 0:
         if inplace and x.is_leaf and wants_grad:  # before the data is overwritten
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
@@ -137,7 +137,21 @@ def _lean(*tensors: object) -> bool:
         return False
     if torch._C._len_torch_dispatch_stack():
         return False
-    return all(type(t) in _PLAIN and t.is_cpu for t in tensors if isinstance(t, torch.Tensor))  # type: ignore[attr-defined]
+    return all(type(t) in _PLAIN and t.is_cpu for t in tensors if isinstance(t, torch.Tensor))
+
+
+def _address(x: torch.Tensor, p: float | torch.Tensor, key: int | torch.Tensor, call: int) -> Address:
+    """The address of numbers, or of one number for each leading row of ``x``."""
+    for name, value in (("p", p), ("key", key)):
+        if isinstance(value, torch.Tensor) and value.shape != x.shape[:1]:
+            raise ValueError(
+                sentence(
+                    f"{name} must be one number or one for each x[m]",
+                    f"got {name} of shape {tuple(value.shape)} for x of shape {tuple(x.shape)}",
+                )
+            )
+    keep = native.thresholds(p.double()) if isinstance(p, torch.Tensor) else philox.threshold(check_p(p))
+    return Address(key.to(torch.int64) if isinstance(key, torch.Tensor) else key & _64_BITS, call & _64_BITS, keep)
 
 
 def apply(
@@ -183,8 +197,8 @@ def apply(
         key if isinstance(key, torch.Tensor) else torch.tensor(signed(key)),
         call if isinstance(call, torch.Tensor) else torch.tensor(signed(call)),
     )
-    out = torch.ops.thinned.dropout(x, residual, *where, *map(list, region), int(form), impl)
-    return x.copy_(out) if inplace else out  # type: ignore[no-any-return]
+    out = _operator(x, residual, *where, *map(list, region), int(form), impl)
+    return x.copy_(out) if inplace else out
 
 
 # The operators. p, key and call are 0-dim tensors: a Python number would be burnt into a compiled graph, and under
@@ -199,9 +213,25 @@ torch.library.define(
 )
 
 
-def draw_key() -> int:
-    """A 64-bit key from torch's default CPU generator, which ``torch.manual_seed`` seeds."""
-    return int(torch.empty((), dtype=torch.int64).random_(-_SIGN, None).item())  # type: ignore[call-overload]
+_draws: list[torch.Tensor] = []  # a scalar to draw into; popped, so that no two threads draw into the same one
+
+
+def draw_key(x: torch.Tensor | None = None) -> int | torch.Tensor:
+    """A 64-bit key from torch's default CPU generator, which ``torch.manual_seed`` seeds.
+
+    Args:
+        x: what is to be dropped. While ``x`` is traced or under ``torch.func``, the key is a 0-dim tensor; then
+            ``vmap``'s ``randomness`` says whether it is an error, the same for all members, or different.
+    """
+    if x is not None and not _lean(x):
+        if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling():
+            # torch's own random operation, whose vmap rule holds also where x itself is not batched
+            return torch.randint(-_SIGN, _SIGN - 1, ())
+        return torch.ops.thinned.draw_keys(x, [])  # type: ignore[no-any-return]
+    out = _draws.pop() if _draws else torch.empty((), dtype=torch.int64)
+    key = int(out.random_(-_SIGN, None).item())
+    _draws.append(out)
+    return key
 
 
 @torch.library.impl("thinned::dropout", "CompositeExplicitAutograd")
@@ -221,31 +251,28 @@ def _dropout(
     backend = choice(x, impl).impl
     if backend == "aten":  # stays on the device
         return aten.dropout(x, key, call, thresholds(p), region, residual, Form(form))
-    keep = native.thresholds(p.double().reshape(-1).cpu())
-    address = Address(
-        key.cpu() if key.ndim else int(key.item()) & (2 * _SIGN - 1),
-        int(call.item()) & (2 * _SIGN - 1),
-        keep if p.ndim else int(keep.item()),
-    )
+    address = _address(x, *(_number(value.cpu()) for value in (p, key, call)))
     return _Call(address, region, Form(form), backend).run(x, residual, None)
 
 
-@torch.library.register_fake("thinned::dropout")
 def _fake(x: torch.Tensor, *_: object) -> torch.Tensor:
     return torch.empty_like(x)
 
 
 @torch.library.impl("thinned::draw_keys", "CompositeExplicitAutograd")
-def _draw_keys(like: torch.Tensor, size: list[int]) -> torch.Tensor:
-    return torch.empty(size, dtype=torch.int64).random_(-_SIGN, None)  # type: ignore[call-overload, no-any-return]
+def _draw_keys(_: torch.Tensor, size: list[int]) -> torch.Tensor:
+    return torch.empty(size, dtype=torch.int64).random_(-_SIGN, None)
 
 
-@torch.library.register_fake("thinned::draw_keys")
-def _fake_keys(like: torch.Tensor, size: list[int]) -> torch.Tensor:
+def _fake_keys(_: torch.Tensor, size: list[int]) -> torch.Tensor:
     return torch.empty(size, dtype=torch.int64)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+torch.library.register_fake("thinned::dropout", _fake)
+torch.library.register_fake("thinned::draw_keys", _fake_keys)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: ARG001 (passed by name)
     _, _, p, key, call, *ctx.options = inputs
     ctx.save_for_backward(p, key, call)  # three numbers, no mask
 
@@ -253,14 +280,51 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> N
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     *region, form, impl = ctx.options
     form = Form(form)
-    out = torch.ops.thinned.dropout(grad, None, *ctx.saved_tensors, *region, int(form.backward), impl)
+    out = _operator(grad, None, *ctx.saved_tensors, *region, int(form.backward), impl)
     return out, grad if form is Form.ADD else None, *(None,) * 8
 
 
 torch.library.register_autograd("thinned::dropout", _backward, setup_context=_setup_context)
 
 
-@torch.library.register_vmap("thinned::dropout")
+class _Transformed(torch.autograd.Function):
+    """The operator under ``torch.func.grad`` and ``jvp``, which take no rule from ``torch.library``."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> torch.Tensor:
+        return torch.ops.thinned.dropout(*inputs)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        _setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[2:5])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _backward(ctx, *grads)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor | None, other: torch.Tensor | None, *_: object) -> torch.Tensor | None:
+        if tangent is None:
+            return other
+        *region, form, impl = ctx.options
+        out = _operator(tangent, None, *ctx.saved_tensors, *region, int(Form(form).backward), impl)
+        return out if other is None else out + other
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[torch.Tensor, int]:
+        return _vmap(info, in_dims, *inputs)
+
+
+def _operator(*inputs: Any) -> torch.Tensor:
+    """``thinned::dropout``, by the road that the transforms in force can take."""
+    if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling():
+        functorch = torch._C._functorch
+        if any(level.key() != functorch.TransformType.Vmap for level in functorch.get_interpreter_stack() or ()):
+            return _Transformed.apply(*inputs)  # type: ignore[no-any-return, no-untyped-call]
+    return torch.ops.thinned.dropout(*inputs)  # type: ignore[no-any-return]
+
+
 def _vmap(
     info: Any,
     in_dims: tuple[int | None, ...],
@@ -286,5 +350,8 @@ def _vmap(
         members = rows.shape[:inner]
         flat = [v.reshape(*v.shape, *(1,) * (inner - v.ndim)).expand(members).reshape(-1) for v in address]
         rows_flat, others_flat = (None if v is None else v.reshape(-1, *v.shape[inner:]) for v in (rows, others))
-        return torch.ops.thinned.dropout(rows_flat, others_flat, *flat, call, *options).reshape(rows.shape), 0
-    return torch.ops.thinned.dropout(rows, others, *address, call, *options), 0
+        return _operator(rows_flat, others_flat, *flat, call, *options).reshape(rows.shape), 0
+    return _operator(rows, others, *address, call, *options), 0
+
+
+torch.library.register_vmap("thinned::dropout", _vmap)

@@ -20,11 +20,12 @@ class Form(IntEnum):
     ADD = 1  # kept: residual + x / q        dropped: residual
     ALPHA = 2  # kept: a x + b               dropped: a α' + b
     ALPHA_BACKWARD = 3  # kept: a x          dropped: 0
+    GAUSSIAN = 4  # x times a normal of mean 1 and variance (1 − q) / q; put together from the backend's normals
 
     @property
     def backward(self) -> "Form":
         """The form that maps a gradient of the output to one of x."""
-        return Form.DROPOUT if self in {Form.DROPOUT, Form.ADD} else Form.ALPHA_BACKWARD
+        return {Form.ADD: Form.DROPOUT, Form.ALPHA: Form.ALPHA_BACKWARD}.get(self, self)
 
 
 class Address(NamedTuple):

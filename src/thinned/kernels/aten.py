@@ -5,13 +5,27 @@ product, and every shift is masked because int64 shifts carry the sign along.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
+from thinned import philox
 from thinned.kernels._address import WHOLE, Form, Region
 
-__all__ = ["ALPHA", "Affine", "affine", "dropout", "keep", "lanes", "lanes_at", "words"]
+__all__ = [
+    "ALPHA",
+    "Affine",
+    "affine",
+    "dropout",
+    "gaussian",
+    "index_of",
+    "keep",
+    "lanes",
+    "lanes_at",
+    "normals_at",
+    "words",
+]
 
 ALPHA = -1.7580993408473766  # −λα of SELU: what its most negative activation comes to (Klambauer et al. 2017)
 _LOW = 0xFFFFFFFF
@@ -37,7 +51,8 @@ def _philox(c0: torch.Tensor, c1: torch.Tensor, key: torch.Tensor, call: torch.T
 def words(blocks: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> list[torch.Tensor]:
     """The four 32-bit words of each block, in int64; ``key`` and ``call`` broadcast against ``blocks``."""
     out = _philox(blocks & _LOW, (blocks >> 32) & _LOW, key, call)
-    return list(torch.broadcast_tensors(*out))
+    shape = torch.broadcast_shapes(*(word.shape for word in out))
+    return [word.expand(shape) for word in out]
 
 
 def lanes(n: int, key: torch.Tensor, call: torch.Tensor, offset: int = 0) -> torch.Tensor:
@@ -46,7 +61,7 @@ def lanes(n: int, key: torch.Tensor, call: torch.Tensor, offset: int = 0) -> tor
     blocks = torch.arange(groups * 16, device=key.device) + 16 * (offset // 128)
     w = words(blocks, key[..., None], call)
     halves = torch.stack([half for word in w for half in (word & 0xFFFF, word >> 16)], dim=-2)  # (..., 8, 16 * groups)
-    by_group = halves.unflatten(-1, (groups, 16)).movedim(-2, -3)  # (..., groups, 8, 16)
+    by_group = halves.reshape(*halves.shape[:-1], groups, 16).movedim(-2, -3)  # (..., groups, 8, 16)
     return by_group.flatten(-3)[..., offset % 128 : offset % 128 + n]
 
 
@@ -60,17 +75,65 @@ def lanes_at(index: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> torc
     return (word >> (16 * ((within >> 4) & 1))) & 0xFFFF
 
 
+def _log(x: torch.Tensor) -> torch.Tensor:
+    bits = x.view(torch.int32)
+    mantissa = ((bits & 0x7FFFFF) | 0x3F000000).view(torch.float32)
+    small = mantissa < 0.707106781186547524
+    exponent = ((bits >> 23) - 126 - small.to(torch.int32)).float()
+    m = torch.where(small, mantissa + mantissa - 1.0, mantissa - 1.0)
+    z = m * m
+    y = torch.full_like(m, philox.LOG_POLYNOMIAL[0])
+    for c in philox.LOG_POLYNOMIAL[1:]:
+        y = y * m + c
+    y = y * m * z
+    y = y + exponent * -2.12194440e-4
+    y = y - 0.5 * z
+    return (m + y) + exponent * 0.693359375
+
+
+def normals_at(index: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> torch.Tensor:
+    """:func:`thinned.philox.normals`: ``(*key.shape, *index.shape)``, float32."""
+    key = key[(...,) + (None,) * index.ndim]
+    w = words((index >> 6) * 16 + (index & 15), key, call)
+    which = (index & 63) >> 4
+    word = torch.where(which < 2, torch.where(which == 0, w[0], w[1]), torch.where(which == 2, w[2], w[3]))
+    v = ((word & 0x7FFFFFFF).float() + 0.5) * 2.0**-31
+    w_ = -_log(v * (2.0 - v))
+    central = w_ < 5.0
+    u = torch.where(central, w_ - 2.5, torch.sqrt(w_.clamp(min=0.0)) - 3.0)
+    quotient = torch.zeros_like(v)
+    for inner, tail in philox.ERFINV_POLYNOMIALS:
+        quotient = quotient * u + torch.where(central, inner, tail)
+    z = 1.41421356237309505 * (quotient * (1.0 - v))
+    return torch.where(word >> 31 != 0, -z, z)
+
+
+def index_of(shape: Sequence[int], region: Region, device: torch.device) -> torch.Tensor:
+    """The mask's index of each element, int64, of size 1 along shared axes."""
+    strides, offset = region.strides(shape)
+    index = torch.full((1,) * len(shape), offset, dtype=torch.int64, device=device)
+    for axis, (size, stride) in enumerate(zip(shape, strides, strict=True)):
+        step = torch.arange(1 if axis in region.shared else size, device=device) * stride
+        index = index + step.reshape([-1 if other == axis else 1 for other in range(len(shape))])
+    return index
+
+
+def gaussian(x: torch.Tensor, z: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """``x * (1 + sigma z)`` with sigma^2 = (1 − q) / q; ``z`` and ``kept`` broadcast against ``x``."""
+    wide = x if x.dtype.itemsize > 2 else x.float()
+    q = kept.double() / 65536.0
+    sigma = torch.sqrt((1.0 - q) / q).to(wide.dtype).to(x.device)
+    noise = (z.to(wide.dtype) * sigma).add_(1.0)
+    return (wide * noise).to(x.dtype)
+
+
 def keep(shape: torch.Size, key: torch.Tensor, call: torch.Tensor, kept: torch.Tensor, region: Region) -> torch.Tensor:
-    """Keep decisions for one member's ``shape``, broadcastable to it: ``(*key.shape, *sizes)``, sizes 1 where shared."""
+    """Keep decisions for one member's ``shape``, broadcastable to it: ``(*key.shape, *sizes)``, 1 where shared."""
     small = [1 if axis in region.shared else size for axis, size in enumerate(shape)]
-    key, kept = torch.broadcast_tensors(key, kept)
+    batch = torch.broadcast_shapes(key.shape, kept.shape)
+    key, kept = key.expand(batch), kept.expand(batch)
     if region.full:
-        strides, offset = region.strides(shape)
-        index = torch.full((), offset, dtype=torch.int64, device=key.device)
-        for axis, (size, stride) in enumerate(zip(small, strides, strict=True)):
-            step = torch.arange(size, device=key.device) * stride
-            index = index + step.reshape([-1 if other == axis else 1 for other in range(len(small))])
-        bits = lanes_at(index, key, call)
+        bits = lanes_at(index_of(shape, region, key.device), key, call)
     else:
         bits = lanes(math.prod(small), key, call).reshape(*key.shape, *small)
     return bits < kept[(...,) + (None,) * len(small)]
@@ -120,6 +183,9 @@ def dropout(
         form: what is computed.
     """
     members = max(key.ndim, kept.ndim)
+    if form is Form.GAUSSIAN:
+        z = normals_at(index_of(x.shape[members:], region, x.device), key.to(x.device), call.to(x.device))
+        return gaussian(x, z, kept[(...,) + (None,) * (x.ndim - members)] if kept.ndim else kept)
     numbers = affine(form, kept)
     wide = x if x.dtype.itemsize > 2 else x.float()  # half precision: computed in float, rounded once
     column = (...,) + (None,) * (x.ndim - members)

@@ -4,12 +4,14 @@ The environment variable ``THINNED_ISA`` names the instruction set to use (``avx
 ``portable``); without it, the fastest that the machine has is used.
 """
 
+import math
 import os
 
 import torch
 
 from thinned._checks import sentence
-from thinned.kernels._address import WHOLE, Address, Form, Region
+from thinned.kernels import aten
+from thinned.kernels._address import WHOLE, Address, Form, Region, signed
 
 try:
     from thinned import _native
@@ -29,7 +31,7 @@ DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 
 
 def isa() -> str:
     """The instruction set in use."""
-    return str(_native.isa())
+    return _native.isa()
 
 
 def use_isa(name: str) -> None:
@@ -80,6 +82,8 @@ def dropout(
         raise TypeError(sentence("the native kernels take f32, f64, bf16 and f16", f"got {x.dtype}"))
     if out is None:
         out = torch.empty_like(x)
+    if form is Form.GAUSSIAN:
+        return out.copy_(_gaussian(x, address, region))
     key, call, keep = address
     threads = torch.get_num_threads()
     pointers = out.data_ptr(), x.data_ptr(), 0 if residual is None else residual.data_ptr()
@@ -88,7 +92,7 @@ def dropout(
         if dense and region == WHOLE:
             _native.dropout(form, dtype, *pointers, x.numel(), 0, key, call, keep, threads)
         else:
-            operands = (1, 0, 0, 0), *_axes(x, out, residual, region, 0)
+            operands = [1, 0, 0, 0], *_axes(x, out, residual, region, 0)
             _native.dropout_strided(form, dtype, *pointers, *operands, key, 0, 0, call, keep, 0, 0, threads)
         return out
     members = x.shape[0]
@@ -97,9 +101,29 @@ def dropout(
         _native.dropout_members(form, dtype, *pointers, members, x.numel() // max(members, 1), *where, threads)
     else:
         other = 0 if residual is None else residual.stride(0)
-        operands = (members, out.stride(0), x.stride(0), other), *_axes(x, out, residual, region, 1)
+        operands = [members, out.stride(0), x.stride(0), other], *_axes(x, out, residual, region, 1)
         _native.dropout_strided(form, dtype, *pointers, *operands, *where, threads)
     return out
+
+
+def _gaussian(x: torch.Tensor, address: Address, region: Region) -> torch.Tensor:
+    """Normals by the kernels, arithmetic by torch."""
+    members = x.shape[:1] if address.batched else ()
+    small = [1 if axis in region.shared else size for axis, size in enumerate(x.shape[len(members) :])]
+    if region.full:
+        keys, _ = address.tensors(members[0] if members else 1)
+        z = aten.normals_at(
+            aten.index_of(x.shape[len(members) :], region, x.device), keys, torch.tensor(signed(address.call))
+        ).reshape(*members, *small)
+    else:
+        z = torch.empty(*members, *small)
+        n, threads = math.prod(small), torch.get_num_threads()
+        for row, (key, call, _) in zip(
+            z if members else [z], address.split(members[0]) if members else [address], strict=True
+        ):
+            _native.normals(row.data_ptr(), 0, n, int(key), call, threads)
+    kept = torch.as_tensor(address.keep)
+    return aten.gaussian(x, z, kept.reshape(-1, *(1,) * len(small)) if kept.ndim else kept)
 
 
 def _array(value: int | torch.Tensor) -> tuple[int, int, int]:

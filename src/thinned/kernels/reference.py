@@ -5,7 +5,7 @@ import torch
 
 from thinned import philox
 from thinned.kernels._address import WHOLE, Address, Form, Region
-from thinned.kernels.aten import affine
+from thinned.kernels.aten import affine, gaussian
 
 __all__ = ["dropout", "mask_index"]
 
@@ -27,16 +27,17 @@ def dropout(
     residual: torch.Tensor | None = None,
     form: Form = Form.DROPOUT,
 ) -> torch.Tensor:
-    """Dropout by :mod:`thinned.philox`, without autograd; ``out`` may be ``x``; ``region`` counts a member's own axes."""
+    """Dropout by :mod:`thinned.philox`, without autograd; ``out`` may be ``x``; ``region`` is a member's."""
     out = torch.empty_like(x) if out is None else out
     if address.batched:
         rows = [None] * x.shape[0] if residual is None else residual
         for row, member, result, other in zip(x, address.split(x.shape[0]), out, rows, strict=True):
             dropout(row, member, region, result, other, form)
         return out
-    key, call, keep = address
-    assert isinstance(key, int)
-    assert isinstance(keep, int)
+    key, call, keep = int(address.key), address.call, int(address.keep)
+    if form is Form.GAUSSIAN:
+        z = torch.from_numpy(philox.normals(mask_index(tuple(x.shape), region), key, call))
+        return out.copy_(gaussian(x.cpu(), z, torch.tensor(keep)))
     if keep >= 65536 and residual is None:
         return out.copy_(x)
     kept = philox.lanes(mask_index(tuple(x.shape), region), key, call) < np.uint64(keep)
