@@ -8,7 +8,9 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line, which needs the ``study`` extra."""
-    missing = [name for name in ("typer", "rich", "sklearn", "altair", "skops") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("typer", "rich", "sklearn", "altair", "skops") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         sys.stderr.write(
             f"thinned: the command line needs the study extra, {', '.join(missing)} not found; "

@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 out_console, err_console = Console(), Console(stderr=True)
 
-Out = Annotated[Path, typer.Option(help="Folder for the results; new, empty, or of the same study, which then goes on.")]
+Out = Annotated[
+    Path, typer.Option(help="Folder for the results; new, empty, or of the same study, which then goes on.")
+]
 Epochs = Annotated[int | None, typer.Option(help="Training budget of every network  [default: by the number of rows]")]
 
 
@@ -67,7 +69,9 @@ def study_command(
     ] = None,
     hidden: Annotated[
         str | None,
-        typer.Option(callback=_numbers(int, "widths"), help="Hidden layers, as 64,64  [default: two, by the number of rows]"),
+        typer.Option(
+            callback=_numbers(int, "widths"), help="Hidden layers, as 64,64  [default: two, by the number of rows]"
+        ),
     ] = None,
     folds: Annotated[int, typer.Option(help="Test folds.")] = 5,
     seeds: Annotated[int, typer.Option(help="Repeats, each with new folds and initial weights.")] = 2,
@@ -97,7 +101,12 @@ def demo(out: Out = Path("runs/churn"), epochs: Epochs = None) -> None:
 def _run(file: Path | None, target: str, out: Path, options: dict[str, Any]) -> None:
     from thinned.studies import study  # noqa: PLC0415 - takes seconds, which `thinned --help` need not wait for
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total}"),
+        TimeRemainingColumn(),
+    )
     with _input_errors(), Progress(*columns, console=err_console, transient=True) as bar:
         task = bar.add_task("reading the table", total=None)
 
@@ -106,7 +115,9 @@ def _run(file: Path | None, target: str, out: Path, options: dict[str, Any]) -> 
 
         try:
             data = datasets.churn() if file is None else file
-            finished = study(data, target, out=out, progress=progress, command=shlex.join(["thinned", *sys.argv[1:]]), **options)
+            finished = study(
+                data, target, out=out, progress=progress, command=shlex.join(["thinned", *sys.argv[1:]]), **options
+            )
         except KeyboardInterrupt:
             bar.stop()
             err_console.print(f"Stopped. What was finished is in {out}; the same command goes on from there.")
@@ -125,7 +136,9 @@ def _print(finished: Any) -> None:
     for arm in results["arms"]:
         values = (f"{arm['best']['scores'][name]['mean']:.4f}" for name in shown)
         table.add_row(arm["name"], *values, f"{arm['chosen_in']['best']} of {splits}" if arm["rate"] else "")
-    out_console.print(f"\n{run['networks']} networks in {run['seconds']:.0f} s; means over {splits} held-out test folds:\n")
+    out_console.print(
+        f"\n{run['networks']} networks in {run['seconds']:.0f} s; means over {splits} held-out test folds:\n"
+    )
     out_console.print(table)
     out_console.print(Text(f"\n{results['verdict']['headline']}", style="bold"))
     out_console.print(Text(results["verdict"]["detail"]))
@@ -136,7 +149,9 @@ def _print(finished: Any) -> None:
 def predict(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished study.")],
     file: Annotated[Path, typer.Argument(help="A table with the columns that the study saw.")],
-    out: Annotated[Path | None, typer.Option(help="CSV file to write  [default: FILE with -predicted at its end]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV file to write  [default: FILE with -predicted at its end]")
+    ] = None,
 ) -> None:
     """Predict new rows with the recommended network of a study.
 
@@ -157,6 +172,8 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass

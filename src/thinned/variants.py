@@ -1,10 +1,11 @@
 """Stateless variants of dropout: which axes share a decision, and what the decision is taken on.
 
-Each is built on :mod:`thinned.ops`, so that its mask is a pure function of ``(key, call, index)`` as that of
+Each is built on :mod:`thinned.functional`, so that its mask is a pure function of ``(key, call, index)`` as that of
 ``functional.dropout`` is. ``p`` may be a 0-dim float64 tensor, ``key`` and ``call`` 0-dim int64 tensors, wherever a rate
 or an address is to change without a recompile.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,33 +13,28 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from thinned import masks, ops
+from thinned import functional, masks, ops
 from thinned._checks import check_p, sentence
+from thinned.kernels import aten
+from thinned.kernels._address import signed
 
 __all__ = [
     "Key",
     "Number",
+    "concrete_dropout",
     "drop_block2d",
     "drop_path",
     "dropout1d",
     "dropout2d",
     "dropout3d",
     "embedding",
-    "shared_dropout",
+    "feature_alpha_dropout",
     "spatial_dropout",
     "word_dropout",
 ]
 
 Number = float | torch.Tensor
 Key = int | torch.Tensor | None
-
-
-def shared_dropout(
-    x: torch.Tensor, p: Number, inplace: bool, shared: Sequence[int], key: Key, call: int | torch.Tensor
-) -> torch.Tensor:
-    """Dropout in training, drawing the key where there is none; ``shared`` as in ``functional.dropout``."""
-    axes = masks.shared_axes(shared, x.ndim) if shared else ()
-    return ops.apply(x, p, ops.draw_key() if key is None else key, call, shared=axes, inplace=inplace)
 
 
 def _checked(p: Number) -> Number:
@@ -49,7 +45,7 @@ def _kept(like: torch.Tensor, shape: Sequence[int], p: Number, key: Key, call: i
     """The keep decisions of a mask of ``shape`` on the device of ``like``, bool; p may be a tensor, and batched."""
     with torch.no_grad():
         ones = torch.ones(shape, dtype=torch.float32, device=like.device)
-        return shared_dropout(ones, p, False, (), key, call) != 0
+        return functional.dropout(ones, p, key=key, call=call) != 0
 
 
 _ARTICLE = {1: "1 spatial dimension", 2: "2 spatial dimensions", 3: "3 spatial dimensions"}
@@ -115,22 +111,42 @@ def spatial_dropout(
     if not training:
         return x
     batched = x.ndim == dims + 2 if dims != 2 else True
-    return shared_dropout(x, p, inplace, range(1 + batched, x.ndim), key, call)
+    return functional.dropout(x, p, True, inplace, shared=range(1 + batched, x.ndim), key=key, call=call)
 
 
-def dropout1d(x: torch.Tensor, p: Number = 0.5, training: bool = True, inplace: bool = False, **address: Any) -> torch.Tensor:
+def dropout1d(
+    x: torch.Tensor, p: Number = 0.5, training: bool = True, inplace: bool = False, **address: Any
+) -> torch.Tensor:
     """:func:`spatial_dropout` of ``(N, C, L)`` or ``(C, L)``; ``key=`` and ``call=`` as there."""
     return spatial_dropout(1, x, p, training, inplace, **address)
 
 
-def dropout2d(x: torch.Tensor, p: Number = 0.5, training: bool = True, inplace: bool = False, **address: Any) -> torch.Tensor:
+def dropout2d(
+    x: torch.Tensor, p: Number = 0.5, training: bool = True, inplace: bool = False, **address: Any
+) -> torch.Tensor:
     """:func:`spatial_dropout` of ``(N, C, H, W)``; ``key=`` and ``call=`` as there."""
     return spatial_dropout(2, x, p, training, inplace, **address)
 
 
-def dropout3d(x: torch.Tensor, p: Number = 0.5, training: bool = True, inplace: bool = False, **address: Any) -> torch.Tensor:
+def dropout3d(
+    x: torch.Tensor, p: Number = 0.5, training: bool = True, inplace: bool = False, **address: Any
+) -> torch.Tensor:
     """:func:`spatial_dropout` of ``(N, C, D, H, W)`` or ``(C, D, H, W)``; ``key=`` and ``call=`` as there."""
     return spatial_dropout(3, x, p, training, inplace, **address)
+
+
+def feature_alpha_dropout(
+    x: torch.Tensor, p: Number = 0.5, training: bool = False, inplace: bool = False, **address: Any
+) -> torch.Tensor:
+    """``functional.alpha_dropout`` of whole channels of ``(N, C, ...)``; ``key=`` and ``call=`` as there.
+
+    Raises:
+        RuntimeError: in training, ``x`` has fewer than 2 dimensions.
+    """
+    p = _checked(p)
+    if training and x.ndim < 2:
+        raise RuntimeError(sentence("Feature dropout requires at least 2 dimensions in the input", f"got {x.ndim}"))
+    return functional.alpha_dropout(x, p, training, inplace, shared=range(2, x.ndim), **address)
 
 
 def drop_path(
@@ -156,7 +172,7 @@ def drop_path(
     if not training or (not isinstance(p, torch.Tensor) and p == 0):
         return x
     if scale_by_keep:
-        return shared_dropout(x, p, False, range(1, x.ndim), key, call)
+        return functional.dropout(x, p, shared=range(1, x.ndim), key=key, call=call)
     return torch.where(_kept(x, [x.shape[0], *(1,) * (x.ndim - 1)], p, key, call), x, 0)
 
 
@@ -189,7 +205,7 @@ def word_dropout(
     if not training:
         return x
     if x.is_floating_point():
-        return shared_dropout(x, p, False, (-1,), key, call)
+        return functional.dropout(x, p, shared=(-1,), key=key, call=call)
     if unk_index is None:
         raise ValueError(
             sentence("token numbers need unk_index, what a dropped word becomes", f"got {x.dtype} and unk_index=None")
@@ -233,7 +249,7 @@ def embedding(
     with torch.no_grad():
         wide = torch.float64 if weight.dtype == torch.float64 else torch.float32  # half precision is rounded once
         ones = torch.ones((weight.shape[0], 1), dtype=wide, device=weight.device)
-        factor = F.embedding(x, shared_dropout(ones, p, False, (), key, call))
+        factor = F.embedding(x, functional.dropout(ones, p, key=key, call=call))
     return torch.where(factor != 0, (out * factor).to(out.dtype), 0)
 
 
@@ -283,6 +299,49 @@ def drop_block2d(
     with torch.no_grad():
         blocks = F.max_pool2d(seeds.float(), (tall, wide), 1, (tall // 2, wide // 2))
         kept = blocks[..., (tall + 1) % 2 :, (wide + 1) % 2 :] == 0
-        scale = (kept.numel() / kept.sum().clamp(min=1)).to(x.dtype) if scale_by_keep else torch.ones_like(x[:1, :1, :1, :1])
+        scale = (
+            (kept.numel() / kept.sum().clamp(min=1)).to(x.dtype)
+            if scale_by_keep
+            else torch.ones_like(x[:1, :1, :1, :1])
+        )
     out = torch.where(kept, x * scale, 0)
     return x.copy_(out) if inplace else out
+
+
+def concrete_dropout(
+    x: torch.Tensor,
+    p: Number,
+    training: bool = True,
+    temperature: float = 0.1,
+    *,
+    shared: Sequence[int] = (),
+    key: Key = None,
+    call: int | torch.Tensor = 0,
+) -> torch.Tensor:
+    """Dropout relaxed so that its rate can be learned (Gal, Hron & Kendall 2017, equation 5).
+
+    The mask is 1 − sigmoid((logit p + logit u) / temperature), u being the 16 random bits that dropout would compare
+    with its threshold: a decision made soft, at the same address. It is differentiable in ``p``; as the temperature
+    goes to 0, it is ``functional.dropout``.
+
+    Args:
+        x: floating-point tensor of any shape.
+        p: probability of dropping, strictly between 0 and 1; usually a tensor that requires a gradient.
+        training: False returns ``x`` itself.
+        temperature: of the relaxation.
+        shared: axes that share a decision.
+        key: 64-bit key; None draws one.
+        call: number of the training forward pass.
+    """
+    if not training:
+        return x
+    wide = x.dtype if x.dtype.itemsize > 2 else torch.float32
+    axes = masks.shared_axes(shared, x.ndim)
+    small = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    drawn = ops.draw_key(x) if key is None else key
+    address = (v if isinstance(v, torch.Tensor) else torch.tensor(signed(v)) for v in (drawn, call))
+    lanes = aten.lanes(math.prod(small), *address).reshape(small).to(x.device)
+    logit_u = torch.logit((65535.5 - lanes.to(torch.float64)) / 65536).to(wide)  # high bits are those that drop
+    p = torch.as_tensor(p, device=x.device).to(wide)
+    dropped = torch.sigmoid((torch.logit(p) - logit_u) / temperature)
+    return (x * ((1 - dropped) / (1 - p))).to(x.dtype)

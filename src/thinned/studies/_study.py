@@ -168,9 +168,7 @@ def _refit(table: Table, plan: Plan, rate: float, folder: Path, progress: Callab
     model.fit(table, plan, rate, report_epoch).save(folder / "model")
 
 
-def _results(
-    table: Table, plan: Plan, store: Store, findings: dict[str, Any], command: str | None
-) -> dict[str, Any]:
+def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], command: str | None) -> dict[str, Any]:
     """What ``results.json`` holds: nothing in a report comes from anywhere else."""
     counts = pd.Series(table.target).value_counts()
     return {
@@ -191,7 +189,11 @@ def _results(
             "networks_per_second": plan.networks / max(store.seconds, 1e-9),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "threads": torch.get_num_threads(),
-            "versions": {"thinned": thinned.__version__, "torch": torch.__version__, "python": platform.python_version()},
+            "versions": {
+                "thinned": thinned.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
             "command": command,
         },
         "metrics": {name: METRICS[name]._asdict() for name in findings["arms"][0]["best"]["scores"]},

@@ -81,7 +81,9 @@ def analyse(records: Iterable[Record], plan: Mapping[str, Any]) -> dict[str, Any
     for when in ("best", "end"):
         chosen[when] = [_choose(split, when) for split in splits]
         pairs = zip(splits, chosen[when], strict=True)
-        gains = [split[0.0][when]["scores"][selection] - split[rate][when]["scores"][selection] for split, rate in pairs]
+        gains = [
+            split[0.0][when]["scores"][selection] - split[rate][when]["scores"][selection] for split, rate in pairs
+        ]
         comparison[when] = corrected_t(gains, share)
     arms = [_arm(rate, [split[rate] for split in splits], share) for rate in plan["rates"]]
     for arm in arms:

@@ -101,7 +101,10 @@ class Stack:
                 self._addresses[f"{name}.key"] = torch.tensor(np.array(folded, dtype=np.uint64).view(np.int64))
                 self._addresses[f"{name}.rate"] = torch.tensor(rates, dtype=torch.float64)
                 site.call = self.clock
-                site.key, site.rate = self.clock, torch.zeros((), dtype=torch.float64)  # to be replaced member by member
+                site.key, site.rate = (
+                    self.clock,
+                    torch.zeros((), dtype=torch.float64),
+                )  # to be replaced member by member
         if self._native:
             for name, value in (self.parameters | self._addresses).items():
                 owner, _, attribute = name.rpartition(".")

@@ -80,7 +80,9 @@ class Model:
         with torch.inference_mode():
             for part in rows.split(_ROWS):
                 output = self._stack(part.expand(card.members, *part.shape)).double().numpy()
-                parts.append(np.mean([metrics.predictions(card.task, o, card.center, card.spread) for o in output], axis=0))
+                parts.append(
+                    np.mean([metrics.predictions(card.task, o, card.center, card.spread) for o in output], axis=0)
+                )
         shape = (0,) if card.task == "regression" else (0, len(card.classes))
         return np.concatenate(parts) if parts else np.zeros(shape)
 
@@ -109,18 +111,30 @@ class Model:
             card = _read_card(folder / _CARD)
             for name, digest in card.files.items():
                 if _digest(folder / name) != digest:
-                    raise InputError(sentence("a model's files must be as they were saved", f"{folder / name} has changed", remedy))
+                    raise InputError(
+                        sentence("a model's files must be as they were saved", f"{folder / name} has changed", remedy)
+                    )
             encoder = Encoder.loads((folder / _ENCODER).read_bytes())
             weights = safetensors.torch.load((folder / _WEIGHTS).read_bytes())
         except FileNotFoundError as error:
             raise InputError(
-                sentence("predicting needs the folder of a finished study", f"{error.filename} does not exist", "run `thinned study` first")
+                sentence(
+                    "predicting needs the folder of a finished study",
+                    f"{error.filename} does not exist",
+                    "run `thinned study` first",
+                )
             ) from None
         except (SafetensorError, OSError) as error:
-            raise InputError(sentence(f"{folder} must hold a saved model", f"reading it failed: {error}", remedy)) from None
+            raise InputError(
+                sentence(f"{folder} must hold a saved model", f"reading it failed: {error}", remedy)
+            ) from None
         expected = {name: (card.members, *value.shape) for name, value in _network(card).named_parameters()}
         if {name: tuple(value.shape) for name, value in weights.items()} != expected:
-            raise InputError(sentence(f"{folder / _WEIGHTS} must hold the weights that model.json describes", "it holds others", remedy))
+            raise InputError(
+                sentence(
+                    f"{folder / _WEIGHTS} must hold the weights that model.json describes", "it holds others", remedy
+                )
+            )
         return cls(card, encoder, weights)
 
 

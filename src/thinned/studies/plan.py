@@ -102,7 +102,12 @@ def make_plan(
     Raises:
         InputError: a value can't be used.
     """
-    for name, value, least in (("folds", folds, 2), ("seeds", seeds, 1), ("epochs", epochs, 1), ("batch size", batch_size, 1)):
+    for name, value, least in (
+        ("folds", folds, 2),
+        ("seeds", seeds, 1),
+        ("epochs", epochs, 1),
+        ("batch size", batch_size, 1),
+    ):
         if value is not None and value < least:
             raise InputError(sentence(f"{name} must be at least {least}", f"got {value}"))
     if not all(check_p(rate) < 1 for rate in rates) or not any(rates):

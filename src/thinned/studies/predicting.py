@@ -30,9 +30,13 @@ def predict_file(folder: Path, file: Path, out: Path | None = None) -> tuple[Pat
         new["predicted"] = [model.card.classes[i] for i in predicted.argmax(1)]
     taken = sorted(set(new) & set(frame.columns))
     if taken:
-        raise InputError(sentence("predictions need column names of their own", f"the file has {taken[0]!r}", "rename it"))
+        raise InputError(
+            sentence("predictions need column names of their own", f"the file has {taken[0]!r}", "rename it")
+        )
     try:
         frame.assign(**new).to_csv(target, index=False, mode="x")
     except OSError as error:
-        raise InputError(sentence("the output must be writable", f"got: {error}", "choose another place with --out")) from None
+        raise InputError(
+            sentence("the output must be writable", f"got: {error}", "choose another place with --out")
+        ) from None
     return target, len(frame)

@@ -1,2 +1,5 @@
 """stub for the moment"""
-def render(results): return ""
+
+
+def render(results):
+    return ""

@@ -71,7 +71,9 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
     except sqlite3.OperationalError as error:
         raise InputError(sentence(f"{folder / _FILE} must be writable", f"SQLite says: {error}", _ELSEWHERE)) from None
     except sqlite3.DatabaseError as error:
-        raise InputError(sentence(f"{folder / _FILE} must be a study's store", f"SQLite says: {error}", _ELSEWHERE)) from None
+        raise InputError(
+            sentence(f"{folder / _FILE} must be a study's store", f"SQLite says: {error}", _ELSEWHERE)
+        ) from None
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise InputError(sentence("the output folder must be writable", f"got: {error}", _ELSEWHERE)) from None
 
