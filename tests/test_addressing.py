@@ -325,6 +325,7 @@ def test_a_run_stopped_at_step_50_continues_bit_for_bit(tmp_path):
     assert continued["thinned_clock"].item() == 100
 
 
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning", "ignore:The .grad attribute:UserWarning")
 class TestCompiled:
     def test_no_recompile_over_100_steps(self):
         """fullgraph: no graph break (torch itself breaks the graph at recurrent modules, so none is here)."""

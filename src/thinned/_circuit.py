@@ -83,7 +83,8 @@ class Circuit:
         self.stack: list[Entry] = []
         self.touched: list[Entry] = []
         self.on = False  # whether the mode is on torch's stack
-        self.call_number: Any = None  # of this forward pass
+        self.call_number: Any = None  # of this forward pass: an int where nobody has to wait for a device
+        self.call_tensor: torch.Tensor | None = None  # the same, for compiled parts
         self.again = False  # whether this is a recomputation in a backward pass
         self.history: deque[dict[tuple[str, int], tuple[Any, int]]] = deque(maxlen=_FORWARDS)
 
@@ -102,7 +103,8 @@ class Circuit:
             return
         clock = self.root._buffers[CLOCK]
         assert clock is not None
-        self.call_number = int(clock) if not compiling and clock.is_cpu else clock.clone()
+        self.call_tensor = clock.clone()
+        self.call_number = int(clock) if not compiling and clock.is_cpu else self.call_tensor
         clock.add_(1)
         if not compiling:
             self.history.append({})
@@ -112,7 +114,7 @@ class Circuit:
         for entry in self.touched:
             entry.count = 0
         self.touched.clear()
-        self.call_number = None
+        self.call_number = self.call_tensor = None
 
     def where(self) -> dict[str, Any]:
         """The address of the next mask of the module that runs: keyword arguments of a functional form."""
@@ -122,13 +124,23 @@ class Circuit:
         if self.seed is None:
             return {}
         if torch.compiler.is_compiling():
-            assert entry.key_tensors is not None
-            return {"key": entry.key_tensors[ordinal].to(self.call_number.device), "call": self.call_number}
+            return {"key": entry.compiled_key(ordinal), "call": self._compiled_call()}
         if not torch._C._are_functorch_transforms_active():
             call, ordinal = self._recall(entry, ordinal)
         else:
             call = self.call_number
         return {"key": entry.key(ordinal), "call": call}
+
+    def _compiled_call(self) -> torch.Tensor:
+        if self.call_tensor is None:
+            raise RuntimeError(
+                sentence(
+                    "a compiled part of an addressed model must run within a forward pass of the model",
+                    "it runs in a backward pass",
+                    "compile the whole model, or checkpoint within the compiled part",
+                )
+            )
+        return self.call_tensor
 
     def _recall(self, entry: "Entry", ordinal: int) -> tuple[Any, int]:
         """The forward pass and ordinal of this call; in a recomputation, those of the call that it repeats.
@@ -207,6 +219,10 @@ class Entry:
     def __signature__(self) -> inspect.Signature:
         return inspect.signature(self.inner or type(self.module).forward.__get__(self.module))
 
+    @property
+    def __code__(self) -> Any:  # torch.export asks where a forward is written
+        return type(self.module).forward.__code__
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run what ``forward`` was before."""
         if self.inner is not None:
@@ -252,6 +268,8 @@ class Entry:
         if module._buffers.get("key") is not None:  # an address that somebody gave it
             return self.forward(*args, **kwargs)
         where = self.circuit.where()
+        if torch.compiler.is_compiling():
+            return self._drop_compiled(where, *args, **kwargs)
         for name, value in where.items():
             object.__setattr__(module, name, value)
         try:
@@ -259,6 +277,15 @@ class Entry:
         finally:
             for name in where:
                 object.__delattr__(module, name)
+
+    def _drop_compiled(self, where: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        for name, value in where.items():
+            setattr(self.module, name, value)
+        try:
+            return self.forward(*args, **kwargs)
+        finally:
+            for name in where:
+                setattr(self.module, name, None)
 
     def key(self, ordinal: int) -> int:
         """The key of a mask."""
@@ -272,6 +299,19 @@ class Entry:
         """Work out the first keys, which a compiled graph reads as a tensor."""
         self.keys = []
         self.key_tensors = torch.tensor([signed(self.key(ordinal)) for ordinal in range(_KEYS)])
+
+    def compiled_key(self, ordinal: int) -> torch.Tensor:
+        """The key of a mask, for a compiled graph."""
+        assert self.key_tensors is not None
+        if ordinal >= _KEYS:
+            raise RuntimeError(
+                sentence(
+                    f"a module of a compiled, addressed model may draw {_KEYS} masks in one forward pass",
+                    f"{self.path or 'the model'} draws more",
+                    "make modules of its parts, or run it without torch.compile",
+                )
+            )
+        return self.key_tensors[ordinal].to(self.circuit._compiled_call().device)
 
     def _note_checkpointing(self) -> None:
         if not torch.compiler.is_compiling():

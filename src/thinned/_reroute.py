@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from thinned import functional, variants
+from thinned import attention, functional, variants
 from thinned._torch_calls import Recurrent
 
 __all__ = ["COUNTERPARTS", "Where"]
@@ -22,6 +22,35 @@ def _dropout(where: Where, input: torch.Tensor, p: float = 0.5, training: bool =
     return functional.dropout(input, p, training, inplace, **where())
 
 
+def _alpha(
+    where: Where,
+    input: torch.Tensor,  # noqa: A002
+    p: float = 0.5,
+    training: bool = False,
+    inplace: bool = False,
+) -> Any:
+    return functional.alpha_dropout(input, p, training, inplace, **where())
+
+
+def _feature_alpha(
+    where: Where,
+    input: torch.Tensor,  # noqa: A002
+    p: float = 0.5,
+    training: bool = False,
+    inplace: bool = False,
+) -> Any:
+    return variants.feature_alpha_dropout(input, p, training, inplace, **where())
+
+
+def _of(function: Callable[..., Any], inplace: bool) -> Callable[..., Any]:
+    """torch.dropout and its like, which have three arguments, by the form in torch.nn.functional."""
+
+    def call(where: Where, input: torch.Tensor, p: float, train: bool) -> Any:  # noqa: A002
+        return function(where, input, p, train, inplace)
+
+    return call
+
+
 def _spatial(dims: int) -> Callable[..., Any]:
     def call(where: Where, input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:  # noqa: A002
         return variants.spatial_dropout(dims, input, p, training, inplace, **where())
@@ -29,18 +58,8 @@ def _spatial(dims: int) -> Callable[..., Any]:
     return call
 
 
-def _plain(inplace: bool) -> Callable[..., Any]:
-    def call(where: Where, input: torch.Tensor, p: float, train: bool) -> Any:  # noqa: A002
-        return functional.dropout(input, p, train, inplace, **where())
-
-    return call
-
-
-def _feature(inplace: bool) -> Callable[..., Any]:
-    def call(where: Where, input: torch.Tensor, p: float, train: bool) -> Any:  # noqa: A002
-        return functional.dropout(input, p, train, inplace, shared=range(2, input.ndim), **where())
-
-    return call
+def _feature(where: Where, input: torch.Tensor, p: float, train: bool, inplace: bool = False) -> Any:  # noqa: A002
+    return functional.dropout(input, p, train, inplace, shared=range(2, input.ndim), **where())
 
 
 def _attention(
@@ -56,19 +75,10 @@ def _attention(
     address = where()
     if not dropout_p:
         return F.scaled_dot_product_attention(query, key, value, attn_mask, 0.0, is_causal, **options)
-    return _by_hand(query, key, value, attn_mask, dropout_p, is_causal, address, **options)
-
-
-def _by_hand(query, key, value, attn_mask, p, is_causal, address, scale=None, enable_gqa=False):
-    if enable_gqa:
-        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
-        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-    weights = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if is_causal:
-        attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
-    if attn_mask is not None:
-        weights = weights.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else weights + attn_mask
-    return functional.dropout(weights.softmax(-1), p, **address) @ value
+    renamed = {f"dropout_{name}": value for name, value in address.items()}
+    return attention.scaled_dot_product_attention(
+        query, key, value, attn_mask, dropout_p, is_causal, **options, **renamed
+    )
 
 
 def _multi_head(where: Where, *args: Any, **kwargs: Any) -> Any:
@@ -144,10 +154,16 @@ COUNTERPARTS: dict[Any, Callable[..., Any]] = {
     F.dropout1d: _spatial(1),
     F.dropout2d: _spatial(2),
     F.dropout3d: _spatial(3),
-    torch.dropout: _plain(False),
-    torch.dropout_: _plain(True),
-    torch.feature_dropout: _feature(False),
-    torch.feature_dropout_: _feature(True),
+    F.alpha_dropout: _alpha,
+    F.feature_alpha_dropout: _feature_alpha,
+    torch.dropout: _of(_dropout, False),
+    torch.dropout_: _of(_dropout, True),
+    torch.alpha_dropout: _of(_alpha, False),
+    torch.alpha_dropout_: _of(_alpha, True),
+    torch.feature_dropout: _of(_feature, False),
+    torch.feature_dropout_: _of(_feature, True),
+    torch.feature_alpha_dropout: _of(_feature_alpha, False),
+    torch.feature_alpha_dropout_: _of(_feature_alpha, True),
     F.scaled_dot_product_attention: _attention,
     F.multi_head_attention_forward: _multi_head,
 } | {function: _recurrent(function) for function in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)}

@@ -18,6 +18,8 @@ _LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Dropout1d: layers.Dropout1d,
     nn.Dropout2d: layers.Dropout2d,
     nn.Dropout3d: layers.Dropout3d,
+    nn.AlphaDropout: layers.AlphaDropout,
+    nn.FeatureAlphaDropout: layers.FeatureAlphaDropout,
 }
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")  # no part of a site's name
 
