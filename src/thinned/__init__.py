@@ -7,14 +7,66 @@ study needs ``pip install 'thinned[study]'``.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from thinned import functional, masks, philox
-from thinned.layers import Dropout
+from thinned import functional, layers, masks, philox, schedules, variants
+from thinned.attention import scaled_dot_product_attention
+from thinned.layers import (
+    AlphaDropout,
+    BatchDropout,
+    ConcreteDropout,
+    DropBlock2d,
+    DropConnect,
+    DropPath,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    DropoutAdd,
+    EmbeddingDropout,
+    FeatureAlphaDropout,
+    GaussianDropout,
+    LockedDropout,
+    MultiheadAttention,
+    WordDropout,
+    drop_connect,
+)
+from thinned.variance import dropout_init_, recalibrate_batchnorm
 
 if TYPE_CHECKING:
     from thinned import datasets
     from thinned.studies import study
 
-__all__ = ["Dropout", "__version__", "datasets", "functional", "masks", "philox", "study"]
+__all__ = [
+    "AlphaDropout",
+    "BatchDropout",
+    "ConcreteDropout",
+    "DropBlock2d",
+    "DropConnect",
+    "DropPath",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "DropoutAdd",
+    "EmbeddingDropout",
+    "FeatureAlphaDropout",
+    "GaussianDropout",
+    "LockedDropout",
+    "MultiheadAttention",
+    "WordDropout",
+    "__version__",
+    "datasets",
+    "drop_connect",
+    "dropout_init_",
+    "functional",
+    "layers",
+    "masks",
+    "philox",
+    "recalibrate_batchnorm",
+    "scaled_dot_product_attention",
+    "schedules",
+    "study",
+    "variants",
+]
 
 __version__ = "0.1.0"
 

@@ -72,10 +72,6 @@ def _check_rank(x: torch.Tensor, dims: int, stacklevel: int) -> None:
             f"{name}: Received a {rank}-D input to {name}, which is deprecated in torch; use dropout instead: {purpose}",
             stacklevel=stacklevel,
         )
-        if dims == 2 and rank < 2:
-            raise RuntimeError(sentence("dropout2d needs at least 2 dimensions", f"got {rank}", "use dropout"))
-        if rank < 1:
-            raise RuntimeError(sentence("dropout3d needs at least 1 dimension", "got 0", "use dropout"))
 
 
 def spatial_dropout(
@@ -110,7 +106,9 @@ def spatial_dropout(
     _check_rank(x, dims, stacklevel + 1)
     if not training:
         return x
-    batched = x.ndim == dims + 2 if dims != 2 else True
+    batched = x.ndim == dims + 2 or dims == 2  # torch's dropout2d takes no unbatched input
+    if x.ndim < 1 + batched:
+        raise RuntimeError(sentence(f"dropout{dims}d needs at least {1 + batched} dimensions", f"got {x.ndim}"))
     return functional.dropout(x, p, True, inplace, shared=range(1 + batched, x.ndim), key=key, call=call)
 
 

@@ -100,6 +100,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
             )
         if is_causal and attn_mask is None:
             raise RuntimeError(sentence("is_causal needs attn_mask, which it is a hint about", "got attn_mask=None"))
+        same = query is key is value
         batched = F._mha_shape_check(query, key, value, key_padding_mask, attn_mask, self.num_heads)  # type: ignore[attr-defined]
         if self.batch_first and batched:
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
@@ -107,7 +108,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
             query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
             key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
         only_causal = is_causal and key_padding_mask is None and not need_weights
-        heads = self._heads(self._projected(query, key, value))
+        heads = self._heads(self._projected(query, key, value, same))
         mask = None if only_causal else self._mask(attn_mask, key_padding_mask, heads)
         output, weights = self._attend(heads, mask, only_causal, need_weights)
         output = self.out_proj(output.permute(2, 0, 1, 3).flatten(2))
@@ -117,14 +118,14 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
             return output.squeeze(1), None if weights is None else weights.squeeze(0)
         return output.transpose(0, 1) if self.batch_first else output, weights
 
-    def _projected(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Qkv:
+    def _projected(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, same: bool) -> Qkv:
         """The input projections, with the appended learned key and value, ``(L, N, E)``."""
         biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         if self.in_proj_weight is None:
             weights: Any = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
         else:
             weights = self.in_proj_weight.chunk(3)
-        if self.in_proj_weight is not None and query is key is value:  # one product instead of three
+        if self.in_proj_weight is not None and same:  # one product instead of three
             q, k, v = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
         else:
             q, k, v = map(F.linear, (query, key, value), weights, biases)
