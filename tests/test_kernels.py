@@ -1,64 +1,21 @@
 """Every backend, instruction set, thread count and cut of a tensor gives the reference's bits."""
 
-import contextlib
+import os
+import subprocess
+import sys
+import threading
 
+import numpy as np
 import pytest
 import torch
+from bitwise import BACKENDS, DTYPES, backend, bits, same_bits, threads, values
 
-from thinned import _native, functional
+from thinned import _native, functional, masks, philox
 from thinned.kernels import native
 
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 SIZES = (0, 1, 15, 16, 17, 127, 128, 129, 255, 1000, 4095, 4096, 4097)
-BACKENDS = [*(f"native-{isa}" for isa in _native.isas()), "aten"]
-
-
-@contextlib.contextmanager
-def backend(name):
-    """The ``impl`` of a backend, with its instruction set in use."""
-    chosen = native.isa()
-    impl, _, isa = name.partition("-")
-    if isa:
-        native.use_isa(isa)
-    try:
-        yield impl
-    finally:
-        native.use_isa(chosen)
-
-
-@contextlib.contextmanager
-def threads(count):
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def bits(x):
-    """The bits of a tensor, so that -0 and 0 differ and NaN equals itself."""
-    return x.contiguous().view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.dtype.itemsize])
-
-
-def same_bits(a, b):
-    """Equal bit for bit, but for the payload of a NaN: torch's own conversion to bf16 does not keep it."""
-    assert a.dtype == b.dtype
-    assert a.shape == b.shape
-    assert torch.equal(a.isnan(), b.isnan())
-    assert torch.equal(
-        bits(a.nan_to_num(0.0, float("inf"), -float("inf"))), bits(b.nan_to_num(0.0, float("inf"), -float("inf")))
-    )
-
-
-def values(n, dtype):
-    """Every kind of number: normal, subnormal, zeros of both signs, infinities, NaN, and such that overflow."""
-    generator = torch.Generator().manual_seed(n)
-    x = torch.randn(n, generator=generator, dtype=torch.float64)
-    finfo = torch.finfo(dtype)
-    special = [0.0, -0.0, float("inf"), float("-inf"), float("nan"), finfo.max, finfo.min, finfo.tiny, finfo.tiny / 8]
-    x[: len(special)] = torch.tensor(special, dtype=torch.float64)[:n]
-    return x.to(dtype)
+EDGES = (0, 1, 7, 8, 127, 128, 129, 4095, 4096, 4097, 2**32 - 1, 2**32 + 5, 2**35 - 130, 2**35 - 1, 2**39 + 77)
+NATIVE = [name for name in BACKENDS if name != "aten"]
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -75,7 +32,7 @@ def test_contiguous(name, dtype, p):
             same_bits(y, expected)
 
 
-@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "aten"])
+@pytest.mark.parametrize("name", NATIVE)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_threads(name, dtype):
     x = values(300_001, dtype)
@@ -140,3 +97,159 @@ def test_members_under_vmap(name):
         same_bits(shared_input[0], expected[0])
         nested = torch.func.vmap(torch.func.vmap(member, in_dims=(0, None, None)), in_dims=(None, 0, 0))(x, p, key)
         same_bits(nested[1, 2], functional.dropout(x[2], 0.5, key=8, impl="reference"))
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("start", EDGES)
+def test_offsets(name, start):
+    """A slice gets its slice of the mask, also where the block number's lower word overflows (index 2^35)."""
+    for n in (1, 130, 5000):
+        x = torch.ones(n)
+        full = (2**40,)
+        index = np.uint64(start) + np.arange(n, dtype=np.uint64)
+        expected = torch.from_numpy(philox.keep(index, 0.4, 99, 2)) * torch.tensor(philox.scale(0.4)).float()
+        with backend(name) as impl:
+            same_bits(functional.dropout(x, 0.4, key=99, call=2, within=(full, (start,)), impl=impl), expected)
+
+
+def test_every_split_gives_the_whole():
+    x = torch.randn(3, 1000)
+    whole = functional.dropout(x, 0.5, key=1)
+    for cut in (1, 16, 127, 128, 129, 500, 999):
+        parts = [
+            functional.dropout(x[:, first:last], 0.5, key=1, within=((3, 1000), (0, first)))
+            for first, last in ((0, cut), (cut, 1000))
+        ]
+        same_bits(torch.cat(parts, 1), whole)
+    for row in range(3):
+        same_bits(functional.dropout(x[row : row + 1], 0.5, key=1, within=((3, 1000), (row, 0))), whole[row : row + 1])
+
+
+def test_every_lane_value_and_threshold():
+    """At a threshold K, exactly the lanes below K are kept: all 65,536 of them are met."""
+    lanes = torch.from_numpy(philox.lanes(np.arange(1 << 17), 3).astype(np.int64))
+    for keep in (1, 2, 255, 256, 257, 32767, 32768, 32769, 65534, 65535):
+        for name in NATIVE:
+            with backend(name):
+                assert torch.equal(native.keep_mask(1 << 17, 3, 0, keep), lanes < keep)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_packed_masks(name):
+    for n in (1, 7, 8, 127, 128, 129, 5000, 70_001):
+        kept = philox.keep(np.arange(n), 0.3, 11)
+        with backend(name):
+            assert torch.equal(masks.keep_mask((n,), 0.3, 11), torch.from_numpy(kept))
+            packed = masks.keep_mask((n,), 0.3, 11, packed=True)
+        assert packed.numpy().tolist() == np.packbits(kept, bitorder="little").tolist()
+    for p, byte in ((0.0, 0b111), (1.0, 0)):
+        assert masks.keep_mask((3,), p, 11, packed=True).tolist() == [byte]
+    shared = masks.keep_mask((2, 3, 5), 0.5, 4, shared=(1,))
+    assert torch.equal(shared, shared[:, :1].expand(2, 3, 5))
+    packed = masks.keep_mask((2, 3, 5), 0.5, 4, shared=(1,), packed=True)
+    assert np.unpackbits(packed.numpy(), count=30, bitorder="little").tolist() == shared.flatten().int().tolist()
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_dropout_add_is_the_sum(name, dtype, p):
+    x, residual = values(1003, dtype), values(1003, dtype).flip(0).contiguous()
+    with backend(name) as impl:
+        out = functional.dropout_add(x, residual, p, key=5, impl=impl)
+        same_bits(out, residual + functional.dropout(x, p, key=5, impl=impl))
+        other = functional.dropout_add(x[::2], residual[::2], p, key=5, within=((600,), (3,)), impl=impl)
+        same_bits(other, residual[::2] + functional.dropout(x[::2], p, key=5, within=((600,), (3,)), impl="reference"))
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("function", [functional.alpha_dropout, functional.gaussian_dropout])
+def test_other_noise(name, dtype, function):
+    for n in (1, 63, 64, 65, 1003, 5000):
+        x = values(n, dtype)
+        for p in (0.0, 0.2, 0.9):
+            expected = function(x, p, True, key=5, call=3, impl="reference")
+            with backend(name) as impl:
+                same_bits(function(x, p, True, key=5, call=3, impl=impl), expected)
+
+
+def test_alpha_dropout_at_the_ends():
+    x = values(300, torch.float32)
+    same_bits(functional.alpha_dropout(x, 0.0, True, key=1), x)
+    assert torch.equal(functional.alpha_dropout(x, 1.0, True, key=1), torch.zeros(300))
+
+
+def test_normals_are_the_quantile_function():
+    """The error bound that philox.normals states, against scipy's in float64."""
+    from scipy.special import ndtri
+
+    index = np.arange(1 << 18)
+    z, word = philox.normals(index, 12), philox.words(index, 12)
+    tail = ((word & np.uint64(0x7FFFFFFF)).astype(np.float64) + 0.5) / 2**32
+    exact = np.where(word >> np.uint64(31) != 0, 1.0, -1.0) * ndtri(tail)
+    assert np.abs(z - exact)[np.abs(exact) < 5].max() < 2e-6
+
+
+def test_forked_children_compute_with_threads():
+    """A pool whose threads fork left behind must not be waited for; torch's own operators would wait."""
+    program = """
+import numpy, os, torch
+from thinned import functional
+torch.set_num_threads(2)
+x = torch.ones(1 << 20)
+expected = functional.dropout(x, 0.5, key=1).numpy()
+child = os.fork()
+same = all(numpy.array_equal(functional.dropout(x, 0.5, key=1).numpy(), expected) for _ in range(3))
+if child == 0:
+    os._exit(0 if same else 1)
+assert same
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_python_threads_at_once():
+    """Callers that find the pool in use work alone; none waits for another."""
+    x = torch.ones(1 << 18)
+    outs = {}
+
+    def work(key):
+        for _ in range(5):
+            outs[key] = functional.dropout(x, 0.5, key=key)
+
+    with threads(2):
+        workers = [threading.Thread(target=work, args=(key,)) for key in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    for key, out in outs.items():
+        assert torch.equal(out, functional.dropout(x, 0.5, key=key))
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+def test_environment_variable_chooses(isa):
+    program = "from thinned.kernels import native; print(native.isa())"
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "THINNED_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == isa
+
+
+def test_unknown_instruction_set_is_one_clear_error():
+    run = subprocess.run(
+        [sys.executable, "-c", "import thinned"],
+        env={**os.environ, "THINNED_ISA": "sse9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith("ValueError: THINNED_ISA must be one of ")
+    assert last.endswith("on this machine, got 'sse9'; unset it to choose the fastest")

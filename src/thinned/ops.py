@@ -182,16 +182,10 @@ def apply(
     if not x.is_floating_point():
         raise RuntimeError(sentence("dropout needs a floating-point tensor", f"got {x.dtype}", "convert it first"))
     if _lean(x, p, key, call, residual):
-        p, key, call = _number(p), _number(key), _number(call)
-        if isinstance(p, torch.Tensor):
-            address = Address(
-                key if isinstance(key, torch.Tensor) else key & (2 * _SIGN - 1),
-                int(call),
-                native.thresholds(p.double()),
-            )
-        else:
-            address = Address.of(p, key, int(call))
+        address = _address(x, _number(p), _number(key), _number(call))
         return _run(x, residual, _Call(address, region, form, impl), inplace)
+    if impl != "auto":
+        choice(x, impl)  # before any tracing: the operator's fake has no backend that could refuse
     where = (
         torch.as_tensor(p, dtype=torch.float64),
         key if isinstance(key, torch.Tensor) else torch.tensor(signed(key)),

@@ -51,7 +51,7 @@ def _philox(c0: torch.Tensor, c1: torch.Tensor, key: torch.Tensor, call: torch.T
 def words(blocks: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> list[torch.Tensor]:
     """The four 32-bit words of each block, in int64; ``key`` and ``call`` broadcast against ``blocks``."""
     out = _philox(blocks & _LOW, (blocks >> 32) & _LOW, key, call)
-    shape = torch.broadcast_shapes(*(word.shape for word in out))
+    shape = torch.broadcast_shapes(*(word.shape for word in out))  # type: ignore[no-untyped-call]
     return [word.expand(shape) for word in out]
 
 
@@ -130,12 +130,12 @@ def gaussian(x: torch.Tensor, z: torch.Tensor, kept: torch.Tensor) -> torch.Tens
 def keep(shape: torch.Size, key: torch.Tensor, call: torch.Tensor, kept: torch.Tensor, region: Region) -> torch.Tensor:
     """Keep decisions for one member's ``shape``, broadcastable to it: ``(*key.shape, *sizes)``, 1 where shared."""
     small = [1 if axis in region.shared else size for axis, size in enumerate(shape)]
-    batch = torch.broadcast_shapes(key.shape, kept.shape)
+    batch = torch.broadcast_shapes(key.shape, kept.shape)  # type: ignore[no-untyped-call]
     key, kept = key.expand(batch), kept.expand(batch)
     if region.full:
         bits = lanes_at(index_of(shape, region, key.device), key, call)
     else:
-        bits = lanes(math.prod(small), key, call).reshape(*key.shape, *small)
+        bits = lanes(math.prod(small), key, call).reshape((*key.shape, *small))
     return bits < kept[(...,) + (None,) * len(small)]
 
 

@@ -114,16 +114,16 @@ def _gaussian(x: torch.Tensor, address: Address, region: Region) -> torch.Tensor
         keys, _ = address.tensors(members[0] if members else 1)
         z = aten.normals_at(
             aten.index_of(x.shape[len(members) :], region, x.device), keys, torch.tensor(signed(address.call))
-        ).reshape(*members, *small)
+        ).reshape((*members, *small))
     else:
-        z = torch.empty(*members, *small)
+        z = torch.empty((*members, *small))
         n, threads = math.prod(small), torch.get_num_threads()
         for row, (key, call, _) in zip(
             z if members else [z], address.split(members[0]) if members else [address], strict=True
         ):
             _native.normals(row.data_ptr(), 0, n, int(key), call, threads)
     kept = torch.as_tensor(address.keep)
-    return aten.gaussian(x, z, kept.reshape(-1, *(1,) * len(small)) if kept.ndim else kept)
+    return aten.gaussian(x, z, kept.reshape((-1, *(1,) * len(small))) if kept.ndim else kept)
 
 
 def _array(value: int | torch.Tensor) -> tuple[int, int, int]:

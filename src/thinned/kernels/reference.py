@@ -36,7 +36,7 @@ def dropout(
         return out
     key, call, keep = int(address.key), address.call, int(address.keep)
     if form is Form.GAUSSIAN:
-        z = torch.from_numpy(philox.normals(mask_index(tuple(x.shape), region), key, call))
+        z = torch.as_tensor(philox.normals(mask_index(tuple(x.shape), region), key, call))
         return out.copy_(gaussian(x.cpu(), z, torch.tensor(keep)))
     if keep >= 65536 and residual is None:
         return out.copy_(x)
@@ -44,5 +44,5 @@ def dropout(
     scale, shift, dropped = (float(v) for v in affine(form, torch.tensor(keep)))
     wide = x.cpu() if x.dtype.itemsize > 2 else x.cpu().float()
     survivors = wide * scale + shift if form is Form.ALPHA else wide * scale
-    result = torch.where(torch.from_numpy(kept), survivors, dropped).to(x.dtype)
+    result = torch.where(torch.as_tensor(kept), survivors, dropped).to(x.dtype)
     return out.copy_(result if residual is None else residual.cpu() + result)
