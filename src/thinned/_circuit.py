@@ -5,9 +5,11 @@ where the model is, so that a block that activation checkpointing runs again out
 here runs in evaluation.
 """
 
+import functools
 import inspect
+import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +24,7 @@ from thinned._torch_calls import DESCRIPTIONS, NOISE
 from thinned.kernels._address import signed
 from thinned.sites import recording, site_name
 
-__all__ = ["CLOCK", "Circuit", "Entry", "Report"]
+__all__ = ["CLOCK", "Circuit", "Entry", "Report", "entry_of"]
 
 CLOCK = "thinned_clock"
 _KEYS = 8  # masks of one module in one forward pass whose keys are known beforehand, as torch.compile needs them
@@ -55,7 +57,7 @@ class _Mode(TorchFunctionMode):
         super().__init__()
         self.circuit = circuit
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in DESCRIPTIONS:
             return self.circuit.call(func, args, kwargs)
@@ -68,9 +70,12 @@ class Circuit:
     """The state that the entries of one model share.
 
     Attributes:
+        entries: of all modules that have one.
         root: the model, which has the clock.
         seed: None while keys are drawn.
     """
+
+    entries: list["Entry"]
 
     def __init__(self, root: nn.Module) -> None:
         self.root = root
@@ -80,8 +85,8 @@ class Circuit:
         self._clear()
 
     def _clear(self) -> None:
+        self.__dict__.setdefault("entries", [])  # all of the model's
         self.stack: list[Entry] = []
-        self.touched: list[Entry] = []
         self.on = False  # whether the mode is on torch's stack
         self.call_number: Any = None  # of this forward pass: an int where nobody has to wait for a device
         self.call_tensor: torch.Tensor | None = None  # the same, for compiled parts
@@ -111,16 +116,15 @@ class Circuit:
 
     def end(self) -> None:
         """It is left again, by whatever way."""
-        for entry in self.touched:
-            entry.count = 0
-        self.touched.clear()
+        for entry in self.entries:
+            if entry.count:
+                entry.count = 0
         self.call_number = self.call_tensor = None
 
     def where(self) -> dict[str, Any]:
         """The address of the next mask of the module that runs: keyword arguments of a functional form."""
         entry = self.stack[-1]
         ordinal, entry.count = entry.count, entry.count + 1
-        self.touched.append(entry)
         if self.seed is None:
             return {}
         if torch.compiler.is_compiling():
@@ -213,17 +217,14 @@ class Entry:
         self.count = 0
         self.keys: list[int] = []
         self.key_tensors: torch.Tensor | None = None
-        self.__name__ = "forward"
+        circuit.entries.append(self)
 
     @property
-    def __signature__(self) -> inspect.Signature:
-        return inspect.signature(self.inner or type(self.module).forward.__get__(self.module))
+    def forward(self) -> types.MethodType:
+        """What stands in place of the module's ``forward``, with the signature of the one that stood there before."""
+        return types.MethodType(_stand_in(self.inner or type(self.module).forward, self.inner is not None), self)
 
-    @property
-    def __code__(self) -> Any:  # torch.export asks where a forward is written
-        return type(self.module).forward.__code__
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def original(self, *args: Any, **kwargs: Any) -> Any:
         """Run what ``forward`` was before."""
         if self.inner is not None:
             return self.inner(*args, **kwargs)
@@ -233,10 +234,10 @@ class Entry:
         """The module's forward, with its dropout ours."""
         circuit = self.circuit
         if recording() or (not self.module.training and not circuit.on):
-            return self.forward(*args, **kwargs)
+            return self.original(*args, **kwargs)
         if not self.module.training:
             with circuit.off():
-                return self.forward(*args, **kwargs)
+                return self.original(*args, **kwargs)
         outermost = not circuit.stack
         if outermost:
             circuit.begin()
@@ -254,11 +255,11 @@ class Entry:
         if self.site:
             return self._drop(*args, **kwargs)
         if circuit.on:
-            return self.forward(*args, **kwargs)
+            return self.original(*args, **kwargs)
         circuit.on = True
         try:
             with circuit.mode:
-                return self.forward(*args, **kwargs)
+                return self.original(*args, **kwargs)
         finally:
             circuit.on = False
 
@@ -266,14 +267,14 @@ class Entry:
         """A dropout layer of ours: it reads its address from its attributes, which stand before its buffers."""
         module = self.module
         if module._buffers.get("key") is not None:  # an address that somebody gave it
-            return self.forward(*args, **kwargs)
+            return self.original(*args, **kwargs)
         where = self.circuit.where()
         if torch.compiler.is_compiling():
             return self._drop_compiled(where, *args, **kwargs)
         for name, value in where.items():
             object.__setattr__(module, name, value)
         try:
-            return self.forward(*args, **kwargs)
+            return self.original(*args, **kwargs)
         finally:
             for name in where:
                 object.__delattr__(module, name)
@@ -282,7 +283,7 @@ class Entry:
         for name, value in where.items():
             setattr(self.module, name, value)
         try:
-            return self.forward(*args, **kwargs)
+            return self.original(*args, **kwargs)
         finally:
             for name in where:
                 setattr(self.module, name, None)
@@ -323,6 +324,33 @@ class Entry:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_gradients", "_saving")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.circuit.__dict__.setdefault("entries", []).append(self)  # which may not have its own state yet
+
+
+def entry_of(module: nn.Module) -> Entry | None:
+    """The entry that stands in place of a module's forward."""
+    forward = module.__dict__.get("forward")
+    entry = forward.__self__ if isinstance(forward, types.MethodType) else None
+    return entry if isinstance(entry, Entry) else None
+
+
+@functools.cache
+def _stand_in(function: Callable[..., Any], bound: bool) -> Callable[..., Any]:
+    """One function for all modules of a class, so that torch.compile can share their code."""
+
+    @functools.wraps(function)
+    def forward(entry: Entry, /, *args: Any, **kwargs: Any) -> Any:
+        return entry(*args, **kwargs)
+
+    signature = inspect.signature(function)
+    first = [inspect.Parameter("entry", inspect.Parameter.POSITIONAL_ONLY)]
+    parameters = list(signature.parameters.values())
+    forward.__signature__ = signature.replace(parameters=first + (parameters if bound else parameters[1:]))  # type: ignore[attr-defined]
+    forward.__name__ = "forward"  # under which pickle finds it
+    return forward
 
 
 def _saving() -> Any:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from thinned import layers, sites
-from thinned._circuit import CLOCK, Circuit, Entry, Report
+from thinned._circuit import CLOCK, Circuit, Entry, Report, entry_of
 from thinned._checks import sentence
 from thinned.layers import Addressed
 
@@ -98,8 +98,7 @@ def address(model: nn.Module, seed: int) -> Report:
     model.register_buffer(CLOCK, torch.zeros((), dtype=torch.int64, device=device))
     for name, module in _names(model):
         _enter(name, module, circuit)
-        entry = module.__dict__.get("forward")
-        if isinstance(entry, Entry):
+        if (entry := entry_of(module)) is not None:
             entry.know_keys()
     return report
 
@@ -121,12 +120,11 @@ def _circuit(model: nn.Module) -> Circuit:
     """The circuit of a model, made where there is none."""
     if not isinstance(model, nn.Module):
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
-    entry = model.__dict__.get("forward")
-    if isinstance(entry, Entry) and entry.circuit.root is model:
+    entry = entry_of(model)
+    if entry is not None and entry.circuit.root is model:
         return entry.circuit
     for name, module in model.named_modules():
-        entry = module.__dict__.get("forward")
-        if isinstance(entry, Entry):
+        if entry_of(module) is not None:
             raise ValueError(
                 sentence(
                     "a model must be converted or addressed as a whole",
@@ -155,16 +153,15 @@ def _convert_module(name: str, module: nn.Module, report: Report) -> None:
 
 def _enter(name: str, module: nn.Module, circuit: Circuit) -> None:
     """Put an entry in place of the forward of a module that may drop."""
-    current = module.__dict__.get("forward")
-    if isinstance(current, Entry) or isinstance(module, torch.jit.ScriptModule):
+    if entry_of(module) is not None or isinstance(module, torch.jit.ScriptModule):
         return
     if isinstance(module, Addressed):
         if circuit.seed is not None:
-            module.forward = Entry(module, name, circuit, site=True)  # type: ignore[method-assign]
+            module.forward = Entry(module, name, circuit, site=True).forward  # type: ignore[method-assign]
         return
     own_code = not type(module).__module__.startswith(("torch.nn.modules.", "thinned."))
     if own_code or module is circuit.root or isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
-        module.forward = Entry(module, name, circuit, site=False)  # type: ignore[method-assign]
+        module.forward = Entry(module, name, circuit, site=False).forward  # type: ignore[method-assign]
 
 
 def _complete(report: Report, recording: sites.Recording) -> None:

@@ -275,7 +275,7 @@ def _attention_backward(
     q, k, v = problem.query, problem.key, problem.value
     grad, out = (t.reshape(*q.shape[:2], -1).to(q.dtype) for t in (grad, out))
     delta = (grad * out).sum(-1, keepdim=True)
-    d_query, d_key, d_value = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    d_query, d_key, d_value = q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
     first, second = problem.buffer(), problem.buffer()
     for block in problem.blocks():
         heads, rows, keys = block
