@@ -13,7 +13,13 @@ from layer_cases import EVERY, KEY, P, address, first
 from thinned import layers, schedules
 
 every = pytest.mark.parametrize("name", EVERY)
-FAST = ["Dropout", "Dropout2d", "DropPath", "AlphaDropout", "GaussianDropout", "MultiheadAttention-weights", "ConcreteDropout"]
+# deprecations inside torch itself
+quiet = pytest.mark.filterwarnings(
+    "ignore:.*is deprecated:DeprecationWarning",
+    "ignore:.*is deprecated:FutureWarning",
+    "ignore::torch.jit.TracerWarning",  # the checks of shapes
+)
+FAST = ["Dropout", "GaussianDropout", "MultiheadAttention-weights"]  # a compilation takes seconds
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +54,7 @@ def test_compiled_masks_equal_eager_over_100_steps_of_the_clock(name: str) -> No
     assert len(graphs) == 1
 
 
+@quiet
 @pytest.mark.parametrize("name", FAST)
 def test_inductor_has_the_masks_and_gradients_of_eager(name: str) -> None:
     build, inputs = EVERY[name]
@@ -86,7 +93,8 @@ def test_dynamic_shapes(name: str) -> None:
     graphs, backend = count_graphs()
     compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=backend)
     for rows in (len(x), len(x) - 1, len(x) - 2):
-        assert torch.equal(compiled(x[:rows]), layer(x[:rows]))
+        part = x[:rows].clone()
+        assert torch.equal(compiled(part), layer(part))
     assert len(graphs) == 1
 
 
@@ -118,6 +126,7 @@ def test_vmap_over_members(name: str) -> None:
             assert torch.equal(out == 0, member(key) == 0)
 
 
+@quiet
 @every
 def test_trace_in_evaluation(name: str) -> None:
     build, inputs = EVERY[name]
@@ -126,6 +135,7 @@ def test_trace_in_evaluation(name: str) -> None:
     assert torch.equal(first(traced(*x)), first(layer(*x)))
 
 
+@quiet
 @every
 def test_onnx_in_evaluation(name: str) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")

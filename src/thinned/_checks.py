@@ -1,7 +1,5 @@
 """Validation, and the one form of error message: requirement, value seen, remedy."""
 
-import math
-
 __all__ = ["InputError", "check_p", "sentence"]
 
 
@@ -25,6 +23,6 @@ def check_p(p: float) -> float:
         value = float(p)
     except (TypeError, ValueError):
         raise TypeError(sentence("p must be a number in [0, 1]", f"got p={p!r}")) from None
-    if math.isnan(value) or not 0.0 <= value <= 1.0:
+    if not 0.0 <= value <= 1.0:  # false for NaN, too; torch.compile can't trace math.isnan of a dynamic float
         raise ValueError(sentence("p must lie in [0, 1]", f"got p={p!r}"))
     return value

@@ -298,7 +298,7 @@ def drop_block2d(
         blocks = F.max_pool2d(seeds.float(), (tall, wide), 1, (tall // 2, wide // 2))
         kept = blocks[..., (tall + 1) % 2 :, (wide + 1) % 2 :] == 0
         scale = (
-            (kept.numel() / kept.sum().clamp(min=1)).to(x.dtype)
+            (kept.numel() / kept.sum(dtype=torch.float64).clamp(min=1)).to(x.dtype)
             if scale_by_keep
             else torch.ones_like(x[:1, :1, :1, :1])
         )
