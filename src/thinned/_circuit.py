@@ -9,7 +9,7 @@ import functools
 import inspect
 import types
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,16 +17,17 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from thinned import ops, philox
+from thinned import layers, ops, philox
 from thinned._checks import sentence
 from thinned._reroute import COUNTERPARTS
 from thinned._torch_calls import DESCRIPTIONS, NOISE
-from thinned.kernels._address import signed
+from thinned.kernels._address import Region, signed
 from thinned.sites import recording, site_name
 
 __all__ = ["CLOCK", "Circuit", "Entry", "Report", "entry_of"]
 
 CLOCK = "thinned_clock"
+Parts = Mapping[int, tuple[int, int]]  # axis -> (part, number of equal parts)
 _KEYS = 8  # masks of one module in one forward pass whose keys are known beforehand, as torch.compile needs them
 _FORWARDS = 64  # forward passes whose backward may still come
 
@@ -66,6 +67,39 @@ class _Mode(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+_NO_BATCH = (layers.DropConnect, layers.EmbeddingDropout)  # masks of weights, which all processes share
+
+
+def _place(parts: Parts, region: Region, shape: Sequence[int]) -> Region:
+    """The region of a tensor of ``shape`` in a mask that is larger along the axes of ``parts``."""
+    full, start = list(region.full or shape), list(region.start or [0] * len(shape))
+    for axis, (part, count) in parts.items():
+        if not -len(full) <= axis < len(full):
+            raise IndexError(
+                sentence(f"an axis of parts must lie in [{-len(full)}, {len(full) - 1}] here", f"got {axis}")
+            )
+        start[axis] += part * full[axis]
+        full[axis] *= count
+    return Region(region.shared, tuple(full), tuple(start))
+
+
+def _tick(clock: torch.Tensor) -> torch.Tensor:
+    call = clock.clone()
+    clock.add_(1)
+    return call
+
+
+# An operator, since the partitioner of a compiled graph may otherwise save the clock in place of its copy, and find it
+# advanced in the backward pass: gradients of another mask.
+torch.library.define("thinned::tick", "(Tensor(a!) clock) -> Tensor")
+torch.library.impl("thinned::tick", "CompositeExplicitAutograd", _tick)
+
+
+@torch.library.register_fake("thinned::tick")
+def _fake_tick(clock: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(clock)
+
+
 class Circuit:
     """The state that the entries of one model share.
 
@@ -73,6 +107,7 @@ class Circuit:
         entries: of all modules that have one.
         root: the model, which has the clock.
         seed: None while keys are drawn.
+        parts: which part of its masks this process has, or a function that tells it for a site's name.
     """
 
     entries: list["Entry"]
@@ -80,6 +115,7 @@ class Circuit:
     def __init__(self, root: nn.Module) -> None:
         self.root = root
         self.seed: int | None = None
+        self.parts: Parts | Callable[[str], Parts] = {}
         self.report = Report()
         self.mode = _Mode(self)
         self._clear()
@@ -94,7 +130,7 @@ class Circuit:
         self.history: deque[dict[tuple[str, int], tuple[Any, int]]] = deque(maxlen=_FORWARDS)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("root", "seed", "report", "mode")}
+        return {name: self.__dict__[name] for name in ("root", "seed", "parts", "report", "mode")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -108,9 +144,8 @@ class Circuit:
             return
         clock = self.root._buffers[CLOCK]
         assert clock is not None
-        self.call_tensor = clock.clone()
-        self.call_number = int(clock) if not compiling and clock.is_cpu else self.call_tensor
-        clock.add_(1)
+        self.call_tensor = torch.ops.thinned.tick(clock) if compiling else _tick(clock)
+        self.call_number = int(self.call_tensor) if not compiling and clock.is_cpu else self.call_tensor
         if not compiling:
             self.history.append({})
 
@@ -171,7 +206,7 @@ class Circuit:
         """Run our counterpart of a torch function."""
         counterpart = COUNTERPARTS.get(func)
         if torch.compiler.is_compiling():
-            return func(*args, **kwargs) if counterpart is None else counterpart(self.where, *args, **kwargs)
+            return func(*args, **kwargs) if counterpart is None else self._counterpart(counterpart, args, kwargs)
         entry, name = self.stack[-1], func.__name__
         reason = "" if counterpart else f"{name} has no counterpart"
         if entry.checkpointed_within():
@@ -185,7 +220,13 @@ class Circuit:
             known.setdefault(site_name(entry.path, ordinal), reason or name)
         if reason or counterpart is None:
             return func(*args, **kwargs)
-        return counterpart(self.where, *args, **kwargs)
+        return self._counterpart(counterpart, args, kwargs)
+
+    def _counterpart(self, counterpart: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if not self.parts:
+            return counterpart(self.where, *args, **kwargs)
+        with self.placed():
+            return counterpart(self.where, *args, **kwargs)
 
     def noise(self, func: Any) -> None:
         """The model draws random numbers by itself."""
@@ -193,6 +234,20 @@ class Circuit:
         self.report.unconverted.setdefault(
             f"{self.stack[-1].path}:{name}", f"{name} is the model's own random number, not a dropout of torch's"
         )
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        """Within, masks are the parts of larger ones that this process has."""
+        entry = self.stack[-1]
+        parts = self.parts(site_name(entry.path, entry.count)) if callable(self.parts) else self.parts
+        if not parts or (not callable(self.parts) and isinstance(entry.module, _NO_BATCH)):
+            yield
+            return
+        ops.placement = functools.partial(_place, parts)
+        try:
+            yield
+        finally:
+            ops.placement = None
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -252,8 +307,11 @@ class Entry:
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         circuit = self.circuit
-        if self.site:
+        if self.site and not circuit.parts:
             return self._drop(*args, **kwargs)
+        if self.site:
+            with circuit.placed():
+                return self._drop(*args, **kwargs)
         if circuit.on:
             return self.original(*args, **kwargs)
         circuit.on = True

@@ -1,13 +1,13 @@
 """Makes every dropout of a model ours, and gives its masks addresses: ``convert`` and ``address``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from thinned import layers, sites
-from thinned._circuit import CLOCK, Circuit, Entry, Report, entry_of
+from thinned._circuit import CLOCK, Circuit, Entry, Parts, Report, entry_of
 from thinned._checks import sentence
 from thinned.layers import Addressed
 
@@ -61,7 +61,7 @@ def convert(model: nn.Module, *args: Any, **kwargs: Any) -> Report:
     return circuit.report
 
 
-def address(model: nn.Module, seed: int) -> Report:
+def address(model: nn.Module, seed: int, *, parts: Parts | Callable[[str], Parts] | None = None) -> Report:
     """Give every mask of a model an address, so that a run can be repeated, resumed and split.
 
     The model is converted (:func:`convert`). The mask of a site in training forward number ``n`` of the model, counted
@@ -72,24 +72,32 @@ def address(model: nn.Module, seed: int) -> Report:
     checkpointing runs again, which get their first masks once more. Torch's generator is drawn from as before, and
     has no influence on a mask.
 
+    With ``parts``, processes that share the work drop what one process would that does all of it. Data-parallel
+    training, the batch along axis 0 and cut into equal parts: ``parts={0: (rank, world_size)}``. Where tensors of some
+    sites are cut otherwise (time-first sequences, features of a tensor-parallel layer), a function tells the parts by
+    the site's name: ``lambda name: {-1: (rank, world_size)} if name == "mlp.drop" else {}``. The same mapping for all
+    sites leaves out ``DropConnect`` and ``EmbeddingDropout``, whose masks all processes share.
+
     A layer of ours whose ``key`` is already set keeps it. Called again, it sets the seed and starts the clock at 0.
 
     Args:
         model: any module.
         seed: 64-bit number that all keys follow from.
+        parts: axis of a dropped tensor to (number of this process's part, number of equal parts); attention weights
+            have the axes (batch, head, query, key).
 
     Returns:
         The report of the conversion.
 
     Raises:
         TypeError: ``model`` is not a module, or ``seed`` not an int.
-        ValueError: a module within ``model`` was converted before, as a model of its own.
+        ValueError: ``parts`` are no parts, or a module within ``model`` was converted before, as a model of its own.
     """
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(sentence("seed must be an int", f"got seed={seed!r}"))
     report = convert(model)
     circuit = _circuit(model)
-    circuit.seed = seed
+    circuit.seed, circuit.parts = seed, {} if parts is None else _checked(parts)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     if CLOCK in model._buffers:
         del model._buffers[CLOCK]
@@ -101,6 +109,16 @@ def address(model: nn.Module, seed: int) -> Report:
         if (entry := entry_of(module)) is not None:
             entry.know_keys()
     return report
+
+
+def _checked(parts: Parts | Callable[[str], Parts]) -> Parts | Callable[[str], Parts]:
+    if not callable(parts):
+        for axis, (part, count) in parts.items():
+            if not 0 <= part < count:
+                raise ValueError(
+                    sentence("parts must give (part, count) with 0 <= part < count", f"got {(part, count)} for axis {axis}")
+                )
+    return parts
 
 
 def _tolerate(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object) -> None:

@@ -68,7 +68,8 @@ def scaled_dot_product_attention(
     query, key, value = _aligned(query, key, value, enable_gqa)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     where = dropout_p, ops.draw_key(query) if dropout_key is None else dropout_key, dropout_call
-    if attn_mask is not None and attn_mask.requires_grad:  # its gradient has the size of the weights anyway
+    wanted = attn_mask is not None and attn_mask.requires_grad  # its gradient has the size of the weights anyway
+    if wanted or ops.placement is not None:  # the operator's backward would not know of a placement
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return ops.apply(weights, *where) @ value
     return torch.ops.thinned.attention(  # type: ignore[no-any-return]
