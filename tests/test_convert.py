@@ -81,7 +81,9 @@ class Functions(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.modules_ = nn.ModuleList([nn.Dropout(0.2), nn.Dropout1d(0.2), nn.AlphaDropout(0.2), nn.FeatureAlphaDropout(0.2)])
+        self.modules_ = nn.ModuleList(
+            [nn.Dropout(0.2), nn.Dropout1d(0.2), nn.AlphaDropout(0.2), nn.FeatureAlphaDropout(0.2)]
+        )
         self.more = nn.ModuleList([nn.Dropout2d(0.2), nn.Dropout3d(0.2)])
 
     def forward(self, x):

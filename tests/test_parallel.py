@@ -53,7 +53,9 @@ def train(model, x, y, parameters):
 
 
 def data():
-    return torch.linspace(-1, 1, BATCH * 5 * 6).reshape(BATCH, 5, 6), torch.linspace(0, 1, BATCH * 5 * 3).reshape(BATCH, 5, 3)
+    return torch.linspace(-1, 1, BATCH * 5 * 6).reshape(BATCH, 5, 6), torch.linspace(0, 1, BATCH * 5 * 3).reshape(
+        BATCH, 5, 3
+    )
 
 
 def worker(rank, world, folder):

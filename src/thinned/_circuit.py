@@ -1,8 +1,8 @@
 """What runs while a converted model runs: torch's functions become ours, and masks get their addresses.
 
-A model has one :class:`Circuit`. Modules whose forward may drop have an :class:`Entry` in place of ``forward``: it knows
-where the model is, so that a block that activation checkpointing runs again outside the model is known, too. Nothing
-here runs in evaluation.
+A model has one :class:`Circuit`. Modules whose forward may drop have an :class:`Entry` in place of ``forward``: it
+knows where the model is, so that a block that activation checkpointing runs again outside the model is known, too.
+Nothing here runs in evaluation.
 """
 
 import functools
@@ -95,7 +95,7 @@ torch.library.define("thinned::tick", "(Tensor(a!) clock) -> Tensor")
 torch.library.impl("thinned::tick", "CompositeExplicitAutograd", _tick)
 
 
-@torch.library.register_fake("thinned::tick")
+@torch.library.register_fake("thinned::tick")  # type: ignore[untyped-decorator]
 def _fake_tick(clock: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(clock)
 
@@ -124,10 +124,10 @@ class Circuit:
         self.__dict__.setdefault("entries", [])  # all of the model's
         self.stack: list[Entry] = []
         self.on = False  # whether the mode is on torch's stack
-        self.call_number: Any = None  # of this forward pass: an int where nobody has to wait for a device
+        self.call_number: int | torch.Tensor = 0  # of this forward pass: an int where nobody has to wait for a device
         self.call_tensor: torch.Tensor | None = None  # the same, for compiled parts
         self.again = False  # whether this is a recomputation in a backward pass
-        self.history: deque[dict[tuple[str, int], tuple[Any, int]]] = deque(maxlen=_FORWARDS)
+        self.history: deque[dict[tuple[str, int], tuple[int | torch.Tensor, int]]] = deque(maxlen=_FORWARDS)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in ("root", "seed", "parts", "report", "mode")}
@@ -142,8 +142,7 @@ class Circuit:
         self.again = not compiling and torch._C._current_graph_task_id() != -1
         if self.seed is None or self.again:
             return
-        clock = self.root._buffers[CLOCK]
-        assert clock is not None
+        clock = self.root.get_buffer(CLOCK)
         self.call_tensor = torch.ops.thinned.tick(clock) if compiling else _tick(clock)
         self.call_number = int(self.call_tensor) if not compiling and clock.is_cpu else self.call_tensor
         if not compiling:
@@ -154,7 +153,7 @@ class Circuit:
         for entry in self.entries:
             if entry.count:
                 entry.count = 0
-        self.call_number = self.call_tensor = None
+        self.call_tensor = None
 
     def where(self) -> dict[str, Any]:
         """The address of the next mask of the module that runs: keyword arguments of a functional form."""
@@ -181,19 +180,19 @@ class Circuit:
             )
         return self.call_tensor
 
-    def _recall(self, entry: "Entry", ordinal: int) -> tuple[Any, int]:
+    def _recall(self, entry: "Entry", ordinal: int) -> tuple[int | torch.Tensor, int]:
         """The forward pass and ordinal of this call; in a recomputation, those of the call that it repeats.
 
         A checkpointed region restores torch's generator, so a number drawn from it is the same both times, and tells
         which of a site's calls this one repeats: neither the clock, which went on, nor an order of calls does.
         """
-        mark = entry.path, ops.draw_key()
+        mark = entry.path, int(torch.empty((), dtype=torch.int64).random_())
         if not self.again:
             self.history[-1][mark] = self.call_number, ordinal
             return self.call_number, ordinal
         for forward in reversed(self.history):
-            if mark in forward:
-                return forward[mark]
+            if (first := forward.get(mark)) is not None:
+                return first
         raise RuntimeError(
             sentence(
                 "activation checkpointing of an addressed model needs preserve_rng_state=True",
@@ -252,7 +251,7 @@ class Circuit:
     @contextmanager
     def off(self) -> Iterator[None]:
         """Take the mode off torch's stack: a module in evaluation is left alone, its fast path included."""
-        if not self.on or torch.overrides._get_current_function_mode() is not self.mode:
+        if not self.on or torch.overrides._get_current_function_mode() is not self.mode:  # type: ignore[no-untyped-call]
             yield
             return
         self.on = False
@@ -348,10 +347,10 @@ class Entry:
 
     def key(self, ordinal: int) -> int:
         """The key of a mask."""
-        assert self.circuit.seed is not None
+        seed = self.circuit.seed or 0
         while ordinal >= len(self.keys):
             name = site_name(self.path, len(self.keys))
-            self.keys.append(philox.fold_in(self.circuit.seed, philox.site_number(name)))
+            self.keys.append(philox.fold_in(seed, philox.site_number(name)))
         return self.keys[ordinal]
 
     def know_keys(self) -> None:
@@ -361,8 +360,7 @@ class Entry:
 
     def compiled_key(self, ordinal: int) -> torch.Tensor:
         """The key of a mask, for a compiled graph."""
-        assert self.key_tensors is not None
-        if ordinal >= _KEYS:
+        if self.key_tensors is None or ordinal >= _KEYS:
             raise RuntimeError(
                 sentence(
                     f"a module of a compiled, addressed model may draw {_KEYS} masks in one forward pass",
@@ -378,7 +376,9 @@ class Entry:
 
     def checkpointed_within(self) -> bool:
         """Whether this module's own forward has entered a checkpointed region that is not a module."""
-        return self._gradients and not torch.is_grad_enabled() or (_saving() is not self._saving and _saving_again())
+        if self._gradients and not torch.is_grad_enabled():
+            return True  # as reentrant checkpointing runs it
+        return _saving() is not self._saving and "checkpoint" in getattr(_saving(), "__qualname__", "")
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_gradients", "_saving")}
@@ -415,7 +415,3 @@ def _saving() -> Any:
     """The function that packs tensors for backward, None by default."""
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
     return hooks[0] if hooks else None
-
-
-def _saving_again() -> bool:
-    return "checkpoint" in getattr(_saving(), "__qualname__", "")

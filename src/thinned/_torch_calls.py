@@ -92,7 +92,7 @@ class Recurrent(NamedTuple):
         if isinstance(args[3], bool):
             x, hidden, *rest = args
             return cls(x, None, hidden, *rest)
-        return cls(*args, False)
+        return cls._make((*args, False))
 
     def dropped(self) -> tuple[int, ...]:
         """The shape that is dropped between two layers."""

@@ -1,14 +1,14 @@
 """Makes every dropout of a model ours, and gives its masks addresses: ``convert`` and ``address``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from thinned import layers, sites
-from thinned._circuit import CLOCK, Circuit, Entry, Parts, Report, entry_of
 from thinned._checks import sentence
+from thinned._circuit import CLOCK, Circuit, Entry, Parts, Report, entry_of
 from thinned.layers import Addressed
 
 __all__ = ["Report", "address", "convert"]
@@ -21,7 +21,6 @@ _LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.AlphaDropout: layers.AlphaDropout,
     nn.FeatureAlphaDropout: layers.FeatureAlphaDropout,
 }
-_WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")  # no part of a site's name
 
 
 def convert(model: nn.Module, *args: Any, **kwargs: Any) -> Report:
@@ -53,7 +52,7 @@ def convert(model: nn.Module, *args: Any, **kwargs: Any) -> Report:
           1: Dropout
     """
     circuit = _circuit(model)
-    for name, module in _names(model):
+    for name, module in sites.named(model):
         _convert_module(name, module, circuit.report)
         _enter(name, module, circuit)
     if args or kwargs:
@@ -102,9 +101,9 @@ def address(model: nn.Module, seed: int, *, parts: Parts | Callable[[str], Parts
     if CLOCK in model._buffers:
         del model._buffers[CLOCK]
     else:
-        model.register_load_state_dict_pre_hook(_tolerate)
+        model.register_load_state_dict_pre_hook(_tolerate)  # type: ignore[no-untyped-call]
     model.register_buffer(CLOCK, torch.zeros((), dtype=torch.int64, device=device))
-    for name, module in _names(model):
+    for name, module in sites.named(model):
         _enter(name, module, circuit)
         if (entry := entry_of(module)) is not None:
             entry.know_keys()
@@ -116,7 +115,9 @@ def _checked(parts: Parts | Callable[[str], Parts]) -> Parts | Callable[[str], P
         for axis, (part, count) in parts.items():
             if not 0 <= part < count:
                 raise ValueError(
-                    sentence("parts must give (part, count) with 0 <= part < count", f"got {(part, count)} for axis {axis}")
+                    sentence(
+                        "parts must give (part, count) with 0 <= part < count", f"got {(part, count)} for axis {axis}"
+                    )
                 )
     return parts
 
@@ -124,14 +125,6 @@ def _checked(parts: Parts | Callable[[str], Parts]) -> Parts | Callable[[str], P
 def _tolerate(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
     """A state dict from before the model was addressed leaves the clock as it is."""
     state_dict.setdefault(prefix + CLOCK, module._buffers[CLOCK])
-
-
-def _names(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules and their names without the parts that wrappers add."""
-    data_parallel = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
-    for name, module in model.named_modules():
-        parts = [part for part in name.split(".") if part not in _WRAPPERS]
-        yield ".".join(parts[1:] if data_parallel else parts), module
 
 
 def _circuit(model: nn.Module) -> Circuit:
@@ -162,11 +155,14 @@ def _convert_module(name: str, module: nn.Module, report: Report) -> None:
         module.__class__ = ours  # the same object: hooks, flags and whoever refers to it see no change
         for buffer in ("key", "call", "rate"):
             module.register_buffer(buffer, None, persistent=False)
-    elif isinstance(module, nn.modules.dropout._DropoutNd) and not isinstance(module, Addressed):
-        if type(module).forward not in {base.forward for base in _LAYERS}:
-            report.unconverted.setdefault(
-                name, f"{type(module).__name__} has a forward of its own; torch functions that it calls are taken over"
-            )
+    elif (
+        isinstance(module, nn.modules.dropout._DropoutNd)
+        and not isinstance(module, Addressed)
+        and type(module).forward not in {base.forward for base in _LAYERS}
+    ):
+        report.unconverted.setdefault(
+            name, f"{type(module).__name__} has a forward of its own; torch functions that it calls are taken over"
+        )
 
 
 def _enter(name: str, module: nn.Module, circuit: Circuit) -> None:
@@ -175,11 +171,11 @@ def _enter(name: str, module: nn.Module, circuit: Circuit) -> None:
         return
     if isinstance(module, Addressed):
         if circuit.seed is not None:
-            module.forward = Entry(module, name, circuit, site=True).forward  # type: ignore[method-assign]
+            module.forward = Entry(module, name, circuit, site=True).forward
         return
     own_code = not type(module).__module__.startswith(("torch.nn.modules.", "thinned."))
     if own_code or module is circuit.root or isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
-        module.forward = Entry(module, name, circuit, site=False).forward  # type: ignore[method-assign]
+        module.forward = Entry(module, name, circuit, site=False).forward
 
 
 def _complete(report: Report, recording: sites.Recording) -> None:

@@ -5,6 +5,7 @@ modules that exist; a recorded pass finds the calls that happen, and what stands
 """
 
 import random
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,17 +18,52 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from thinned._checks import sentence
 from thinned._torch_calls import DESCRIPTIONS, NOISE, Call
 
-__all__ = ["Op", "Recording", "Site", "find", "record", "site_name"]
+__all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording", "site_name"]
 
 _OPAQUE = (nn.MultiheadAttention, nn.RNNBase)  # one event each, though they have children
+_WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 _TORCH_DROPOUTS = nn.modules.dropout._DropoutNd
 #: what only looks at its input from another side: the producer stays, and it consumes nothing
 _VIEWS = frozenset(
-    "view reshape transpose permute contiguous flatten unflatten unsqueeze squeeze expand expand_as to float type_as "
-    "half bfloat16 double detach movedim swapaxes chunk split unbind tensor_split narrow select __getitem__ __get__ t "
-    "view_as reshape_as clone requires_grad_ unpad_sequence".split()
+    [
+        "view",
+        "reshape",
+        "transpose",
+        "permute",
+        "contiguous",
+        "flatten",
+        "unflatten",
+        "unsqueeze",
+        "squeeze",
+        "expand",
+        "expand_as",
+        "to",
+        "float",
+        "type_as",
+        "half",
+        "bfloat16",
+        "double",
+        "detach",
+        "movedim",
+        "swapaxes",
+        "chunk",
+        "split",
+        "unbind",
+        "tensor_split",
+        "narrow",
+        "select",
+        "__getitem__",
+        "__get__",
+        "t",
+        "view_as",
+        "reshape_as",
+        "clone",
+        "requires_grad_",
+        "unpad_sequence",
+    ]
 )
 
 
@@ -124,13 +160,21 @@ def find(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Site, ...]:
 def record(model: nn.Module, *args: Any, **kwargs: Any) -> Recording:
     """As :func:`find`, with the noise that the model draws by itself."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
     recorder = _Recorder(model)
     with _untouched(model), torch.compiler.set_stance("force_eager"), recorder.hooks(), recorder:
         model.train()
         recorder.recording = True
         model(*args, **kwargs)
     return Recording(tuple(recorder.sites()), tuple(dict.fromkeys(recorder.noise)))
+
+
+def named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules and their names, without the parts of a name that wrappers add (of ``torch.compile``, FSDP, DDP …)."""
+    data_parallel = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+    for name, module in model.named_modules():
+        parts = [part for part in name.split(".") if part not in _WRAPPERS]
+        yield ".".join(parts[1:] if data_parallel else parts), module
 
 
 def recording() -> bool:
@@ -158,12 +202,12 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.recording = False
         self.noise: list[Op] = []
-        self._modules = {id(m): (name, m) for name, m in model.named_modules()}
+        self._modules = {id(m): (name, m) for name, m in named(model)}
         self._stack: list[nn.Module] = []
         self._counts: Counter[str] = Counter()
         self._drafts: list[tuple[_Draft, nn.Module]] = []
-        self._producers = WeakIdKeyDictionary()  # tensor -> Op
-        self._carries = WeakIdKeyDictionary()  # tensor -> drafts whose output it is, or is a view of
+        self._producers: Any = WeakIdKeyDictionary()  # tensor -> Op
+        self._carries: Any = WeakIdKeyDictionary()  # tensor -> drafts whose output it is, or is a view of
 
     def sites(self) -> Iterator[Site]:
         for draft, module in self._drafts:
@@ -172,10 +216,14 @@ class _Recorder(TorchFunctionMode):
     @contextmanager
     def hooks(self) -> Iterator[None]:
         before = nn.modules.module.register_module_forward_pre_hook(self._enter)
-        after = nn.modules.module.register_module_forward_hook(self._leave)
+        after = nn.modules.module.register_module_forward_hook(self._leave, always_call=True)
         _running.append(self)
         try:
-            yield
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", "Using `torch.compile", UserWarning
+                )  # nothing is compiled in the pass
+                yield
         finally:
             _running.remove(self)
             before.remove()
@@ -192,7 +240,7 @@ class _Recorder(TorchFunctionMode):
         path, module = self._path()
         return Op(path, type(module).__name__ if _is_leaf(module) else name)
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
+    def _enter(self, module: nn.Module, _: Any) -> None:
         self._stack.append(module)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -316,11 +364,11 @@ def _untouched(model: nn.Module) -> Iterator[None]:
 
 
 def _tables(module: nn.Module) -> list[dict[str, Any]]:
-    return [module._parameters, module._buffers, module._modules]  # type: ignore[list-item]
+    return [module._parameters, module._buffers, module._modules]
 
 
 def _uninitialised(tensor: torch.Tensor) -> bool:
-    return isinstance(tensor, nn.parameter.UninitializedTensorMixin)
+    return torch.nn.parameter.is_lazy(tensor)
 
 
 def _random_state() -> Callable[[], None]:
