@@ -218,3 +218,214 @@ class TestRealModels:
             assert any(p.grad is not None for p in model.parameters())
         if not any(map(nn.utils.parametrize.is_parametrized, model.modules())):  # torch does not pickle those
             assert pickle.loads(pickle.dumps(model)).thinned_clock.item() == 1
+
+
+class TestInPlace:
+    def test_modules_stay_the_same_objects(self):
+        drop = nn.Dropout(0.25)
+        model = nn.Sequential(drop, nn.Linear(3, 3), drop, nn.Sequential(nn.Dropout2d(0.5, inplace=True)))
+        model[3].eval()
+        seen = []
+        drop.register_forward_hook(lambda *_: seen.append("hook"))
+        drop.register_full_backward_hook(lambda *_: seen.append("backward"))
+        text, parameters = repr(model), list(model.parameters())
+        report = thinned.convert(model)
+        assert model[0] is model[2] is drop
+        assert type(drop) is thinned.Dropout
+        assert type(model[3][0]) is thinned.Dropout2d
+        assert (drop.p, drop.inplace, drop.training, model[3].training) == (0.25, False, True, False)
+        assert model[3][0].inplace
+        assert repr(model) == text
+        assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+        assert report.converted == {"0": "Dropout", "3.0": "Dropout2d"}
+        assert str(report).startswith("2 sites converted, 0 not")
+        model[1](drop(torch.ones(2, 3, requires_grad=True) * 1)).sum().backward()
+        assert seen == ["hook", "backward"]
+
+    def test_again_changes_nothing(self):
+        model = GraphStyle()
+        first = thinned.convert(model)
+        forward = model.forward
+        assert thinned.convert(model) is first
+        assert model.forward == forward
+
+    def test_parts_of_a_converted_model_are_no_models(self):
+        inner = GraphStyle()
+        thinned.convert(inner)
+        with pytest.raises(ValueError, match=r"its part 0 was converted before, on its own; convert the outermost"):
+            thinned.convert(nn.Sequential(inner))
+        with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got int"):
+            thinned.convert(3)
+        with pytest.raises(TypeError, match="seed must be an int, got seed=0.5"):
+            thinned.address(inner, 0.5)
+
+    def test_the_signature_stays(self):
+        import inspect
+
+        model = GraphStyle()
+        signature = inspect.signature(model.forward)
+        thinned.convert(model)
+        assert inspect.signature(model.forward) == signature
+
+    def test_an_exception_leaves_nothing_behind(self):
+        class Fails(nn.Module):
+            def forward(self, x):
+                raise KeyError
+
+        model = nn.Sequential(nn.Dropout(0.5), Fails())
+        thinned.address(model, 1)
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                model(torch.ones(3))
+        assert torch._C._len_torch_function_stack() == 0
+        assert model.thinned_clock.item() == 2
+        model[1].forward = lambda x: x
+        assert torch.equal(model(torch.ones(64)) != 0, thinned.masks.keep_mask((64,), 0.5, key_of("0", 1), 2))
+
+    def test_a_part_in_evaluation_is_left_alone(self):
+        """Even the fast path of attention, which a function mode would switch off."""
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
+
+        class Frozen(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer, self.drop = layer, nn.Dropout(0.5)
+
+            def forward(self, x):
+                with torch.no_grad():
+                    fixed = self.layer(x)
+                return fixed, F.dropout(x, 0.5, self.training)
+
+        model = Frozen()
+        layer.eval()
+        x = torch.randn(2, 4, 8)
+        with torch.no_grad():
+            expected = layer(x)
+        thinned.convert(model)
+        fixed, dropped = model(x)
+        assert torch.equal(fixed, expected)
+        assert (dropped == 0).any()
+
+
+def key_of(name, seed):
+    return thinned.philox.fold_in(seed, thinned.philox.site_number(name))
+
+
+class TestReport:
+    def test_a_subclass_with_a_forward_of_its_own(self):
+        class Own(nn.Dropout):
+            def forward(self, x):
+                return x * torch.bernoulli(torch.full_like(x, 1 - self.p)) / (1 - self.p)
+
+        class Inherits(nn.Dropout):
+            pass
+
+        model = nn.Sequential(Own(0.5), Inherits(0.5))
+        report = thinned.convert(model, torch.ones(3))
+        assert "Own has a forward of its own" in report.unconverted["0"]
+        assert (
+            report.unconverted["0:bernoulli"] == "bernoulli is the model's own random number, not a dropout of torch's"
+        )
+        assert report.converted == {"1": "Inherits"}
+        assert "NOT CONVERTED 0:" in repr(report)
+        model(torch.ones(3))
+        assert report.converted == {"1": "Inherits"}
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_torchscript(self):
+        model = nn.Sequential(torch.jit.script(nn.Dropout(0.5)))
+        assert thinned.convert(model).unconverted["0"] == "TorchScript can't be looked into"
+
+    def test_an_example_completes_it_at_once(self):
+        model = GraphStyle()
+        report = thinned.convert(model, torch.ones(3, 16), torch.zeros(2, 4, dtype=torch.int64))
+        assert report.converted == {"": "dropout", "#1": "dropout"}
+
+
+class TestRecurrent:
+    @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+    @pytest.mark.parametrize("packed", [True, False])
+    @pytest.mark.parametrize("batch_first", [True, False])
+    def test_layer_by_layer_is_the_whole(self, kind, packed, batch_first):
+        """At a rate that is quantised to 0, training gives the numbers of a module without dropout."""
+        torch.manual_seed(0)
+        ours = kind(4, 5, 3, dropout=1e-9, bidirectional=True, batch_first=batch_first).double()
+        plain = kind(4, 5, 3, bidirectional=True, batch_first=batch_first).double()
+        plain.load_state_dict(ours.state_dict())
+        thinned.convert(ours)
+        x = torch.randn(2, 6, 4, dtype=torch.float64)
+        x = x if batch_first else x.transpose(0, 1)
+        if packed:
+            x = nn.utils.rnn.pack_padded_sequence(x, [6, 4], batch_first)
+        got, expected = (tensors(module(x)) for module in (ours, plain))
+        for a, b in zip(got, expected, strict=True):
+            torch.testing.assert_close(a, b)
+
+    @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+    def test_dropout_between_the_layers(self, kind):
+        """The rate takes effect on the input of the second layer, at the site's address."""
+        torch.manual_seed(0)
+        model = kind(3, 4, 2, dropout=0.5)
+        thinned.address(model, 5)
+        layers = kind(3, 4), kind(4, 4)
+        for layer, module in enumerate(layers):
+            module.load_state_dict(
+                {name[:-1] + "0": v for name, v in model.named_parameters() if name.endswith(str(layer))}
+            )
+        x = torch.randn(6, 2, 3)
+        between = layers[0](x)[0]
+        expected = layers[1](thinned.functional.dropout(between, 0.5, key=key_of("", 5), call=0))[0]
+        torch.testing.assert_close(model(x)[0], expected)
+
+    def test_parts_of_a_packed_sequence_are_refused(self):
+        """Its rows are of the whole batch at a time step: no part of them is a part of the batch."""
+        model = nn.LSTM(3, 4, 2, dropout=0.5)
+        thinned.address(model, 1, parts={0: (0, 2)})
+        x = nn.utils.rnn.pack_padded_sequence(torch.randn(6, 2, 3), [6, 4])
+        with pytest.raises(NotImplementedError, match="got a packed sequence"):
+            model(x)
+
+    def test_a_bare_module(self):
+        model = nn.LSTM(3, 4, 2, dropout=0.5)
+        report = thinned.convert(model, torch.randn(6, 2, 3))
+        assert report.converted == {"": "lstm"}
+
+
+class TestOtherMachinery:
+    def test_compiled_drawn(self):
+        model = nn.Sequential(GraphLess(), nn.Dropout(0.5))
+        thinned.convert(model)
+        torch._dynamo.reset()
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+        x = torch.ones(8, 64)
+        torch.manual_seed(3)
+        first, second = compiled(x), compiled(x)
+        assert not torch.equal(first, second)
+        torch.manual_seed(3)
+        assert torch.equal(compiled(x), first)
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_traced_and_exported_in_evaluation(self):
+        model = nn.Sequential(GraphLess(), nn.Dropout(0.5)).eval()
+        x = torch.ones(2, 64)
+        expected = model(x)
+        thinned.address(model, 1)
+        assert torch.equal(torch.jit.trace(model, (x,))(x), expected)
+        assert torch.equal(torch.export.export(model, (x,)).module()(x), expected)
+
+    def test_vmap_over_members(self):
+        model = nn.Sequential(GraphLess(), nn.Dropout(0.5))
+        thinned.address(model, 1)
+        twin = copy.deepcopy(model)
+        x = torch.randn(3, 2, 64)
+        got = torch.func.vmap(model)(x)
+        assert torch.equal(got == 0, torch.stack([copy.deepcopy(twin)(member) for member in x]) == 0)
+
+
+class GraphLess(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 64)
+
+    def forward(self, x):
+        return F.dropout(torch.relu(self.linear(x)), 0.25, self.training)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from thinned import attention, functional, variants
+from thinned import attention, functional, ops, variants
+from thinned._checks import sentence
 from thinned._torch_calls import Recurrent
 
 __all__ = ["COUNTERPARTS", "Where"]
@@ -131,6 +132,12 @@ def _layer_by_layer(function: Callable[..., Any], where: Where, call: Recurrent,
     addresses = [where() for _ in range(call.num_layers - 1)]
     if not (call.training and call.p and addresses):
         return function(*args)
+    if call.batch_sizes is not None and ops.placement is not None:
+        raise NotImplementedError(
+            sentence(
+                "dropout in parts needs padded sequences", "got a packed sequence", "pad it, or drop without parts"
+            )
+        )
     states = call.hidden if isinstance(call.hidden, (tuple, list)) else (call.hidden,)
     directions, each = 1 + call.bidirectional, len(call.weights) // call.num_layers
     x, last = call.input, []
