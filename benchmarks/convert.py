@@ -56,7 +56,7 @@ def compare(options: argparse.Namespace, attention: str) -> None:
             seconds = step(model, optimizers[name], ids)
             if turn >= 2:
                 times[name].append(seconds)
-    print(f"BERT {options.layers} × {options.hidden}, batch {options.batch} × {options.length}, attention {attention}")
+    print(f"BERT {options.layers} x {options.hidden}, batch {options.batch} x {options.length}, attention {attention}")
     for name, values in times.items():
         median, best = statistics.median(values), min(values)
         ratios = statistics.median(times["torch"]) / median, min(times["torch"]) / best

@@ -256,7 +256,7 @@ class TestInPlace:
             thinned.convert(nn.Sequential(inner))
         with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got int"):
             thinned.convert(3)
-        with pytest.raises(TypeError, match="seed must be an int, got seed=0.5"):
+        with pytest.raises(TypeError, match=r"seed must be an int, got seed=0.5"):
             thinned.address(inner, 0.5)
 
     def test_the_signature_stays(self):
