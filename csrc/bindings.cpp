@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "attention.h"
 #include "dropout.h"
 #include "layout.h"
 #include "threads.h"
@@ -81,6 +82,20 @@ void normal_numbers(uintptr_t dst, uint64_t offset, int64_t n, uint64_t key, uin
     normals(pointer<float>(dst), offset, n, {key, call, 0}, threads);
 }
 
+void attention_block_forward(uintptr_t scores, uintptr_t lse, int64_t rows, int64_t columns, uint64_t first, uint64_t step,
+                             uint64_t key, uint64_t call, uint32_t keep, int threads) {
+    nb::gil_scoped_release release;
+    attention_forward(pointer<float>(scores), pointer<float>(lse), {rows, columns, first, step}, {key, call, keep}, threads);
+}
+
+void attention_block_backward(uintptr_t scores, uintptr_t grads, uintptr_t lse, uintptr_t delta, int64_t rows,
+                              int64_t columns, uint64_t first, uint64_t step, uint64_t key, uint64_t call, uint32_t keep,
+                              int threads) {
+    nb::gil_scoped_release release;
+    attention_backward(pointer<float>(scores), pointer<float>(grads), pointer<const float>(lse),
+                       pointer<const float>(delta), {rows, columns, first, step}, {key, call, keep}, threads);
+}
+
 // Fills `dst` with the threshold of each p; the position of the first invalid p, or -1.
 int64_t thresholds(uintptr_t dst, uintptr_t p, int64_t stride, int64_t n) {
     for (int64_t i = 0; i < n; ++i)
@@ -101,6 +116,8 @@ NB_MODULE(_native, m) {
     m.def("dropout", &dropout_one);
     m.def("dropout_members", &dropout_members);
     m.def("dropout_strided", &dropout_any_strides);
+    m.def("attention_forward", &attention_block_forward);
+    m.def("attention_backward", &attention_block_backward);
     m.def("keep_mask", &keep_decisions);
     m.def("words", &words);
     m.def("normals", &normal_numbers);

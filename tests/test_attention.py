@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from layer_cases import CALL, KEY, address
 from torch import nn
 
 import thinned
-from layer_cases import CALL, KEY, address
 from thinned import attention, philox
 
 P = 0.25
@@ -28,7 +28,9 @@ def operands(length: int = 17, keys: int = 17, dtype: torch.dtype = torch.float6
     return tuple(torch.randn(s, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for s in shapes)
 
 
-def written_out(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float) -> torch.Tensor:
+def written_out(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float
+) -> torch.Tensor:
     """Softmax, then dropout by the NumPy specification, then the product."""
     scores = q @ k.mT * scale
     if mask is not None:
@@ -39,11 +41,11 @@ def written_out(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.T
 
 
 MASKS = {
-    "none": lambda L, S: None,
-    "bool": lambda L, S: torch.rand(2, 1, L, S, generator=torch.Generator().manual_seed(1)) > 0.3,
-    "keys": lambda L, S: torch.arange(S) < torch.tensor([S, S - 4])[:, None, None, None],
-    "float": lambda L, S: torch.randn(L, S, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
-    "heads": lambda L, S: torch.randn(3, L, S, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
+    "none": lambda n, m: None,
+    "bool": lambda n, m: torch.rand(2, 1, n, m, generator=torch.Generator().manual_seed(1)) > 0.3,
+    "keys": lambda n, m: torch.arange(m) < torch.tensor([m, m - 4])[:, None, None, None],
+    "float": lambda n, m: torch.randn(n, m, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
+    "heads": lambda n, m: torch.randn(3, n, m, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
 }
 
 
@@ -58,7 +60,9 @@ def test_output_and_gradients_are_those_written_out(kind: str, scale: float | No
     theirs = written_out(q, k, v, mask, 8**-0.5 if scale is None else scale)
     assert torch.allclose(ours, theirs, atol=1e-12)
     grad = torch.randn_like(ours)
-    for a, b in zip(torch.autograd.grad(ours, (q, k, v), grad), torch.autograd.grad(theirs, (q, k, v), grad), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(ours, (q, k, v), grad), torch.autograd.grad(theirs, (q, k, v), grad), strict=True
+    ):
         assert torch.allclose(a, b, atol=1e-12)
 
 
@@ -69,7 +73,9 @@ def test_causal(length: int, keys: int) -> None:
     ours = thinned.scaled_dot_product_attention(q, k, v, None, P, is_causal=True, dropout_key=KEY, dropout_call=CALL)
     theirs = written_out(q, k, v, torch.ones(length, keys, dtype=torch.bool).tril(), 8**-0.5)
     assert torch.allclose(ours, theirs, atol=1e-12)
-    for a, b in zip(torch.autograd.grad(ours.sum(), (q, k, v)), torch.autograd.grad(theirs.sum(), (q, k, v)), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(ours.sum(), (q, k, v)), torch.autograd.grad(theirs.sum(), (q, k, v)), strict=True
+    ):
         assert torch.allclose(a, b, atol=1e-12)
 
 
@@ -77,7 +83,7 @@ def test_causal(length: int, keys: int) -> None:
 def test_gradcheck() -> None:
     q, k, v = (t.detach()[:1, :2, :5, :3].requires_grad_() for t in operands())
     for options in ({}, {"is_causal": True}, {"attn_mask": torch.rand(5, 5) > 0.2}):
-        run = lambda *qkv: thinned.scaled_dot_product_attention(  # noqa: E731
+        run = lambda *qkv, options=options: thinned.scaled_dot_product_attention(  # noqa: E731
             *qkv, dropout_p=P, dropout_key=KEY, **options
         )
         assert torch.autograd.gradcheck(run, (q, k, v))
@@ -123,7 +129,9 @@ def test_grouped_heads_and_broadcast_batches() -> None:
     repeated = (t.repeat_interleave(3, 1) for t in (k, v))
     assert torch.equal(ours, thinned.scaled_dot_product_attention(q, *repeated, **where))
     one = thinned.scaled_dot_product_attention(q, k[:1, :1], v[:1, :1], **where)
-    assert torch.equal(one, thinned.scaled_dot_product_attention(q, *(t[:1, :1].expand(2, 6, 7, 4) for t in (k, v)), **where))
+    assert torch.equal(
+        one, thinned.scaled_dot_product_attention(q, *(t[:1, :1].expand(2, 6, 7, 4) for t in (k, v)), **where)
+    )
     flat = thinned.scaled_dot_product_attention(q[0, 0], k[0, 0], v[0, 0], **where)
     assert torch.allclose(flat, thinned.scaled_dot_product_attention(q[:1, :1], k[:1, :1], v[:1, :1], **where)[0, 0])
 
@@ -232,7 +240,11 @@ def test_unbatched_self_attention(average: bool) -> None:
     ours.rate = torch.tensor(1e-9, dtype=torch.float64)
     x = torch.randn(5, 8)
     causal = nn.Transformer.generate_square_subsequent_mask(5)
-    for options in ({}, {"attn_mask": causal, "is_causal": True}, {"attn_mask": causal, "is_causal": True, "need_weights": False}):
+    for options in (
+        {},
+        {"attn_mask": causal, "is_causal": True},
+        {"attn_mask": causal, "is_causal": True, "need_weights": False},
+    ):
         a, b = (layer(x, x, x, average_attn_weights=average, **options) for layer in (ours, theirs))
         assert torch.allclose(a[0], b[0], atol=1e-6)
         assert (a[1] is None) == (b[1] is None)

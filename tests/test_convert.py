@@ -220,6 +220,28 @@ class TestRealModels:
             assert pickle.loads(pickle.dumps(model)).thinned_clock.item() == 1
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize(
+    "change", [thinned.convert, lambda model: thinned.address(model, 3)], ids=["drawn", "addressed"]
+)
+@pytest.mark.parametrize("name", ["bert-sdpa", "bert-eager", "gpt2"])
+def test_gradient_checkpointing_of_transformers_is_bitwise(name, change, reentrant):
+    results = []
+    for checkpointed in (False, True):
+        model, inputs = case(name)
+        model.train()
+        if checkpointed:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            model.enable_input_require_grads()
+        change(model)
+        torch.manual_seed(5)
+        model(**inputs).logits.square().sum().backward()
+        results.append({name: p.grad for name, p in model.named_parameters()})
+    plain, again = results
+    assert all(torch.equal(again[name], grad) for name, grad in plain.items() if grad is not None)
+
+
 class TestInPlace:
     def test_modules_stay_the_same_objects(self):
         drop = nn.Dropout(0.25)

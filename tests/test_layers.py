@@ -10,10 +10,10 @@ import pytest
 import scipy.stats
 import torch
 import torch.nn.functional as F
+from layer_cases import CALL, EVERY, KEY, SELECTING, Case, P, address, first
 from torch import nn
 
 import thinned
-from layer_cases import CALL, EVERY, KEY, SELECTING, Case, P, address, first
 from thinned import layers, philox, variants
 
 TORCH_NAMES = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"]
@@ -151,9 +151,13 @@ def test_repr_and_attributes_are_those_of_torch(name: str, args: tuple[float, ..
 
 
 @pytest.mark.parametrize("name", TORCH_NAMES)
-@pytest.mark.parametrize("shape", [(), (3,), (3, 4), (2, 3, 4), (2, 3, 4, 2), (2, 3, 4, 2, 2), (2, 1, 3, 4, 2, 2)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(), (3,), (3, 4), (2, 3, 4), (2, 3, 4, 2), (2, 3, 4, 2, 2), (2, 1, 3, 4, 2, 2)], ids=str
+)
 @pytest.mark.parametrize("training", [True, False])
-def test_ranks_are_taken_refused_and_warned_about_as_in_torch(name: str, shape: tuple[int, ...], training: bool) -> None:
+def test_ranks_are_taken_refused_and_warned_about_as_in_torch(
+    name: str, shape: tuple[int, ...], training: bool
+) -> None:
     x = torch.ones(shape)
 
     def attempt(module: nn.Module) -> tuple[object, list[type]]:
@@ -168,7 +172,9 @@ def test_ranks_are_taken_refused_and_warned_about_as_in_torch(name: str, shape: 
     assert attempt(getattr(thinned, name)(0.5)) == attempt(getattr(nn, name)(0.5))
 
 
-@pytest.mark.parametrize(("name", "shape"), [("Dropout2d", (4, 30, 5)), ("Dropout2d", (4, 5)), ("Dropout3d", (9, 8, 2))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("Dropout2d", (4, 30, 5)), ("Dropout2d", (4, 5)), ("Dropout3d", (9, 8, 2))]
+)
 def test_unusual_ranks_share_what_torch_shares(name: str, shape: tuple[int, ...]) -> None:
     """Units that torch decides together over 50 calls are those that we decide together."""
     patterns = []
@@ -185,7 +191,7 @@ def test_a_warning_names_the_caller() -> None:
     with pytest.warns(UserWarning, match="dropout2d: Received a 3D input") as caught:
         thinned.Dropout2d()(torch.ones(2, 3, 4))
     assert caught[0].filename.endswith(("module.py", "test_layers.py", "elements.py"))
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="dropout2d: Received") as caught:
         variants.dropout2d(torch.ones(2, 3, 4))
     assert caught[0].filename == __file__
 
@@ -202,7 +208,13 @@ def test_rates_outside_the_interval_are_refused(name: str, p: float) -> None:
 
 
 def test_inplace_overwrites() -> None:
-    for build in (thinned.Dropout, thinned.Dropout1d, thinned.BatchDropout, thinned.LockedDropout, thinned.GaussianDropout):
+    for build in (
+        thinned.Dropout,
+        thinned.Dropout1d,
+        thinned.BatchDropout,
+        thinned.LockedDropout,
+        thinned.GaussianDropout,
+    ):
         x = torch.ones(3, 4, 5)
         assert build(0.5, inplace=True)(x) is x
     x = torch.ones(2, 3, 9, 9)
@@ -228,7 +240,9 @@ def test_alpha_dropout_is_torchs_at_our_mask(feature: bool) -> None:
 def test_alpha_dropout_keeps_mean_and_variance() -> None:
     """Of standard normals; 5 standard errors is 1 false failure in 10^6."""
     n = 400_000
-    out = address(thinned.AlphaDropout(P))(torch.randn(n, generator=torch.Generator().manual_seed(0), dtype=torch.double))
+    out = address(thinned.AlphaDropout(P))(
+        torch.randn(n, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    )
     assert abs(out.mean()) < 5 * out.std() / n**0.5
     assert abs(out.var() - 1) < 5 * ((out - out.mean()) ** 2).std() / n**0.5
 

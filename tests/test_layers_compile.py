@@ -5,11 +5,11 @@ import io
 
 import pytest
 import torch
+from layer_cases import EVERY, KEY, P, address, first
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import thinned
-from layer_cases import EVERY, KEY, P, address, first
 from thinned import layers, schedules
 
 every = pytest.mark.parametrize("name", EVERY)
@@ -86,7 +86,9 @@ def test_drawn_keys_under_compile(name: str) -> None:
     assert len(graphs) == 1
 
 
-@pytest.mark.parametrize("name", ["Dropout", "Dropout1d", "LockedDropout", "DropPath", "AlphaDropout", "GaussianDropout"])
+@pytest.mark.parametrize(
+    "name", ["Dropout", "Dropout1d", "LockedDropout", "DropPath", "AlphaDropout", "GaussianDropout"]
+)
 def test_dynamic_shapes(name: str) -> None:
     build, inputs = EVERY[name]
     layer, (x,) = address(build()), inputs()

@@ -14,7 +14,9 @@ P = 0.5
 
 def normed_net() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(20, 64), nn.ReLU(), thinned.Dropout(P), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.Linear(32, 1))
+    return nn.Sequential(
+        nn.Linear(20, 64), nn.ReLU(), thinned.Dropout(P), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.Linear(32, 1)
+    )
 
 
 def batches(n: int = 40) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -210,8 +210,8 @@ class Circuit:
         reason = "" if counterpart else f"{name} has no counterpart"
         if entry.checkpointed_within():
             reason = (
-                f"{name} is called by a checkpointed function that is not a module: "
-                "the recomputation would not be seen; checkpoint a module instead"
+                f"{name} is called without gradients, or by a checkpointed function that is not a module, whose "
+                "recomputation would not be seen; checkpoint a module instead"
             )
         masks = len(DESCRIPTIONS[func](*args, **kwargs).shapes)
         for ordinal in range(entry.count, entry.count + masks):

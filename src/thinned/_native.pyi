@@ -51,6 +51,24 @@ def dropout_strided(
     threads: int,
     /,
 ) -> None: ...
+def attention_forward(
+    scores: int, lse: int, rows: int, columns: int, first: int, step: int, key: int, call: int, keep: int, threads: int, /
+) -> None: ...
+def attention_backward(
+    scores: int,
+    grads: int,
+    lse: int,
+    delta: int,
+    rows: int,
+    columns: int,
+    first: int,
+    step: int,
+    key: int,
+    call: int,
+    keep: int,
+    threads: int,
+    /,
+) -> None: ...
 def keep_mask(dst: int, packed: bool, offset: int, n: int, key: int, call: int, keep: int, threads: int, /) -> None: ...
 def words(dst: int, group: int, groups: int, key: int, call: int, /) -> None: ...
 def normals(dst: int, offset: int, n: int, key: int, call: int, threads: int, /) -> None: ...

@@ -77,7 +77,8 @@ def address(model: nn.Module, seed: int, *, parts: Parts | Callable[[str], Parts
     the site's name: ``lambda name: {-1: (rank, world_size)} if name == "mlp.drop" else {}``. The same mapping for all
     sites leaves out ``DropConnect`` and ``EmbeddingDropout``, whose masks all processes share.
 
-    A layer of ours whose ``key`` is already set keeps it. Called again, it sets the seed and starts the clock at 0.
+    A layer of ours whose ``key`` is already set keeps it, and a call of ``thinned.functional`` in the model's own code
+    needs its ``key`` and ``call`` as everywhere: without them it draws. Called again, it sets the seed and starts the clock at 0.
 
     Args:
         model: any module.

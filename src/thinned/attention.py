@@ -14,7 +14,8 @@ import torch.nn.functional as F
 
 from thinned import ops
 from thinned._checks import check_p, sentence
-from thinned.kernels._address import Region, signed
+from thinned.kernels import native
+from thinned.kernels._address import Address, Region, signed
 
 __all__ = ["attention_weights", "scaled_dot_product_attention"]
 
@@ -72,9 +73,8 @@ def scaled_dot_product_attention(
     if wanted or ops.placement is not None:  # the operator's backward would not know of a placement
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return ops.apply(weights, *where) @ value
-    return torch.ops.thinned.attention(  # type: ignore[no-any-return]
-        query, key, value, attn_mask, *_tensors(*where), scale, is_causal
-    )
+    out, _ = torch.ops.thinned.attention(query, key, value, attn_mask, *_tensors(*where), scale, is_causal)
+    return out  # type: ignore[no-any-return]
 
 
 def attention_weights(
@@ -126,7 +126,7 @@ def _aligned(
             raise RuntimeError(sentence("query heads must be a multiple of key and value heads", seen))
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-    batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])  # type: ignore[no-untyped-call]
     return tuple(t.expand(*batch, *t.shape[-2:]) for t in (query, key, value))  # type: ignore[return-value]
 
 
@@ -188,105 +188,120 @@ class _Problem(NamedTuple):
         shape = block.heads.stop - block.heads.start, block.rows.stop - block.rows.start, block.keys
         return buffer[: math.prod(shape)].view(shape)
 
-    def weights(self, block: _Block, out: torch.Tensor) -> torch.Tensor:
-        """Softmax of the scores of a block, in ``out``."""
-        torch.bmm(self.query[block.heads, block.rows], self.key[block.heads, : block.keys].mT, out=out)
-        if self.causal:
-            future = torch.ones(out.shape[-2:], dtype=torch.bool).triu_(block.rows.start + 1)
-            out.masked_fill_(future, -math.inf)
-        if self.mask is None:
-            return torch.softmax(out, -1, out=out)
-        mask = self._mask(block)
-        out.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else out.add_(mask)
-        empty = out.amax(-1, keepdim=True) == -math.inf
-        return torch.softmax(out, -1, out=out).masked_fill_(empty, 0)
-
-    def _mask(self, block: _Block) -> torch.Tensor:
-        assert self.mask is not None
-        rows = block.rows if self.mask.shape[-2] > 1 else slice(None)
+    def _mask(self, mask: torch.Tensor, block: _Block) -> torch.Tensor:
+        rows = block.rows if mask.shape[-2] > 1 else slice(None)
         heads = []
         for head in range(block.heads.start, block.heads.stop):
             place: list[int] = []
             for size in reversed(self.batch):
                 head, position = divmod(head, size)  # noqa: PLW2901 - the digits of the head's number
                 place.insert(0, position)
-            heads.append(self.mask[tuple(place)][rows])
+            heads.append(mask[tuple(place)][rows])
         return torch.stack(heads)
 
-    def drop(self, block: _Block, weights: torch.Tensor, inplace: bool) -> torch.Tensor:
-        """Dropout of the weights of a block at their place in the mask of all weights."""
+    def scores(self, block: _Block, out: torch.Tensor) -> torch.Tensor:
+        """Scores of a block in ``out``, −∞ where masked."""
+        torch.bmm(self.query[block.heads, block.rows], self.key[block.heads, : block.keys].mT, out=out)
+        if self.causal:
+            future = torch.ones(out.shape[-2:], dtype=torch.bool, device=out.device).triu_(block.rows.start + 1)
+            out.masked_fill_(future, -math.inf)
+        if self.mask is not None:
+            mask = self._mask(self.mask, block)
+            out.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else out.add_(mask)
+        return out
+
+    @property
+    def _fused(self) -> bool:
+        """Whether the compiled kernels take the scores: float32 on the CPU."""
+        return self.query.is_cpu and self.query.dtype == torch.float32
+
+    def forward(self, block: _Block, scores: torch.Tensor, lse: torch.Tensor) -> None:
+        """``scores`` := dropout(softmax(scores)) and ``lse`` := its log-normaliser, ∞ for rows without a key."""
+        if self._fused:
+            native.attention_forward(scores, lse, *self._place(block))
+            return
+        torch.logsumexp(scores, -1, out=lse)
+        lse.masked_fill_(lse == -math.inf, math.inf)
+        self._drop(block, scores.sub_(lse[..., None]).exp_())
+
+    def backward(
+        self, block: _Block, scores: torch.Tensor, grads: torch.Tensor, lse: torch.Tensor, delta: torch.Tensor
+    ) -> None:
+        """``scores`` := dropout(P) with P = softmax(scores); ``grads`` of dropout(P) become those of the scores."""
+        if self._fused:
+            native.attention_backward(scores, grads, lse, delta, *self._place(block))
+            return
+        weights = scores.sub_(lse[..., None]).exp_()
+        self._drop(block, grads).sub_(delta[..., None]).mul_(weights)
+        self._drop(block, weights)
+
+    def _place(self, block: _Block) -> tuple[Address, int, int]:
+        """The address, the index of the block's first weight in the mask of all, and the step from row to row."""
+        p, key, call = (number.item() for number in self.address)
+        first = (block.heads.start * self.query.shape[1] + block.rows.start) * self.key.shape[1]
+        return Address.of(check_p(p), int(key), int(call)), first, self.key.shape[1]
+
+    def _drop(self, block: _Block, weights: torch.Tensor) -> torch.Tensor:
+        """Dropout in place of a block, at its place in the mask of all weights."""
         heads, length, keys = self.query.shape[0], self.query.shape[1], self.key.shape[1]
         region = Region((), (heads * length, keys), (block.heads.start * length + block.rows.start, 0))
-        if block.keys == keys:  # whole rows follow each other in the mask
-            region = Region((), (heads * length * keys,), (region.start[0] * keys,))
-            flat = weights.view(-1)
-        else:
-            flat = weights.view(-1, block.keys)
-        return ops.apply(flat, *self.address, region=region, inplace=inplace).view(weights.shape)
+        ops.apply(weights.view(-1, block.keys), *self.address, region=region, inplace=True)
+        return weights
 
 
 torch.library.define(
     "thinned::attention",
     "(Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor p, Tensor dropout_key, Tensor call, float scale, "
-    "bool causal) -> Tensor",
+    "bool causal) -> (Tensor, Tensor)",
 )
 torch.library.define(
     "thinned::attention_backward",
-    "(Tensor grad, Tensor out, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor p, Tensor dropout_key, "
-    "Tensor call, float scale, bool causal) -> (Tensor, Tensor, Tensor)",
+    "(Tensor grad, Tensor out, Tensor lse, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor p, "
+    "Tensor dropout_key, Tensor call, float scale, bool causal) -> (Tensor, Tensor, Tensor)",
 )
 
 
 @torch.library.impl("thinned::attention", "CompositeExplicitAutograd")
 def _attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor | None,
-    p: torch.Tensor,
-    dropout_key: torch.Tensor,
-    call: torch.Tensor,
-    scale: float,
-    causal: bool,
-) -> torch.Tensor:
-    problem = _Problem.of(query, key, value, mask, (p, dropout_key, call), scale, causal)
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, *rest: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    *address, scale, causal = rest
+    problem = _Problem.of(query, key, value, mask, tuple(address), scale, causal)
     out = problem.query.new_empty(*problem.query.shape[:2], value.shape[-1])
+    lse = problem.query.new_empty(problem.query.shape[:2])
     buffer = problem.buffer()
     for block in problem.blocks():
-        weights = problem.drop(block, problem.weights(block, problem.view(buffer, block)), inplace=True)
-        torch.bmm(weights, problem.value[block.heads, : block.keys], out=out[block.heads, block.rows])
-    return out.view(*query.shape[:-1], value.shape[-1]).to(query.dtype)
+        heads, rows, keys = block
+        weights = problem.scores(block, problem.view(buffer, block))
+        problem.forward(block, weights, lse[heads, rows])
+        torch.bmm(weights, problem.value[heads, :keys], out=out[heads, rows])
+    return out.view(*query.shape[:-1], value.shape[-1]).to(query.dtype), lse.view(query.shape[:-1])
 
 
 @torch.library.impl("thinned::attention_backward", "CompositeExplicitAutograd")
 def _attention_backward(
     grad: torch.Tensor,
     out: torch.Tensor,
+    lse: torch.Tensor,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    p: torch.Tensor,
-    dropout_key: torch.Tensor,
-    call: torch.Tensor,
-    scale: float,
-    causal: bool,
+    *rest: Any,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    problem = _Problem.of(query, key, value, mask, (p, dropout_key, call), scale, causal)
+    *address, scale, causal = rest
+    problem = _Problem.of(query, key, value, mask, tuple(address), scale, causal)
     q, k, v = problem.query, problem.key, problem.value
     grad, out = (t.reshape(*q.shape[:2], -1).to(q.dtype) for t in (grad, out))
-    delta = (grad * out).sum(-1, keepdim=True)
+    lse, delta = lse.view(q.shape[:2]), torch.linalg.vecdot(grad, out)
     d_query, d_key, d_value = q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
     first, second = problem.buffer(), problem.buffer()
     for block in problem.blocks():
         heads, rows, keys = block
-        weights, d_weights = problem.view(first, block), problem.view(second, block)
-        problem.weights(block, weights)
-        d_weights.copy_(weights)
-        dropped = problem.drop(block, d_weights, inplace=True)
+        dropped, d_scores = problem.scores(block, problem.view(first, block)), problem.view(second, block)
+        torch.bmm(grad[heads, rows], v[heads, :keys].mT, out=d_scores)
+        problem.backward(block, dropped, d_scores, lse[heads, rows], delta[heads, rows])
         d_value[heads, :keys].baddbmm_(dropped.mT, grad[heads, rows])
-        torch.bmm(grad[heads, rows], v[heads, :keys].mT, out=d_weights)
-        d_scores = problem.drop(block, d_weights, inplace=True).sub_(delta[heads, rows]).mul_(weights)
         torch.bmm(d_scores, k[heads, :keys], out=d_query[heads, rows])
         d_key[heads, :keys].baddbmm_(d_scores.mT, q[heads, rows])
     d_query.mul_(scale)
@@ -294,24 +309,24 @@ def _attention_backward(
     return tuple(d.view(t.shape).to(t.dtype) for d, t in results)  # type: ignore[return-value]
 
 
-@torch.library.register_fake("thinned::attention")
-def _fake(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object) -> torch.Tensor:
-    return query.new_empty(*query.shape[:-1], value.shape[-1])
+@torch.library.register_fake("thinned::attention")  # type: ignore[untyped-decorator]
+def _fake(query: torch.Tensor, _: torch.Tensor, value: torch.Tensor, *__: object) -> tuple[torch.Tensor, torch.Tensor]:
+    wide = query.dtype if query.dtype.itemsize > 2 else torch.float32
+    return query.new_empty(*query.shape[:-1], value.shape[-1]), query.new_empty(query.shape[:-1], dtype=wide)
 
 
-@torch.library.register_fake("thinned::attention_backward")
-def _fake_backward(
-    grad: torch.Tensor, out: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+@torch.library.register_fake("thinned::attention_backward")  # type: ignore[untyped-decorator]
+def _fake_backward(*args: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    query, key, value = args[3:6]
     return query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
     *tensors, ctx.scale, ctx.causal = inputs
-    ctx.save_for_backward(output, *tensors)  # and no weight
+    ctx.save_for_backward(*output, *tensors)  # and no weight
 
 
-def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+def _backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
     grads = torch.ops.thinned.attention_backward(grad, *ctx.saved_tensors, ctx.scale, ctx.causal)
     return *grads, *(None,) * 6
 
@@ -319,21 +334,23 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
 torch.library.register_autograd("thinned::attention", _backward, setup_context=_setup_context)
 
 
-def _member(value: Any, dim: int | None, member: int) -> Any:
-    return value if dim is None else value.select(dim, member)
-
-
-@torch.library.register_vmap("thinned::attention")
-def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[torch.Tensor, int]:
+def _over_members(operator: str, info: Any, in_dims: tuple[int | None, ...], args: tuple[Any, ...]) -> Any:
     """One member after the other: each is a batch of matrix products already, at its own address."""
-    members = (map(_member, args, in_dims, [m] * len(args)) for m in range(info.batch_size))
-    return torch.stack([torch.ops.thinned.attention(*member) for member in members]), 0
+    members = [
+        getattr(torch.ops.thinned, operator)(
+            *(arg if dim is None else arg.select(dim, m) for arg, dim in zip(args, in_dims, strict=True))
+        )
+        for m in range(info.batch_size)
+    ]
+    parts = tuple(torch.stack(part) for part in zip(*members, strict=True))
+    return parts, (0,) * len(parts)
 
 
-@torch.library.register_vmap("thinned::attention_backward")
-def _vmap_backward(
-    info: Any, in_dims: tuple[int | None, ...], *args: Any
-) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
-    members = (map(_member, args, in_dims, [m] * len(args)) for m in range(info.batch_size))
-    grads = [torch.ops.thinned.attention_backward(*member) for member in members]
-    return tuple(torch.stack(part) for part in zip(*grads, strict=True)), (0, 0, 0)
+@torch.library.register_vmap("thinned::attention")  # type: ignore[untyped-decorator]
+def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+    return _over_members("attention", info, in_dims, args)
+
+
+@torch.library.register_vmap("thinned::attention_backward")  # type: ignore[untyped-decorator]
+def _vmap_backward(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+    return _over_members("attention_backward", info, in_dims, args)

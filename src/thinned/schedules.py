@@ -1,7 +1,7 @@
 """Dropout rates that change with training or with depth, without touching the model's code.
 
-A schedule is a function from the number of a training step to a rate. :class:`RateScheduler` writes it into the ``rate``
-buffers of a model's dropout layers, which take the place of ``p``: a compiled model is not compiled again.
+A schedule is a function from the number of a training step to a rate. :class:`RateScheduler` writes it into the
+``rate`` buffers of a model's dropout layers, which take the place of ``p``: a compiled model is not compiled again.
 """
 
 import math
@@ -37,7 +37,7 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
 
 
 def early(p: float, steps: int, *, decreasing: bool = True) -> Schedule:
-    """Dropout in the first ``steps`` steps only, against underfitting (Liu et al. 2023, "Dropout reduces underfitting").
+    """Dropout in the first ``steps`` steps only, against underfitting (Liu et al. 2023).
 
     Args:
         p: the rate at step 0.
@@ -121,9 +121,9 @@ class RateScheduler:
         self._relative = relative
         self.last_step = step
         for layer in self._sites.values():
-            if layer.rate is None:
-                device = layer.key.device if isinstance(layer.key, torch.Tensor) else None
-                layer.rate = torch.zeros((), dtype=torch.float64, device=device)
+            if layer._buffers["rate"] is None:
+                key = layer._buffers["key"]
+                layer.rate = torch.zeros((), dtype=torch.float64, device=None if key is None else key.device)
         self._write()
 
     @property
@@ -151,8 +151,7 @@ class RateScheduler:
 
     def _write(self) -> None:
         for name, layer in self._sites.items():
-            assert isinstance(layer.rate, torch.Tensor)
-            layer.rate.fill_(self._rate(name))  # in place: what was compiled or captured sees it
+            layer._buffers["rate"].fill_(self._rate(name))  # type: ignore[union-attr]  # in place: what was compiled or captured sees it
 
 
 def _progress(step: int, steps: int) -> float:

@@ -1,7 +1,7 @@
 """What dropout does to variances, put right: batch norm's statistics, and the initial weights.
 
-Inverted dropout keeps the mean of an activation and multiplies its second moment by 1 / (1 − p). Hendrycks & Gimpel 2016
-("Adjusting for dropout variance in batch normalization and weight initialization") correct both places where this
+Inverted dropout keeps the mean of an activation and multiplies its second moment by 1 / (1 − p). Hendrycks & Gimpel
+(2016, "Adjusting for dropout variance in batch normalization and weight initialization") correct both places where this
 matters.
 """
 
@@ -53,7 +53,7 @@ def recalibrate_batchnorm(
         for norm in norms:
             norm.train()
             norm.momentum = None  # a plain average over the batches
-        for batches, batch in enumerate(loader, start=1):  # noqa: B007 - counted for the check below
+        for batches, batch in enumerate(loader, start=1):
             if batches == 1:
                 for norm in norms:
                     norm.reset_running_stats()
@@ -84,7 +84,7 @@ def dropout_init_(
     mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_in",
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Initialise a weight for inputs ``dropout(activation(z))``, so that variances stay 1 (Hendrycks & Gimpel 2016, §2).
+    """Initialise a weight for inputs ``dropout(activation(z))``, so that variances stay 1 (Hendrycks & Gimpel, §2).
 
     For standard normal z, the inputs of the layer have second moment E[f(z)²] / (1 − p), and gradients through them
     E[f'(z)²] / (1 − p). The variance of the weights is the inverse of ``in`` times the first (``"fan_in"``: the

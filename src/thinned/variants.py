@@ -1,8 +1,8 @@
 """Stateless variants of dropout: which axes share a decision, and what the decision is taken on.
 
 Each is built on :mod:`thinned.functional`, so that its mask is a pure function of ``(key, call, index)`` as that of
-``functional.dropout`` is. ``p`` may be a 0-dim float64 tensor, ``key`` and ``call`` 0-dim int64 tensors, wherever a rate
-or an address is to change without a recompile.
+``functional.dropout`` is. ``p`` may be a 0-dim float64 tensor, ``key`` and ``call`` 0-dim int64 tensors, wherever a
+rate or an address is to change without a recompile.
 """
 
 import math
@@ -61,15 +61,15 @@ def _check_rank(x: torch.Tensor, dims: int, stacklevel: int) -> None:
     if rank in (dims + 1, dims + 2):
         if dims == 2 and rank == 3:
             warnings.warn(
-                "dropout2d: Received a 3D input to dropout2d, interpreted as (N, C, L) with channel-wise 1D dropout, as "
-                "torch.nn.functional.dropout2d does; use dropout1d to keep that, dropout3d for an unbatched (C, H, W)",
+                "dropout2d: Received a 3D input to dropout2d, interpreted as (N, C, L) with channel-wise 1D dropout, "
+                "as torch.nn.functional.dropout2d does; use dropout1d to keep that, dropout3d for an unbatched (C, H, W)",
                 stacklevel=stacklevel,
             )
     elif dims == 1:
         raise RuntimeError(sentence("dropout1d: Expected 2D or 3D input", f"but received a {rank}D input", purpose))
     else:
         warnings.warn(
-            f"{name}: Received a {rank}-D input to {name}, which is deprecated in torch; use dropout instead: {purpose}",
+            f"{name}: Received a {rank}-D input to {name}, which is deprecated in torch; use dropout: {purpose}",
             stacklevel=stacklevel,
         )
 
@@ -87,7 +87,7 @@ def spatial_dropout(
 ) -> torch.Tensor:
     """Drop whole channels of a feature map with ``dims`` spatial dimensions (Tompson et al. 2015).
 
-    Inputs of unusual rank are taken, refused or warned about as ``torch.nn.functional.dropout1d``, ``2d`` and ``3d`` do.
+    Inputs of unusual rank are taken, refused or warned about as torch's ``dropout1d``, ``2d`` and ``3d`` do.
 
     Args:
         dims: 1, 2 or 3.
@@ -337,8 +337,8 @@ def concrete_dropout(
     axes = masks.shared_axes(shared, x.ndim)
     small = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
     drawn = ops.draw_key(x) if key is None else key
-    address = (v if isinstance(v, torch.Tensor) else torch.tensor(signed(v)) for v in (drawn, call))
-    lanes = aten.lanes(math.prod(small), *address).reshape(small).to(x.device)
+    drawn, call = (v if isinstance(v, torch.Tensor) else torch.tensor(signed(v)) for v in (drawn, call))
+    lanes = aten.lanes(math.prod(small), drawn, call).reshape(small).to(x.device)
     logit_u = torch.logit((65535.5 - lanes.to(torch.float64)) / 65536).to(wide)  # high bits are those that drop
     p = torch.as_tensor(p, device=x.device).to(wide)
     dropped = torch.sigmoid((torch.logit(p) - logit_u) / temperature)

@@ -147,3 +147,33 @@ def keep_mask(n: int, key: int, call: int, keep: int, *, offset: int = 0, packed
     out = torch.empty((n + 7) // 8 if packed else n, dtype=torch.uint8 if packed else torch.bool)
     _native.keep_mask(out.data_ptr(), packed, offset, n, key, call, keep, torch.get_num_threads())
     return out
+
+
+def attention_forward(scores: torch.Tensor, lse: torch.Tensor, address: Address, first: int, step: int) -> None:
+    """Softmax and dropout of attention scores in place, one pass; see csrc/attention.h.
+
+    Args:
+        scores: float32 ``(..., columns)``, contiguous.
+        lse: float32 ``(...)``, contiguous; filled with the logarithms of the rows' sums of exponentials.
+        address: of the mask, for one member.
+        first: index of the first score in the mask.
+        step: index from one row to the next.
+    """
+    rows = lse.numel()
+    pointers = scores.data_ptr(), lse.data_ptr()
+    _native.attention_forward(*pointers, rows, scores.shape[-1], first, step, *address, torch.get_num_threads())  # type: ignore[arg-type]
+
+
+def attention_backward(
+    scores: torch.Tensor,
+    grads: torch.Tensor,
+    lse: torch.Tensor,
+    delta: torch.Tensor,
+    address: Address,
+    first: int,
+    step: int,
+) -> None:
+    """The dropped softmax of ``scores``, and the scores' gradient, in place of ``scores`` and ``grads``; one pass."""
+    rows = lse.numel()
+    pointers = scores.data_ptr(), grads.data_ptr(), lse.data_ptr(), delta.data_ptr()
+    _native.attention_backward(*pointers, rows, scores.shape[-1], first, step, *address, torch.get_num_threads())  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ class Addressed(nn.Module):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         rate = self.rate
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if rate is not None and self.rate is not None and self.rate.dtype != rate.dtype:
             self.rate = rate.to(self.rate.device)  # model.half() must not round the rate
         return self

@@ -21,8 +21,8 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
 
     Dropout acts on the attention weights, each its own decision at the index ``(batch, head, query, key)``; with
     ``need_weights=False`` the weights are never stored. In evaluation, torch's own code runs. Put it wherever
-    ``nn.MultiheadAttention`` stands; keep the rate low (0.1), and prefer dropout of the block's output
-    (``DropoutAdd``) where sequences are short, since a lost weight is a lost word.
+    ``nn.MultiheadAttention`` stands, with a low rate (0.1); not where sequences are short, since a lost weight is a lost
+    word: there, drop the block's output (``DropoutAdd``).
 
     Args:
         embed_dim: as in ``nn.MultiheadAttention``, and so the other arguments.
@@ -74,9 +74,9 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
             self.register_buffer(name, None, persistent=False)
 
     @property
-    def p(self) -> float:  # type: ignore[override]
+    def p(self) -> float:
         """The rate, ``dropout`` in torch."""
-        return self.dropout
+        return float(self.dropout)
 
     @p.setter
     def p(self, value: float) -> None:
@@ -95,7 +95,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """As ``torch.nn.MultiheadAttention.forward``; returned weights are those after dropout, as there."""
         if not self.training or (self.rate is None and self.dropout == 0):
-            return super().forward(  # type: ignore[no-any-return]
+            return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
             )
         if is_causal and attn_mask is None:
@@ -121,11 +121,11 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
     def _projected(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, same: bool) -> Qkv:
         """The input projections, with the appended learned key and value, ``(L, N, E)``."""
         biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        if self.in_proj_weight is None:
+        if not self._qkv_same_embed_dim:
             weights: Any = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
         else:
             weights = self.in_proj_weight.chunk(3)
-        if self.in_proj_weight is not None and same:  # one product instead of three
+        if self._qkv_same_embed_dim and same:  # one product instead of three
             q, k, v = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
         else:
             q, k, v = map(F.linear, (query, key, value), weights, biases)
@@ -138,7 +138,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
 
     def _heads(self, projected: Qkv) -> Qkv:
         """``(L, N, E)`` to ``(N, heads, L, E / heads)``."""
-        return tuple(t.unflatten(-1, (self.num_heads, -1)).permute(1, 2, 0, 3) for t in projected)  # type: ignore[return-value]
+        return tuple(t.view(*t.shape[:2], self.num_heads, -1).permute(1, 2, 0, 3) for t in projected)  # type: ignore[return-value]
 
     def _mask(
         self, attn_mask: torch.Tensor | None, key_padding_mask: torch.Tensor | None, heads: Qkv
@@ -157,7 +157,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
             if name == "key_padding_mask":
                 masks.append(mask[:, None, None])
             else:
-                masks.append(mask if mask.ndim == 2 else mask.unflatten(0, (-1, self.num_heads)))
+                masks.append(mask if mask.ndim == 2 else mask.view(-1, self.num_heads, *mask.shape[1:]))
         return sum(masks[1:], masks[0]) if masks else None
 
     def _attend(

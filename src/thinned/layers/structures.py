@@ -21,7 +21,7 @@ class _DropProb(Addressed):
             self.register_buffer(name, None, persistent=False)
 
     @property
-    def p(self) -> float:  # type: ignore[override]
+    def p(self) -> float:
         """The rate, ``drop_prob`` in timm."""
         return self.drop_prob
 
@@ -60,7 +60,7 @@ class DropPath(_DropProb):
 
 
 class WordDropout(Addressed):
-    """Drop whole words: their vectors become 0 (Iyyer et al. 2015), or their numbers ``unk_index`` (Bowman et al. 2016).
+    """Drop whole words: their vectors become 0 (Iyyer et al. 2015), or their numbers ``unk_index`` (Bowman et al.).
 
     Put it on token numbers before the embedding, or on the word vectors after it; in a decoder, on the words it is
     fed, so that it must use the latent state. Not on labels, and not where a single word decides the label.
