@@ -78,7 +78,8 @@ def address(model: nn.Module, seed: int, *, parts: Parts | Callable[[str], Parts
     sites leaves out ``DropConnect`` and ``EmbeddingDropout``, whose masks all processes share.
 
     A layer of ours whose ``key`` is already set keeps it, and a call of ``thinned.functional`` in the model's own code
-    needs its ``key`` and ``call`` as everywhere: without them it draws. Called again, it sets the seed and starts the clock at 0.
+    needs its ``key`` and ``call`` as everywhere: without them it draws. Called again, ``address`` sets the seed and
+    starts the clock at 0.
 
     Args:
         model: any module.
