@@ -3,7 +3,7 @@
 Random weights, dropout 0.1 as published. Variants take turns, so that other load on the machine meets them alike; the
 figures are medians and bests of step times, and ratios of them.
 
-    python benchmarks/convert.py [--layers 4] [--hidden 256] [--batch 8] [--length 128] [--steps 15] [--threads N] [--cpu-time]
+    python benchmarks/convert.py [--layers 4] [--hidden 256] [--batch 8] [--length 128] [--threads N] [--cpu-time]
 """
 
 import argparse
@@ -73,7 +73,7 @@ def main() -> None:
     for name, default in (("layers", 4), ("hidden", 256), ("batch", 8), ("length", 128), ("steps", 15), ("threads", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument(
-        "--cpu-time", action="store_true", help="CPU time of all threads, which other load changes less"
+        "--cpu-time", action="store_true", help="time of all threads, little changed by other load"
     )
     options = parser.parse_args()
     if options.cpu_time:
