@@ -72,9 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("layers", 4), ("hidden", 256), ("batch", 8), ("length", 128), ("steps", 15), ("threads", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument(
-        "--cpu-time", action="store_true", help="time of all threads, little changed by other load"
-    )
+    parser.add_argument("--cpu-time", action="store_true", help="time of all threads, little changed by other load")
     options = parser.parse_args()
     if options.cpu_time:
         globals()["CLOCK"] = time.process_time

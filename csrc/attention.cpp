@@ -35,7 +35,7 @@ THINNED_INLINE float exp_of(float x) {
     y = y * r + 1.6666665459e-1f;
     y = y * r + 5.0000001201e-1f;
     y = (y * (r * r) + r) + 1.0f;
-    const float power = float_of(uint32_t(int32_t(n < -126.0f ? -126.0f : n) + 127) << 23);
+    const float power = float_of(uint32_t(int32_t(n >= -126.0f ? n : -126.0f) + 127) << 23);
     return x < -87.3f ? 0.0f : y * power;
 }
 

@@ -10,8 +10,10 @@ namespace thinned {
 
 class Decisions {
 public:
-    // Forgets what it knows when the address changes.
-    void use(const Address &a) {
+    // Forgets what it knows when the address changes. `ahead`: how many groups to decide at once, at least, where
+    // the next ones will be asked for as well; one alone takes nearly as long as three.
+    void use(const Address &a, int64_t ahead) {
+        ahead_ = ahead;
         if (known_ && a.key == address_.key && a.call == address_.call && a.keep == address_.keep) return;
         address_ = a;
         known_ = true;
@@ -25,8 +27,9 @@ public:
         const int64_t count = std::min(int64_t(last - first) + 1, kGroups - slot);
         for (int64_t g = 0; g < count; ++g) {
             if (group_[slot + g] == first + uint64_t(g)) continue;
-            const int64_t begin = g;
-            for (; g < count && group_[slot + g] != first + uint64_t(g); ++g) group_[slot + g] = first + uint64_t(g);
+            const int64_t begin = g, enough = std::min(g + ahead_, kGroups - slot);
+            for (; g < enough || (g < count && group_[slot + g] != first + uint64_t(g)); ++g)
+                group_[slot + g] = first + uint64_t(g);
             kernels().bits(bits_.get() + 16 * (slot + begin), first + uint64_t(begin), g - begin, address_);
         }
         got = std::min(want, count * 128 - int64_t(index % 128));
@@ -63,6 +66,7 @@ private:
 
     Address address_{};
     bool known_ = false;
+    int64_t ahead_ = 1;
     // 16 bytes past the end are read, never used
     std::unique_ptr<uint8_t[]> bits_{new uint8_t[16 * kGroups + 16]()};
     std::unique_ptr<uint64_t[]> group_{new uint64_t[kGroups]};

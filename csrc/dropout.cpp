@@ -34,13 +34,15 @@ void contiguous(Form form, Dtype dtype, const Operands &o, uint64_t offset, int6
             return void(o.dst == o.src ? nullptr : std::memcpy(o.dst, o.src, size_t(n * kItemSize[type])));
         return kernels().constant[type](o, a.keep != 0, n, arithmetic);
     }
-    if (offset % 128 == 0) return kernels().run[type](o, offset / 128, n, a, arithmetic, stream);
-    uint8_t bits[(kUnit / 128 + 1) * 16 + 8];
-    for (int64_t done = 0; done < n; done += kUnit) {
-        const uint64_t first = offset + uint64_t(done), group = first / 128;
-        const int64_t count = std::min(kUnit, n - done);
-        kernels().bits(bits, group, ceil_div(int64_t(first % 128) + count, 128), a);
-        kernels().apply[type](moved(o, done * kItemSize[type]), bits, int64_t(first % 128), count, arithmetic);
+    const int64_t within = int64_t(offset % 128), head = within == 0 ? 0 : std::min(n, 128 - within);
+    if (head != 0) {
+        uint8_t bits[16 + 8] = {};
+        kernels().bits(bits, offset / 128, 1, a);
+        kernels().apply[type](o, bits, within, head, arithmetic);
+    }
+    if (n > head) {
+        const uint64_t group = (offset + uint64_t(head)) / 128;
+        kernels().run[type](moved(o, head * kItemSize[type]), group, n - head, a, arithmetic, stream);
     }
 }
 
@@ -101,7 +103,7 @@ namespace {
 // Whole bytes of packed decisions from an index that need not begin a group.
 void packed_bits(uint8_t *dst, uint64_t offset, int64_t n, const Address &a) {
     if (a.keep == 0 || a.keep == 65536) return void(std::memset(dst, a.keep == 0 ? 0 : 0xff, size_t(ceil_div(n, 8))));
-    uint8_t bits[(kUnit / 128 + 1) * 16 + 8];
+    uint8_t bits[(kUnit / 128 + 1) * 16 + 8] = {};
     for (int64_t done = 0; done < n; done += kUnit) {
         const uint64_t first = offset + uint64_t(done);
         const int64_t count = std::min(kUnit, n - done), within = int64_t(first % 128);

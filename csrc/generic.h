@@ -168,11 +168,51 @@ void bits(uint8_t *dst, uint64_t group, int64_t count, const Address &a) {
         typename V::Mask masks[8];
         generator.next(masks);
         for (int j = 0; j < 8; ++j) {
-            const uint32_t packed = V::bits_of(masks[j]);
-            dst[2 * j] = uint8_t(packed);
-            dst[2 * j + 1] = uint8_t(packed >> 8);
+            const uint16_t packed = uint16_t(V::bits_of(masks[j]));
+            std::memcpy(dst + 2 * j, &packed, 2);  // all machines in question are little-endian
         }
     }
+}
+
+// 8 rows of some words at a time, every step a loop over the words for the compiler to vectorise: first bytes are
+// transposed between rows, then bits within words (Hacker's Delight, 7-3).
+template <int words>
+void turn_words(uint8_t *dst, const uint64_t *src, int64_t rows) {
+    for (int64_t i = 0; i < rows / 8; ++i, src += kTileMask / 8) {
+        uint64_t b[8][words];
+        for (int k = 0; k < 8; ++k) std::memcpy(b[k], src + k * kTileMask / 64, sizeof b[k]);
+        const uint64_t halves[3] = {0x00000000FFFFFFFFull, 0x0000FFFF0000FFFFull, 0x00FF00FF00FF00FFull};
+        for (int stage = 0, step = 4; stage < 3; ++stage, step /= 2)
+            for (int k = 0; k < 8; ++k) {
+                if (k & step) continue;
+                for (int w = 0; w < words; ++w) {
+                    const uint64_t t = ((b[k][w] >> (8 * step)) ^ b[k + step][w]) & halves[stage];
+                    b[k + step][w] ^= t;
+                    b[k][w] ^= t << (8 * step);
+                }
+            }
+        for (int j = 0; j < 8; ++j)
+            for (int w = 0; w < words; ++w) {
+                uint64_t x = b[j][w], t = (x ^ (x >> 7)) & 0x00AA00AA00AA00AAull;
+                x ^= t ^ (t << 7);
+                t = (x ^ (x >> 14)) & 0x0000CCCC0000CCCCull;
+                x ^= t ^ (t << 14);
+                t = (x ^ (x >> 28)) & 0x00000000F0F0F0F0ull;
+                b[j][w] = x ^ t ^ (t << 28);
+            }
+        for (int w = 0; w < words; ++w)
+            for (int j = 0; j < 8; ++j)
+                for (int k = 0; k < 8; ++k)
+                    dst[(64 * w + 8 * j + k) * (kTileMemory / 8) + i] = uint8_t(b[j][w] >> (8 * k));
+    }
+}
+
+void turn(uint8_t *dst, const uint64_t *src, int64_t rows, int64_t columns) {
+    static_assert(kTileMask == 512, "a row is 8 words");
+    if (columns <= 64) return turn_words<1>(dst, src, rows);
+    if (columns <= 128) return turn_words<2>(dst, src, rows);
+    if (columns <= 256) return turn_words<4>(dst, src, rows);
+    turn_words<8>(dst, src, rows);
 }
 
 void words(uint32_t *dst, uint64_t group, int64_t count, const Address &a) {
@@ -192,6 +232,7 @@ void normals(float *dst, uint64_t group, int64_t count, const Address &a) {
 constexpr Kernels kernels_named(const char *name) {
     return {name,
             &bits,
+            &turn,
             &words,
             &normals,
             {&run<F32>, &run<F64>, &run<BF16>, &run<F16>},

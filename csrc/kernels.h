@@ -30,10 +30,16 @@ struct Operands {
     const void *residual;  // Mode::residual only
 };
 
+// A tile of decisions where the mask runs along another axis than the memory: bits along the mask, and along memory.
+constexpr int64_t kTileMask = 512, kTileMemory = 256;
+
 struct Kernels {
     const char *name;
     // Decisions of whole groups of 128 elements, packed: bit i & 7 of byte i >> 3; 0 < keep < 65536.
     void (*bits)(uint8_t *dst, uint64_t group, int64_t groups, const Address &address);
+    // Transposes `rows` (a multiple of 8, at most kTileMemory) rows of kTileMask bits, of which the first `columns` matter,
+    // to rows of kTileMemory bits.
+    void (*turn)(uint8_t *dst, const uint64_t *src, int64_t rows, int64_t columns);
     // The 64 words of each of successive groups of 16 blocks: word w of block b at 16 * w + b.
     void (*words)(uint32_t *dst, uint64_t group, int64_t groups, const Address &address);
     // Standard normals of whole groups of 64 words; see normal.h. The address's `keep` has no part in it.

@@ -12,7 +12,6 @@ namespace {
 
 constexpr int64_t kSegment = 4096;               // elements of a row that one call of a kernel gets
 constexpr int64_t kPerThread = 32768;            // as in dropout.cpp
-constexpr int64_t kTileInner = 256, kTileMask = 512;  // elements of a transposed tile, along memory and along the mask
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -62,7 +61,7 @@ public:
                     outer_.erase(outer_.begin() + int64_t(j));
                     break;
                 }
-        segment_ = tiled_ ? kTileInner : kSegment;
+        segment_ = tiled_ ? kTileMemory : kSegment;
         segments_ = ceil_div(inner_.size, segment_);
         bands_ = tiled_ ? ceil_div(along_mask_.size, kTileMask) : 1;
         items_ = segments_ * bands_;
@@ -105,6 +104,16 @@ public:
     const Axis &inner() const { return inner_; }
     const Axis &along_mask() const { return along_mask_; }
     bool tiled() const { return tiled_; }
+    // Whether the decisions after those of a row are those of another row.
+    bool continued() const {
+        const int64_t row = tiled_ ? along_mask_.size : inner_.mask == 0 ? 1 : inner_.size * inner_.mask;
+        const auto follows = [row](const Axis &a) { return a.mask == row; };
+        return std::any_of(outer_.begin(), outer_.end(), follows) || (tiled_ && follows(inner_));
+    }
+    // Whether a row's decisions are those of other rows as well.
+    bool reused() const {
+        return std::any_of(outer_.begin(), outer_.end(), [](const Axis &a) { return a.mask == 0; });
+    }
     int64_t segment() const { return segment_; }
 
 private:
@@ -135,25 +144,17 @@ void scatter(char *to, int64_t stride, const char *from, int64_t n, int64_t size
     scatter_items<uint64_t>(to, stride, from, n);
 }
 
-// Transposes 8 x 8 bits: bit j of byte i becomes bit i of byte j (Hacker's Delight, 7-3).
-uint64_t transposed(uint64_t x) {
-    uint64_t t = (x ^ (x >> 7)) & 0x00AA00AA00AA00AAull;
-    x ^= t ^ (t << 7);
-    t = (x ^ (x >> 14)) & 0x0000CCCC0000CCCCull;
-    x ^= t ^ (t << 14);
-    t = (x ^ (x >> 28)) & 0x00000000F0F0F0F0ull;
-    return x ^ t ^ (t << 28);
-}
-
 // A thread's work on one member after another.
 class Worker {
 public:
     Worker(Form form, Dtype dtype, const Operands &o) : form_(form), type_(int(dtype)), size_(kItemSize[type_]), base_(o) {}
 
     void run(const Loop &loop, const Position &member, uint64_t offset, const Address &a, int64_t begin, int64_t end) {
+        address_ = a;
         keep_ = a.keep;
+        reused_ = loop.reused();
         arithmetic_ = arithmetic_of(form_, a.keep);
-        if (0 < keep_ && keep_ < 65536) decisions_.use(a);
+        if (0 < keep_ && keep_ < 65536) decisions_.use(a, loop.continued() ? 4 : 1);
         loop.each(begin, end, [&](Position at, int64_t segment, int64_t band) {
             at.dst += member.dst, at.src += member.src, at.residual += member.residual;
             at.mask += int64_t(offset);
@@ -202,8 +203,12 @@ private:
         }
         for (int64_t done = 0; done < n; done += got) {
             const uint64_t first = index + uint64_t(done * mask_stride);
-            if (mask_stride == 1) {
-                const uint8_t *bits = decisions_.at(first, n - done, got);
+            if (mask_stride == 1 && first % 128 == 0 && n - done >= kFused && !reused_) {
+                got = n - done;
+                kernels().run[type_](o, first / 128, got, address_, arithmetic_, false);
+            } else if (mask_stride == 1) {
+                const int64_t head = int64_t(-first % 128);  // up to where a group begins
+                const uint8_t *bits = decisions_.at(first, head != 0 && n - done >= kFused ? head : n - done, got);
                 kernels().apply[type_](o, bits, int64_t(first % 128), got, arithmetic_);
             } else {
                 got = std::min(kBuffer, n - done);
@@ -216,11 +221,15 @@ private:
 
     void strided_bits(uint64_t index, int64_t stride, int64_t n) {
         std::memset(bits_, 0, sizeof bits_);
-        int64_t got;
-        for (int64_t e = 0; e < n; ++e, index += uint64_t(stride)) {
-            const uint8_t *bits = decisions_.at(index, 1, got);
-            bits_[e >> 3] = uint8_t(bits_[e >> 3] | (bits[index % 128 / 8] >> (index % 8) & 1) << (e & 7));
+        const auto set = [&](int64_t e, uint64_t bit) { bits_[e >> 3] = uint8_t(bits_[e >> 3] | bit << (e & 7)); };
+        if (stride <= kNear) {
+            decisions_.copy(index, (n - 1) * stride + 1, near_);
+            for (int64_t e = 0, at = 0; e < n; ++e, at += stride) set(e, near_[at / 64] >> (at % 64) & 1);
+            return;
         }
+        int64_t got;
+        for (int64_t e = 0; e < n; ++e, index += uint64_t(stride))
+            set(e, decisions_.at(index, 1, got)[index % 128 / 8] >> (index % 8) & 1);
     }
 
     // n elements along memory (inner axis) times a band along the mask: the decisions are fetched along the mask, and
@@ -228,18 +237,16 @@ private:
     void tile(const Loop &loop, Position at, int64_t band, int64_t n) {
         const int64_t first = band * kTileMask, count = std::min(kTileMask, loop.along_mask().size - first);
         at.move(loop.along_mask(), first);
-        const int64_t words = kTileMask / 64, bytes = kTileInner / 8;
+        if (!tile_used_) {  // bits past the end are read with those before it, never used
+            std::memset(tile_, 0, sizeof tile_);
+            std::memset(turned_, 0, sizeof turned_);
+            tile_used_ = true;
+        }
+        const int64_t words = kTileMask / 64, bytes = kTileMemory / 8;
         for (int64_t i = 0; i < n; ++i)
             decisions_.copy(uint64_t(at.mask + i * loop.inner().mask), count, tile_ + i * words);
         if (n % 8 != 0) std::memset(tile_ + n * words, 0, size_t((8 - n % 8) * words * 8));
-        const uint8_t *from = reinterpret_cast<const uint8_t *>(tile_);
-        for (int64_t j = 0; j < count; j += 8)
-            for (int64_t i = 0; i < n; i += 8) {
-                uint64_t block = 0;
-                for (int64_t k = 0; k < 8; ++k) block |= uint64_t(from[(i + k) * words * 8 + j / 8]) << (8 * k);
-                block = transposed(block);
-                for (int64_t k = 0; k < 8; ++k) turned_[(j + k) * bytes + i / 8] = uint8_t(block >> (8 * k));
-            }
+        kernels().turn(turned_, tile_, (n + 7) / 8 * 8, count);
         for (int64_t j = 0; j < count; ++j, at.move(loop.along_mask(), 1))
             kernels().apply[type_](operands(at), turned_ + j * bytes, 0, n, arithmetic_);
     }
@@ -259,17 +266,22 @@ private:
     }
 
     static constexpr int64_t kBuffer = 256;
+    static constexpr int64_t kNear = 16;  // mask strides up to which the decisions between are worth fetching, too
+    static constexpr int64_t kFused = 1024;  // elements from which deciding and applying in one loop pays
     Form form_;
     int type_;
     int64_t size_;
     Operands base_;
     Decisions decisions_;
     Arithmetic arithmetic_{};
+    Address address_{};
     uint32_t keep_ = 0;
+    bool reused_ = false, tile_used_ = false;
     alignas(64) char src_[kBuffer * 8], residual_[kBuffer * 8], dst_[kBuffer * 8];
     uint8_t bits_[kBuffer / 8 + 8];
-    uint64_t tile_[kTileInner * kTileMask / 64];
-    uint8_t turned_[kTileMask * kTileInner / 8 + 8];
+    uint64_t near_[kBuffer * kNear / 64] = {};
+    uint64_t tile_[kTileMemory * kTileMask / 64];
+    uint8_t turned_[kTileMask * kTileMemory / 8 + 8];
 };
 
 // As if all elements shared one decision: the loop of a member that keeps or drops everything.

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -20,6 +21,42 @@ P = 0.25
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks smaller than a head, and larger than all of them."""
     monkeypatch.setattr(attention, "_BLOCK", request.param)
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Three threads, however small the problem."""
+    monkeypatch.setattr(attention, "_THREADED", 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("block", "threads")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("inference", [True, False])
+def test_threads_change_nothing(dtype: torch.dtype, causal: bool, inference: bool) -> None:
+    results = []
+    for count in (3, 1):
+        torch.set_num_threads(count)
+        q, k, v = operands(dtype=dtype)
+        with torch.inference_mode(inference):
+            out = thinned.scaled_dot_product_attention(q, k, v, None, P, causal, dropout_key=KEY)
+        results.append([out] if inference else [out, *torch.autograd.grad(out.sum(), (q, k, v))])
+        assert torch.get_num_threads() == count
+    for a, b in zip(*results, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+        assert torch.equal(a == 0, b == 0)
+
+
+@pytest.mark.usefixtures("threads")
+def test_an_error_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention._Problem, "scores", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        thinned.scaled_dot_product_attention(*operands(), dropout_p=P)
+    assert torch.get_num_threads() == 3
 
 
 def operands(length: int = 17, keys: int = 17, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:

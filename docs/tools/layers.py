@@ -109,7 +109,7 @@ def svg(panels: PanelList) -> str:
     parts, x = [], 0
     height = max(values.shape[0] for _, values in panels) * CELL + 16
     for title, values in panels:
-        rows, columns = values.shape
+        columns = values.shape[1]
         parts.append(f'<text x="{x}" y="10">{title}</text>')
         for (i, j), value in np.ndenumerate(values):
             shade = round(min(abs(float(value)) / 2, 1) * 100)
@@ -122,7 +122,8 @@ def svg(panels: PanelList) -> str:
         x += max(columns * CELL, 5 * len(title)) + 12
     body = "\n".join(parts)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{x}" height="{height}" font-family="sans-serif" font-size="9">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{x}" height="{height}" font-family="sans-serif" '
+        f'font-size="9">\n'
         f'<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
     )
 
@@ -153,6 +154,7 @@ def files() -> dict[Path, str]:
 
 
 def main() -> int:
+    """Write the files, or check them."""
     stale = [path for path, text in files().items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in sys.argv:
         for path in stale:

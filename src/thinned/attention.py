@@ -6,7 +6,8 @@ decision.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,8 @@ from thinned.kernels._address import Address, Region, signed
 
 __all__ = ["attention_weights", "scaled_dot_product_attention"]
 
-_BLOCK = 1 << 18  # weights in a block: two blocks of float32 fit in the second-level caches
+_BLOCK = 1 << 18  # weights in a block: two blocks of float32 fit in a core's second-level cache
+_THREADED = 1 << 20  # weights: with fewer, making the threads takes longer
 
 
 def scaled_dot_product_attention(
@@ -249,6 +251,34 @@ class _Problem(NamedTuple):
         return weights
 
 
+def _in_threads(problem: _Problem, work: Callable[[Sequence[_Block]], None]) -> None:
+    """Call ``work`` on the blocks, each thread on heads of its own.
+
+    Ten operations a block, each with threads that wait for each other at its end, would take longer to meet than to
+    compute, the more so on a busy machine. Threads are made anew: a forked child has none of its parent's.
+    """
+    blocks, threads, heads = list(problem.blocks()), torch.get_num_threads(), problem.query.shape[0]
+    small = heads * problem.query.shape[1] * problem.key.shape[1] < _THREADED
+    if small or min(threads, heads) < 2 or not problem.query.is_cpu:
+        work(blocks)
+        return
+    parts: list[list[_Block]] = [[] for _ in range(min(threads, heads))]
+    for block in blocks:
+        parts[block.heads.start * len(parts) // heads].append(block)
+    inference = torch.is_inference_mode_enabled()
+
+    def run(part: list[_Block]) -> None:
+        torch.set_num_threads(1)  # of this thread
+        with torch.inference_mode(inference), torch.no_grad():
+            work(part)
+
+    try:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(run, parts))
+    finally:
+        torch.set_num_threads(threads)  # also the default of threads to come
+
+
 torch.library.define(
     "thinned::attention",
     "(Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor p, Tensor dropout_key, Tensor call, float scale, "
@@ -269,12 +299,16 @@ def _attention(
     problem = _Problem.of(query, key, value, mask, tuple(address), scale, causal)
     out = problem.query.new_empty(*problem.query.shape[:2], value.shape[-1])
     lse = problem.query.new_empty(problem.query.shape[:2])
-    buffer = problem.buffer()
-    for block in problem.blocks():
-        heads, rows, keys = block
-        weights = problem.scores(block, problem.view(buffer, block))
-        problem.forward(block, weights, lse[heads, rows])
-        torch.bmm(weights, problem.value[heads, :keys], out=out[heads, rows])
+
+    def work(blocks: Sequence[_Block]) -> None:
+        buffer = problem.buffer()
+        for block in blocks:
+            heads, rows, keys = block
+            weights = problem.scores(block, problem.view(buffer, block))
+            problem.forward(block, weights, lse[heads, rows])
+            torch.bmm(weights, problem.value[heads, :keys], out=out[heads, rows])
+
+    _in_threads(problem, work)
     return out.view(*query.shape[:-1], value.shape[-1]).to(query.dtype), lse.view(query.shape[:-1])
 
 
@@ -295,15 +329,19 @@ def _attention_backward(
     grad, out = (t.reshape(*q.shape[:2], -1).to(q.dtype) for t in (grad, out))
     lse, delta = lse.view(q.shape[:2]), torch.linalg.vecdot(grad, out)
     d_query, d_key, d_value = q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
-    first, second = problem.buffer(), problem.buffer()
-    for block in problem.blocks():
-        heads, rows, keys = block
-        dropped, d_scores = problem.scores(block, problem.view(first, block)), problem.view(second, block)
-        torch.bmm(grad[heads, rows], v[heads, :keys].mT, out=d_scores)
-        problem.backward(block, dropped, d_scores, lse[heads, rows], delta[heads, rows])
-        d_value[heads, :keys].baddbmm_(dropped.mT, grad[heads, rows])
-        torch.bmm(d_scores, k[heads, :keys], out=d_query[heads, rows])
-        d_key[heads, :keys].baddbmm_(d_scores.mT, q[heads, rows])
+
+    def work(blocks: Sequence[_Block]) -> None:
+        first, second = problem.buffer(), problem.buffer()
+        for block in blocks:
+            heads, rows, keys = block
+            dropped, d_scores = problem.scores(block, problem.view(first, block)), problem.view(second, block)
+            torch.bmm(grad[heads, rows], v[heads, :keys].mT, out=d_scores)
+            problem.backward(block, dropped, d_scores, lse[heads, rows], delta[heads, rows])
+            d_value[heads, :keys].baddbmm_(dropped.mT, grad[heads, rows])
+            torch.bmm(d_scores, k[heads, :keys], out=d_query[heads, rows])
+            d_key[heads, :keys].baddbmm_(d_scores.mT, q[heads, rows])
+
+    _in_threads(problem, work)
     d_query.mul_(scale)
     results = zip((d_query, d_key, d_value), (query, key, value), strict=True)
     return tuple(d.view(t.shape).to(t.dtype) for d, t in results)  # type: ignore[return-value]

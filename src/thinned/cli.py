@@ -21,15 +21,19 @@ __all__ = ["app"]
 app = typer.Typer(
     help="Does dropout help your network, on your data? `thinned study` measures it; `thinned demo` shows how.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 out_console, err_console = Console(), Console(stderr=True)
 
 Out = Annotated[
-    Path, typer.Option(help="Folder for the results; new, empty, or of the same study, which then goes on.")
+    Path,
+    typer.Option(metavar="DIR", help="Folder for the results; new, empty, or of the same study, which then goes on."),
 ]
-Epochs = Annotated[int | None, typer.Option(help="Training budget of every network  [default: by the number of rows]")]
+Epochs = Annotated[
+    int | None, typer.Option(metavar="N", help="Training budget of every network  [default: by the number of rows]")
+]
 
 
 def _numbers(kind: Callable[[str], Any], what: str) -> Callable[[str | None], str | None]:
@@ -57,26 +61,34 @@ def _input_errors() -> Iterator[None]:
 
 @app.command("study")
 def study_command(
-    file: Annotated[Path, typer.Argument(help="A table: CSV or Parquet, one row an example, one column to predict.")],
-    target: Annotated[str, typer.Option(help="The column to predict.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A table: CSV or Parquet, one row an example, one column to predict.")
+    ],
+    target: Annotated[str, typer.Option(metavar="COL", help="The column to predict.")],
     out: Out,
     task: Annotated[
         Literal["binary", "multiclass", "regression"] | None, typer.Option(help="  [default: told from the target]")
     ] = None,
     rates: Annotated[
         str | None,
-        typer.Option(callback=_numbers(float, "rates"), help="Dropout rates to try  [default: 0.1,0.2,...,0.8]"),
+        typer.Option(
+            metavar="P,P,...",
+            callback=_numbers(float, "rates"),
+            help="Dropout rates to try  [default: 0.1,0.2,...,0.8]",
+        ),
     ] = None,
     hidden: Annotated[
         str | None,
         typer.Option(
-            callback=_numbers(int, "widths"), help="Hidden layers, as 64,64  [default: two, by the number of rows]"
+            metavar="N,N,...",
+            callback=_numbers(int, "widths"),
+            help="Hidden layers, as 64,64  [default: two, by the number of rows]",
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(help="Test folds.")] = 5,
-    seeds: Annotated[int, typer.Option(help="Repeats, each with new folds and initial weights.")] = 2,
+    folds: Annotated[int, typer.Option(metavar="N", help="Test folds.")] = 5,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Repeats, each with new folds and initial weights.")] = 2,
     epochs: Epochs = None,
-    seed: Annotated[int, typer.Option(help="Everything random follows from this number.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from this number.")] = 0,
 ) -> None:
     """Measure on held-out rows whether dropout helps, and at which rate.
 
@@ -147,10 +159,10 @@ def _print(finished: Any) -> None:
 
 @app.command()
 def predict(
-    folder: Annotated[Path, typer.Argument(help="The folder of a finished study.")],
-    file: Annotated[Path, typer.Argument(help="A table with the columns that the study saw.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished study.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table with the columns that the study saw.")],
     out: Annotated[
-        Path | None, typer.Option(help="CSV file to write  [default: FILE with -predicted at its end]")
+        Path | None, typer.Option(metavar="CSV", help="CSV file to write  [default: FILE with -predicted at its end]")
     ] = None,
 ) -> None:
     """Predict new rows with the recommended network of a study.

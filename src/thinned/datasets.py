@@ -27,4 +27,6 @@ def churn() -> "pd.DataFrame":
     import pandas as pd  # noqa: PLC0415 - a study's dependency, not the layers'
 
     with resources.files("thinned").joinpath("data/churn.csv.gz").open("rb") as file:
-        return pd.read_csv(file, compression="gzip")
+        frame = pd.read_csv(file, compression="gzip")
+    frame.attrs["name"] = "bundled churn table"
+    return frame

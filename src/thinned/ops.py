@@ -70,6 +70,11 @@ class _Call(NamedTuple):
     form: Form
     impl: str
 
+    def backward(self) -> "_Call":
+        """What maps a gradient of the output to one of x."""
+        form = self.form.backward
+        return self if form is self.form else self._replace(form=form)
+
     def run(self, x: torch.Tensor, residual: torch.Tensor | None, out: torch.Tensor | None) -> torch.Tensor:
         """Run the backend that ``impl`` names; only "auto" chooses one."""
         address, region, form, impl = self
@@ -105,7 +110,7 @@ class _Dropout(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (grad,) = grads
-        call = ctx.call._replace(form=ctx.call.form.backward)
+        call = ctx.call.backward()
         wanted_x, wanted_residual, *_ = ctx.needs_input_grad
         return _run(grad, None, call, False) if wanted_x else None, grad if wanted_residual else None, None, None
 
@@ -113,7 +118,7 @@ class _Dropout(torch.autograd.Function):
     def jvp(ctx: Any, tangent: torch.Tensor | None, other: torch.Tensor | None, *_: object) -> torch.Tensor | None:
         if tangent is None:
             return other
-        call = ctx.call._replace(form=ctx.call.form.backward)
+        call = ctx.call.backward()
         if ctx.inplace:  # the tangent of an in-place operation is changed in place, too
             return tangent.copy_(_run(tangent, None, call, False))
         out = _run(tangent, None, call, False)
@@ -143,11 +148,16 @@ def _lean(*tensors: object) -> bool:
         return False
     if torch._C._len_torch_dispatch_stack():
         return False
-    return all(type(t) in _PLAIN and t.is_cpu for t in tensors if isinstance(t, torch.Tensor))
+    for t in tensors:  # noqa: SIM110 (a generator would take as long as the kernel does)
+        if isinstance(t, torch.Tensor) and not (type(t) in _PLAIN and t.is_cpu):
+            return False
+    return True
 
 
 def _address(x: torch.Tensor, p: float | torch.Tensor, key: int | torch.Tensor, call: int) -> Address:
     """The address of numbers, or of one number for each leading row of ``x``."""
+    if type(p) is float and type(key) is int:
+        return Address(key & _64_BITS, call & _64_BITS, philox.threshold(check_p(p)))
     for name, value in (("p", p), ("key", key)):
         if isinstance(value, torch.Tensor) and value.shape != x.shape[:1]:
             raise ValueError(
@@ -335,7 +345,7 @@ def _operator(*inputs: Any) -> torch.Tensor:
 
 
 def _under_vmap(interpreter: Any, *inputs: Any) -> torch.Tensor:
-    """What ``torch.library`` does for a vmap rule, without its 100 us of tree walks, which a cohort's step would feel."""
+    """What ``torch.library`` does for a vmap rule, without its tree walks: 100 us of a cohort's step."""
     functorch, level = torch._C._functorch, interpreter.level()
     batched = [
         isinstance(v, torch.Tensor) and functorch.is_batchedtensor(v) and functorch.maybe_get_level(v) == level

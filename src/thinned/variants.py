@@ -62,7 +62,7 @@ def _check_rank(x: torch.Tensor, dims: int, stacklevel: int) -> None:
         if dims == 2 and rank == 3:
             warnings.warn(
                 "dropout2d: Received a 3D input to dropout2d, interpreted as (N, C, L) with channel-wise 1D dropout, "
-                "as torch.nn.functional.dropout2d does; use dropout1d to keep that, dropout3d for an unbatched (C, H, W)",
+                "as torch.nn.functional.dropout2d does; use dropout1d to keep that, dropout3d for unbatched (C, H, W)",
                 stacklevel=stacklevel,
             )
     elif dims == 1:

@@ -25,7 +25,9 @@ class Form(IntEnum):
     @property
     def backward(self) -> "Form":
         """The form that maps a gradient of the output to one of x."""
-        return {Form.ADD: Form.DROPOUT, Form.ALPHA: Form.ALPHA_BACKWARD}.get(self, self)
+        if self is Form.ADD:
+            return Form.DROPOUT
+        return Form.ALPHA_BACKWARD if self is Form.ALPHA else self
 
 
 class Address(NamedTuple):

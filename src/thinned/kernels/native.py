@@ -88,8 +88,9 @@ def dropout(
     threads = torch.get_num_threads()
     pointers = out.data_ptr(), x.data_ptr(), 0 if residual is None else residual.data_ptr()
     dense = x.is_contiguous() and out.is_contiguous() and (residual is None or residual.is_contiguous())
-    if isinstance(key, int) and isinstance(keep, int):
-        if dense and region == WHOLE:
+    dense = dense and (region is WHOLE or region == WHOLE)
+    if not isinstance(key, torch.Tensor) and not isinstance(keep, torch.Tensor):
+        if dense:
             _native.dropout(form, dtype, *pointers, x.numel(), 0, key, call, keep, threads)
         else:
             operands = [1, 0, 0, 0], *_axes(x, out, residual, region, 0)
@@ -97,7 +98,7 @@ def dropout(
         return out
     members = x.shape[0]
     where = *_array(key), call, *_array(keep)
-    if dense and region == WHOLE:
+    if dense:
         _native.dropout_members(form, dtype, *pointers, members, x.numel() // max(members, 1), *where, threads)
     else:
         other = 0 if residual is None else residual.stride(0)

@@ -21,8 +21,8 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
 
     Dropout acts on the attention weights, each its own decision at the index ``(batch, head, query, key)``; with
     ``need_weights=False`` the weights are never stored. In evaluation, torch's own code runs. Put it wherever
-    ``nn.MultiheadAttention`` stands, with a low rate (0.1); not where sequences are short, since a lost weight is a lost
-    word: there, drop the block's output (``DropoutAdd``).
+    ``nn.MultiheadAttention`` stands, with a low rate (0.1); not where sequences are short, since a lost weight is a
+    lost word: there, drop the block's output (``DropoutAdd``).
 
     Args:
         embed_dim: as in ``nn.MultiheadAttention``, and so the other arguments.

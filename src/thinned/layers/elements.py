@@ -130,8 +130,8 @@ class Dropout2d(_SpatialDropout):
     """Drop-in replacement for ``torch.nn.Dropout2d``: whole channels of images (Tompson et al. 2015).
 
     Put it after ``Conv2d`` and its activation, where element-wise dropout regularises little because neighbouring
-    pixels repeat each other; not directly before batch norm, and not where channels are few. Like torch's, it takes a 3D
-    input as ``(N, C, L)``, with a warning; other numbers of dimensions are warned about.
+    pixels repeat each other; not directly before batch norm, and not where channels are few. Like torch's, it takes a
+    3D input as ``(N, C, L)``, with a warning; other numbers of dimensions are warned about.
 
     Args:
         p: probability of dropping a channel, in [0, 1].

@@ -163,7 +163,7 @@ def study(
 def _refit(table: Table, plan: Plan, rate: float, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
     def report_epoch(epoch: int) -> None:
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
-        progress(Progress(doing, plan.networks, epoch), plan)
+        progress(Progress(doing, plan.networks), plan)
 
     model.fit(table, plan, rate, report_epoch).save(folder / "model")
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,16 +88,26 @@ def analyse(records: Iterable[Record], plan: Mapping[str, Any]) -> dict[str, Any
     arms = [_arm(rate, [split[rate] for split in splits], share) for rate in plan["rates"]]
     for arm in arms:
         arm["chosen_in"] = {when: sum(rate == arm["rate"] for rate in chosen[when]) for when in chosen}
+        arm["improvement"] = {
+            when: _mean_interval([_gain(split, arm["rate"], when, selection) for split in splits], share)
+            for when in chosen
+        }
     return {
         "arms": arms,
         "comparison": {when: {**c._asdict(), "chosen": chosen[when]} for when, c in comparison.items()},
-        "verdict": _verdict(comparison["best"], comparison["end"], arms, selection),
+        "verdict": _verdict(comparison["best"], comparison["end"], arms, plan),
     }
 
 
 def _choose(split: Mapping[float, Record], when: str) -> float:
     """The dropout rate with the least validation loss; the test rows, which score it, have no part in the choice."""
     return min((rate for rate in split if rate > 0), key=lambda rate: split[rate][when]["validation"])
+
+
+def _gain(split: Mapping[float, Record], rate: float, when: str, selection: str) -> float:
+    """What dropout at this rate takes off the test loss of the same network without it."""
+    without, dropout = (float(split[r][when]["scores"][selection]) for r in (0.0, rate))
+    return without - dropout
 
 
 def _arm(rate: float, records: Sequence[Record], share: float) -> dict[str, Any]:
@@ -122,37 +132,63 @@ def _arm(rate: float, records: Sequence[Record], share: float) -> dict[str, Any]
     }
 
 
-def _verdict(at_best: Comparison, at_end: Comparison, arms: Sequence[Record], selection: str) -> dict[str, Any]:
+def _verdict(at_best: Comparison, at_end: Comparison, arms: Sequence[Record], plan: Record) -> dict[str, Any]:
     """The answer in words that can be repeated without the table."""
     none, *dropout = arms
     best = min(dropout, key=lambda arm: arm["best"]["validation"]["mean"])
-    name = METRICS[selection].label if METRICS[selection].label.isupper() else METRICS[selection].label.lower()
-    rate = f"{best['rate']:g}"
-    outcome = "helps" if at_best.low > 0 else "hurts" if at_best.high < 0 else "no detectable difference"
+    selection = SELECTION[plan["task"]]
+    label = METRICS[selection].label
+    name = label if label.isupper() else label.lower()
+    level = none["best"]["scores"][selection]["mean"]
+    show = _formatter(level)
+    outcome = _outcome(at_best)
     headline = {
-        "helps": f"Dropout helps this network on this data: use a rate of {rate} on the hidden layers.",
-        "hurts": "Dropout hurts this network on this data: leave it out.",
-        "no detectable difference": "Dropout makes no detectable difference to this network on this data: leave it out.",
+        "helps": f"Dropout helps on this data: use a rate of {best['rate']:g} on the hidden layers.",
+        "hurts": "Dropout hurts on this data: leave it out, and stop early.",
+        "no detectable difference": "Dropout makes no detectable difference here: leave it out, and stop early.",
     }[outcome]
-    change = "lower" if at_best.difference > 0 else "higher"
-    detail = (
-        f"On rows that the networks had not seen, the {name} with dropout was {abs(at_best.difference):.4f} {change} than "
-        f"without (95 % interval of the improvement: {at_best.low:+.4f} to {at_best.high:+.4f}; without dropout it is "
-        f"{none['best']['scores'][selection]['mean']:.4f}). Both networks stopped at their best validation epoch, and the rate was "
-        f"chosen without looking at the rows that score it."
-    )
+    less_or_more = "lower" if at_best.difference > 0 else "higher"
+    detail = [
+        (
+            f"On rows that the networks had not seen, the {name} with dropout was {show(abs(at_best.difference))} "
+            f"{less_or_more} than {show(level)} without it; the 95\u00a0% interval of the improvement is "
+            f"{show(at_best.low, '+')} to {show(at_best.high, '+')}."
+        ),
+        (
+            "Both networks stopped at their best validation epoch, and the rate was chosen without looking at the rows "
+            "that score it."
+        ),
+    ]
     if outcome == "no detectable difference":
-        detail += f" A true difference of {at_best.detectable:.4f} or more would probably (80 %) have been found."
-    full = "helps" if at_end.low > 0 else "hurts" if at_end.high < 0 else "makes no detectable difference"
-    detail += (
-        f" When both train for the full budget instead, dropout {full} "
-        f"({at_end.difference:+.4f}, {at_end.low:+.4f} to {at_end.high:+.4f})."
-    )
+        detail.append(f"A true difference of {show(at_best.detectable)} would have been found four times out of five.")
+    if at_end != at_best:
+        full = {"helps": "helps", "hurts": "hurts"}.get(_outcome(at_end), "makes no detectable difference")
+        detail.append(
+            f"When both train for all {plan['epochs']} epochs instead, dropout {full}: the improvement is "
+            f"{show(at_end.difference, '+')}, its interval {show(at_end.low, '+')} to {show(at_end.high, '+')}."
+        )
+    if max(none["best_epoch"], best["best_epoch"]) > 0.95 * plan["epochs"]:
+        detail.append("The networks were still improving when training ended: more epochs may change the answer.")
     return {
         "outcome": outcome,
         "headline": headline,
-        "detail": detail,
+        "detail": " ".join(detail),
         "recommended_rate": best["rate"] if outcome == "helps" else 0.0,
         "best_dropout_rate": best["rate"],
         "metric": selection,
     }
+
+
+def _outcome(comparison: Comparison) -> str:
+    """What the interval allows to say."""
+    return "helps" if comparison.low > 0 else "hurts" if comparison.high < 0 else "no detectable difference"
+
+
+def _formatter(level: float) -> Callable[..., str]:
+    """Writes numbers with as many decimals as show four digits of ``level``, and the sign that typesetters use."""
+    decimals = max(0, 3 - math.floor(math.log10(abs(level)))) if level else 4
+
+    def show(value: float, sign: str = "") -> str:
+        return f"{value:{sign},.{decimals}f}".replace("-", "−")
+
+    return show

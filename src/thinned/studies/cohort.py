@@ -1,6 +1,8 @@
 """Networks of one shape, trained together as one batched program."""
 
 import copy
+import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ from thinned.studies.plan import Member, Plan, stream, stream_key
 
 __all__ = ["Data", "Outcome", "Stack", "losses", "train"]
 
+_GENERATOR = threading.Lock()  # torch's default generator is one for all threads
 _CHUNK = 4096  # rows a member that are evaluated at once: bounds memory, and changes no number
 
 
@@ -101,10 +104,8 @@ class Stack:
                 self._addresses[f"{name}.key"] = torch.tensor(np.array(folded, dtype=np.uint64).view(np.int64))
                 self._addresses[f"{name}.rate"] = torch.tensor(rates, dtype=torch.float64)
                 site.call = self.clock
-                site.key, site.rate = (
-                    self.clock,
-                    torch.zeros((), dtype=torch.float64),
-                )  # to be replaced member by member
+                # to be replaced member by member; tensors of their own, since functional_call ties equal ones
+                site.key, site.rate = torch.zeros_like(self.clock), torch.zeros((), dtype=torch.float64)
         if self._native:
             for name, value in (self.parameters | self._addresses).items():
                 owner, _, attribute = name.rpartition(".")
@@ -119,21 +120,30 @@ class Stack:
 
 
 class _Rows:
-    """The rows of several splits in one tensor, to be gathered member by member."""
+    """The rows of several splits in one tensor, to be gathered for each member.
 
-    def __init__(self, data: Sequence[Data], members: Sequence[int]) -> None:
-        self.x = torch.cat([d.x for d in data]) if len(data) > 1 else data[0].x
-        self.y = torch.cat([d.y for d in data]) if len(data) > 1 else data[0].y
-        self._start = torch.tensor([sum(len(d.y) for d in data[:m]) for m in members])[:, None]
+    Members of one repeat and fold see the same rows in the same order: they are gathered once, and handed on.
+    """
+
+    def __init__(self, members: Sequence[Member], data: Sequence[Data]) -> None:
+        places = {(m.repeat, m.fold): d for m, d in zip(members, data, strict=True)}
+        self.places, self.data = list(places), list(places.values())
+        self._of = torch.tensor([self.places.index((m.repeat, m.fold)) for m in members])
+        splits = list({id(d): d for d in self.data}.values())
+        starts = dict(zip(map(id, splits), itertools.accumulate((len(d.y) for d in splits), initial=0), strict=False))
+        self._start = torch.tensor([starts[id(d)] for d in self.data])[:, None]
+        self.x = torch.cat([d.x for d in splits]) if len(splits) > 1 else splits[0].x
+        self.y = torch.cat([d.y for d in splits]) if len(splits) > 1 else splits[0].y
 
     def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Row numbers within each member's split, ``(members, n)``, to ``x`` and ``y``."""
+        """Row numbers within each place's split, ``(places, n)``, to each member's ``x`` and ``y``."""
         index = (rows + self._start).reshape(-1)
-        return self.x[index].view(*rows.shape, -1), self.y[index].view(rows.shape)
+        x, y = self.x.index_select(0, index), self.y.index_select(0, index)
+        return x.view(*rows.shape, -1).index_select(0, self._of), y.view(rows.shape).index_select(0, self._of)
 
     def chunks(self, rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The same, a part of the rows at a time."""
-        for part in rows.split(_CHUNK, dim=1):
+        for part in torch.split(rows, _CHUNK, dim=1):
             yield self.batch(part)
 
 
@@ -157,9 +167,7 @@ def train(
         data: the split of each member, all of one shape.
         progress: called with the number of finished epochs.
     """
-    task, splits = plan.task, list({id(d): d for d in data}.values())
-    which = [next(i for i, d in enumerate(splits) if d is own) for own in data]
-    rows = _Rows(splits, which)
+    task, rows = plan.task, _Rows(members, data)
     stack = Stack(
         [_initialised(plan, build, member) for member in members],
         [member.rate for member in members],
@@ -167,16 +175,16 @@ def train(
     )
     parameters = stack.parameters
     optimizer = torch.optim.Adam(parameters.values(), lr=plan.learning_rate, fused=True)
-    validation = torch.stack([d.validation for d in data])
-    sample = torch.stack([d.train[: len(d.validation)] for d in data])
-    test = torch.stack([d.test for d in data])
+    validation = torch.stack([d.validation for d in rows.data])
+    sample = torch.stack([d.train[: len(d.validation)] for d in rows.data])
+    test = torch.stack([d.test for d in rows.data])
     best = {name: value.detach().clone() for name, value in parameters.items()}
     best_loss = torch.full((len(members),), torch.inf)
     best_epoch = torch.zeros(len(members), dtype=torch.int64)
     curves: list[tuple[torch.Tensor, torch.Tensor]] = []
     for epoch in range(plan.epochs):
         stack.base.train()
-        for batch in _orders(plan, members, data, epoch).split(plan.batch_size, dim=1):
+        for batch in torch.split(_orders(plan, rows, epoch), plan.batch_size, dim=1):
             x, y = rows.batch(batch)
             losses(task, stack(x), y).mean(1).sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -210,20 +218,20 @@ def train(
 
 
 def _initialised(plan: Plan, build: Callable[[], nn.Module], member: Member) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_key(plan, "init", member.repeat, member.fold) >> 1)
         return build()
 
 
-def _orders(plan: Plan, members: Sequence[Member], data: Sequence[Data], epoch: int) -> torch.Tensor:
-    """Each member's training rows in this epoch's order, whole batches only: ``(members, steps · batch)``."""
-    kept = len(data[0].train) // plan.batch_size * plan.batch_size
-    orders: dict[tuple[int, int], torch.Tensor] = {}
-    for member, d in zip(members, data, strict=True):
-        if (place := (member.repeat, member.fold)) not in orders:
-            order = stream(plan, "order", *place, epoch).permutation(len(d.train))[:kept]
-            orders[place] = d.train[torch.from_numpy(order)]
-    return torch.stack([orders[member.repeat, member.fold] for member in members])
+def _orders(plan: Plan, rows: _Rows, epoch: int) -> torch.Tensor:
+    """Each place's training rows in this epoch's order, whole batches only: ``(places, steps · batch)``."""
+    kept = len(rows.data[0].train) // plan.batch_size * plan.batch_size
+    return torch.stack(
+        [
+            d.train[torch.from_numpy(stream(plan, "order", *place, epoch).permutation(len(d.train))[:kept])]
+            for place, d in zip(rows.places, rows.data, strict=True)
+        ]
+    )
 
 
 @torch.inference_mode()

@@ -1,7 +1,8 @@
-"""What the columns of a frame may hold, and how a column is read as numbers, text or times.
+"""What the columns of a frame may hold, and how a column is read as numbers, dates or text.
 
 Whatever a frame came from (CSV, Parquet, polars, pandas), its columns leave `plain` in one of six forms: bool, integer,
-float, datetime, category, or object/str cells of text and scalars.
+float, datetime (UTC), category, or object cells of text and scalars. `settle` looks into the last and makes numbers,
+datetimes or a category of them, so that the rows of a fold can't be read otherwise than the whole table.
 """
 
 import datetime
@@ -18,29 +19,42 @@ from pandas.api import types
 
 from thinned._checks import InputError, sentence
 
-__all__ = ["MISSING", "as_numbers", "as_text", "check_finite", "check_names", "is_number", "listed", "plain", "quote"]
+__all__ = [
+    "FORMATS",
+    "MISSING",
+    "as_dates",
+    "as_numbers",
+    "as_text",
+    "check_finite",
+    "check_names",
+    "is_number",
+    "listed",
+    "plain",
+    "quote",
+    "settle",
+]
+
+FORMATS = "thinned date formats"  # key in a settled frame's attrs: {column: format of the text it was}
 
 # What spreadsheets and exports write for "no value". pandas knows most of them when it reads a CSV; a frame that was
 # built otherwise still holds them as text.
 MISSING = frozenset(
     (
         "",
-        "null",
         "#N/A",
+        "#N/A N/A",
         "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
         "-NaN",
         "-nan",
+        "1.#IND",
+        "1.#QNAN",
         "...",
         "<NA>",
         "?",
         "N/A",
-        "NA",
-        "NULL",
-        "NaN",
-        "None",
-        "n/a",
-        "nan",
-        "none",
+        *("NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
     )
 )
 SCALARS = (str, bool, np.bool_, numbers.Real, decimal.Decimal, datetime.date, datetime.time, uuid.UUID)
@@ -91,34 +105,49 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
     names = [str(name) for name in frame.columns]
     check_names(names)
     columns = [_plain_column(frame.iloc[:, i], name) for i, name in enumerate(names)]
-    if not columns:
-        return pd.DataFrame(index=range(len(frame)))
-    return pd.concat(columns, axis=1)
+    result = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(len(frame)))
+    result.attrs[FORMATS] = frame.attrs.get(FORMATS, {})
+    return result
 
 
 def _plain_column(column: "pd.Series[Any]", name: str) -> "pd.Series[Any]":
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         labels = column.cat.categories
-        _check_scalars(pd.Series(labels, dtype=object), name)
-        values: Any = column.cat.rename_categories([_label(label) for label in labels]).array
+        _check_scalars(labels.to_numpy(dtype=object), name)
+        values: Any = pd.Categorical(as_text(column))
     elif types.is_bool_dtype(dtype):
-        values = column.to_numpy(dtype=object if column.isna().any() else bool)
+        values = _objects(column) if column.isna().any() else column.to_numpy(dtype=bool)
     elif types.is_complex_dtype(dtype):
         raise _unreadable(name, "complex numbers")
     elif types.is_numeric_dtype(dtype):
         values = _numeric_array(column)
     elif types.is_datetime64_any_dtype(dtype):
-        values = pd.to_datetime(column, utc=True).array
+        values = _numpy_backed(pd.to_datetime(column, utc=True)).array
     elif types.is_timedelta64_dtype(dtype):
         values = column.dt.total_seconds().to_numpy(dtype=np.float64)
     elif types.is_object_dtype(dtype) or types.is_string_dtype(dtype):
-        cells = column.astype(object)
-        _check_scalars(cells, name)
-        values = cells.where(cells.notna(), None).to_numpy(dtype=object)
+        values = _objects(column)
+        _check_scalars(values, name)
     else:
         raise _unreadable(name, f"values of type {dtype}")
-    return pd.Series(values, name=name, index=range(len(column)))
+    # an object array keeps its dtype: pandas would make text of one and times without zone of another
+    return pd.Series(
+        values, name=name, index=range(len(column)), dtype=values.dtype if isinstance(values, np.ndarray) else None
+    )
+
+
+def _objects(column: "pd.Series[Any]") -> np.ndarray[Any, Any]:
+    """The cells as objects, ``None`` where missing."""
+    cells = column.astype(object)
+    return cells.where(cells.notna(), None).to_numpy(dtype=object)
+
+
+def _numpy_backed(times: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Arrow's times as pandas' own."""
+    if isinstance(times.dtype, pd.ArrowDtype):
+        return times.astype("datetime64[us, UTC]")
+    return times
 
 
 def _numeric_array(column: "pd.Series[Any]") -> np.ndarray[Any, Any]:
@@ -130,9 +159,9 @@ def _numeric_array(column: "pd.Series[Any]") -> np.ndarray[Any, Any]:
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _check_scalars(cells: "pd.Series[Any]", name: str) -> None:
+def _check_scalars(cells: np.ndarray[Any, Any], name: str) -> None:
     """Refuse cells that are lists, mappings, arrays, bytes and the like."""
-    for kind in set(map(type, cells)):
+    for kind in sorted(set(map(type, cells)), key=str):
         if not issubclass(kind, SCALARS) and kind not in {type(None), type(pd.NA), type(pd.NaT)}:
             raise _unreadable(name, f"{kind.__name__} values")
 
@@ -171,7 +200,7 @@ def as_numbers(column: "pd.Series[Any]") -> tuple[np.ndarray[Any, Any], str | No
     """Read a column as numbers.
 
     Returns:
-        The values, float64 with NaN where missing, and the first cell that is not a number (``None`` if all are).
+        The values, float64 with NaN where missing, and ``None``; or NaNs and the first cell that is not a number.
     """
     if is_number(column):
         return column.to_numpy(dtype=np.float64), None
@@ -179,14 +208,13 @@ def as_numbers(column: "pd.Series[Any]") -> tuple[np.ndarray[Any, Any], str | No
         present = column.dropna()
         return np.full(len(column), np.nan), None if present.empty else str(present.iloc[0])
     codes, labels = pd.factorize(column.astype(object))
-    values = np.full(len(labels) + 1, np.nan)
-    stranger = None
+    values = np.full(len(labels) + 1, np.nan)  # the last, code -1, is for missing cells
     for i, label in enumerate(labels):
         number = _number(label)
-        if number is None and stranger is None:
-            stranger = str(label)
-        values[i] = math.nan if number is None else number
-    return values[codes], stranger
+        if number is None:
+            return np.full(len(column), np.nan), str(label)
+        values[i] = number
+    return values[codes], None
 
 
 def _number(value: object) -> float | None:
@@ -222,3 +250,71 @@ def check_finite(values: np.ndarray[Any, Any], name: str) -> None:
                 "correct them, or leave the cells empty to mark them as missing",
             )
         )
+
+
+def as_dates(column: "pd.Series[Any]", form: str) -> tuple["pd.Series[Any]", str | None]:
+    """Read a column as times in UTC.
+
+    Args:
+        column: datetimes, dates or text.
+        form: the text's format as ``strptime`` has it; text in ISO 8601 is read too.
+
+    Returns:
+        The times, NaT where missing, and the first cell that is no date (``None`` if all are).
+    """
+    if types.is_datetime64_any_dtype(column.dtype):
+        return pd.to_datetime(column, utc=True), None
+    texts = as_text(column)
+    times = pd.to_datetime(texts, format=form or "ISO8601", utc=True, errors="coerce")
+    if form and bool((times.isna() & texts.notna()).any()):
+        iso = pd.to_datetime(texts.where(times.isna()), format="ISO8601", utc=True, errors="coerce")
+        times = times.astype(iso.dtype).fillna(iso)
+    strangers = texts[times.isna() & texts.notna()]
+    return times, None if strangers.empty else str(strangers.iloc[0])
+
+
+def _date_format(column: "pd.Series[Any]") -> str | None:
+    """The date format of a column's cells, "" if they are dates already, ``None`` if they are no dates."""
+    from skrub import ToDatetime  # noqa: PLC0415 - a study's dependency, and slow to import
+    from skrub.core import RejectColumn  # noqa: PLC0415
+
+    cells = column.astype(object)[as_text(column).notna().to_numpy()]
+    if types.infer_dtype(cells, skipna=True) in {"date", "datetime"}:
+        return ""
+    if not all(isinstance(cell, str) for cell in cells):
+        return None
+    converter = ToDatetime()
+    try:
+        converter.fit_transform(cells.str.strip())
+    except RejectColumn:
+        return None
+    form: str = converter.format_
+    return form
+
+
+def settle(frame: pd.DataFrame) -> pd.DataFrame:
+    """Make numbers, datetimes or a category of each object column, by all its cells.
+
+    Cells that are all numbers make a float64 column; dates in one format make a datetime column, whose format is noted
+    in ``frame.attrs[FORMATS]`` for rows to come; anything else makes a category. Settled frames stay as they are.
+    """
+    formats = dict(frame.attrs.get(FORMATS, {}))
+    columns = {}
+    for name in frame.columns:
+        column = frame[name]
+        if not types.is_object_dtype(column.dtype) and not types.is_string_dtype(column.dtype):
+            columns[name] = column
+            continue
+        values, stranger = as_numbers(column)
+        if stranger is None:
+            columns[name] = pd.Series(values, index=frame.index, name=name)
+            continue
+        form = _date_format(column)
+        times, stranger = (None, "") if form is None else as_dates(column, form)
+        if times is None or stranger is not None:
+            columns[name] = pd.Series(pd.Categorical(as_text(column)), index=frame.index, name=name)
+        else:
+            columns[name], formats[name] = times, form
+    settled = pd.DataFrame(columns, index=frame.index)
+    settled.attrs[FORMATS] = formats
+    return settled

@@ -4,7 +4,7 @@ Each input column is read in one of four ways, settled by what the training rows
 
 | reading | when | output columns |
 |---|---|---|
-| number | numbers, truth values, or text in which every cell is a number | normal scores, missing |
+| number | numbers, truth values, or text in which every cell is a number | value, normal score of its rank, missing |
 | date | dates, or text in which skrub recognises one date format | parts of the date, missing |
 | level | text or category with at most 64 values | one 0/1 column per level, rare levels together, missing |
 | text | text with more values | 32 hashed character n-grams |
@@ -13,6 +13,7 @@ All but the 0/1 columns of levels are then scaled to mean 0 and deviation 1, con
 is clipped to ±10. The state is text, numbers and arrays, so a saved encoder can be read without trusting any code.
 """
 
+import math
 import zipfile
 import zlib
 from typing import Any, ClassVar, Self
@@ -22,7 +23,18 @@ import pandas as pd
 from pandas.api import types
 
 from thinned._checks import InputError, sentence
-from thinned.studies.columns import as_numbers, as_text, check_finite, listed, plain, quote
+from thinned.studies.columns import (
+    FORMATS,
+    as_dates,
+    as_numbers,
+    as_text,
+    check_finite,
+    is_number,
+    listed,
+    plain,
+    quote,
+    settle,
+)
 
 __all__ = ["Encoder"]
 
@@ -35,7 +47,7 @@ HASHES = 32
 QUANTILES = 1000
 SAMPLE = 100_000  # rows from which quantiles are taken
 LIMIT = 10.0
-HUGE = 1e150  # differences of values below it can't overflow
+HUGE = 1e150  # differences of values below it can't overflow, nor can ratios of differences of values above 1 / HUGE
 
 
 def _normal_scores(values: Array, quantiles: Array, rows: int) -> Array:
@@ -55,18 +67,25 @@ def _normal_scores(values: Array, quantiles: Array, rows: int) -> Array:
 
 
 class Number:
-    """Normal scores; a missing value gets the median, and a column of its own that says so if training rows had any."""
+    """The value, and the normal score of its rank; missing values get the median.
+
+    A column of its own says what is missing, if anything was in the training rows.
+    The value serves where a network should see distances, the rank where a few large values would hide the others.
+    Both together did better than either on the bundled table (docs/negative-results.md).
+    """
 
     kind: ClassVar = "number"
+    fields: ClassVar[dict[str, type]] = {"median": float, "missing": bool, "rows": int, "quantiles": np.ndarray}
     unit = False
 
     def __init__(self, name: str, median: float, missing: bool, rows: int, quantiles: Array):
         self.name, self.median, self.missing, self.rows, self.quantiles = name, median, missing, rows, quantiles
-        self.names = [name, f"{name} is missing"] if missing else [name]
+        self.ranked = len(np.unique(quantiles)) > 2  # of two values the rank says nothing new
+        self.names = [name, *[f"{name} rank"] * self.ranked, *[f"{name} is missing"] * missing]
 
     @classmethod
     def fit(cls, column: "pd.Series[Any]") -> Self:
-        values = _finite_numbers(column)
+        values = _numbers(column)
         present = values[~np.isnan(values)]
         rows = len(present)
         if rows > SAMPLE:
@@ -77,19 +96,18 @@ class Number:
         return cls(str(column.name), float(np.median(present)), rows < len(values), rows, quantiles)
 
     def transform(self, column: "pd.Series[Any]") -> Array:
-        values = _finite_numbers(column)
+        values = _numbers(column)
         absent = np.isnan(values)
-        scores = _normal_scores(np.where(absent, self.median, values), self.quantiles, self.rows)
-        return np.column_stack([scores, absent]) if self.missing else scores[:, None]
-
-    def state(self) -> State:
-        return {"median": self.median, "missing": self.missing, "rows": self.rows, "quantiles": self.quantiles}
+        values = np.where(absent, self.median, values)
+        rank = [_normal_scores(values, self.quantiles, self.rows)] if self.ranked else []
+        return np.column_stack([values, *rank, *[absent] * self.missing])
 
 
 class Date:
     """Year, month, day, weekday, hour and days since 1970, in UTC; a missing date gets the training means."""
 
     kind: ClassVar = "date"
+    fields: ClassVar[dict[str, type]] = {"form": str, "missing": bool, "means": np.ndarray}
     unit = False
     parts: ClassVar = ["year", "month", "day", "weekday", "hour", "days since 1970"]
 
@@ -99,29 +117,28 @@ class Date:
 
     @classmethod
     def fit(cls, column: "pd.Series[Any]", form: str) -> Self:
-        parts, absent = cls._parts(_times(column, form))
+        parts, absent = cls._parts(_dates(column, form))
         return cls(str(column.name), form, bool(absent.any()), np.nanmean(parts, axis=0))
 
     @staticmethod
     def _parts(times: "pd.Series[Any]") -> tuple[Array, Array]:
         at = times.dt
-        days = (times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
-        parts = [at.year, at.month, at.day, at.dayofweek, at.hour, days]
-        return np.column_stack([part.to_numpy(dtype=np.float64) for part in parts]), times.isna().to_numpy()
+        parts = [part.to_numpy(dtype=np.float64) for part in (at.year, at.month, at.day, at.day_of_week, at.hour)]
+        stamps = at.tz_localize(None).to_numpy(dtype="datetime64[us]")  # nanoseconds would end in 2262
+        parts.append((stamps - np.datetime64(0, "us")) / np.timedelta64(1, "D"))
+        return np.column_stack(parts), times.isna().to_numpy()
 
     def transform(self, column: "pd.Series[Any]") -> Array:
-        parts, absent = self._parts(_times(column, self.form))
+        parts, absent = self._parts(_dates(column, self.form))
         parts = np.where(absent[:, None], self.means, parts)
         return np.column_stack([parts, absent]) if self.missing else parts
-
-    def state(self) -> State:
-        return {"form": self.form, "missing": self.missing, "means": self.means}
 
 
 class Level:
     """One 0/1 column per level; rare and unseen levels share one (if training had rare ones), missing has its own."""
 
     kind: ClassVar = "level"
+    fields: ClassVar[dict[str, type]] = {"levels": list, "rare": bool, "missing": bool}
     unit = True
 
     def __init__(self, name: str, levels: list[str], rare: bool, missing: bool):
@@ -144,14 +161,12 @@ class Level:
         extra = [(codes < 0) & ~absent] * self.rare + [absent] * self.missing
         return np.column_stack([onehot, *extra]).astype(np.float64)
 
-    def state(self) -> State:
-        return {"levels": self.levels, "rare": self.rare, "missing": self.missing}
-
 
 class Text:
     """Character n-grams hashed into a few columns: similar texts get similar rows, and nothing needs to be stored."""
 
     kind: ClassVar = "text"
+    fields: ClassVar[dict[str, type]] = {}
     unit = False
 
     def __init__(self, name: str):
@@ -172,9 +187,6 @@ class Text:
             table[:-1] = hasher.transform(labels).toarray()
         return table[codes]
 
-    def state(self) -> State:
-        return {}
-
 
 Reading = Number | Date | Level | Text
 READINGS: dict[str, type[Number] | type[Date] | type[Level] | type[Text]] = {
@@ -182,88 +194,49 @@ READINGS: dict[str, type[Number] | type[Date] | type[Level] | type[Text]] = {
 }
 
 
-def _reading(column: "pd.Series[Any]") -> Reading | None:
-    """How a training column is read; ``None`` if every cell is missing."""
-    texts = None
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        if types.is_datetime64_any_dtype(column.dtype):
-            return Date.fit(column, "") if column.notna().any() else None
-        values, stranger = as_numbers(column)
-        if stranger is None:
-            return None if np.isnan(values).all() else Number.fit(column)
-        form = _date_form(column)
-        if form is not None:
-            return Date.fit(column, form)
-    texts = as_text(column)
-    distinct = texts.nunique()
-    if distinct == 0:
+def _reading(column: "pd.Series[Any]", form: str) -> Reading | None:
+    """How a settled training column is read; ``None`` if every cell is missing."""
+    if column.isna().all():
         return None
-    return Level.fit(column) if distinct <= LEVELS else Text.fit(column)
+    if is_number(column):
+        return Number.fit(column)
+    if types.is_datetime64_any_dtype(column.dtype):
+        return Date.fit(column, form)
+    return Level.fit(column) if column.nunique() <= LEVELS else Text.fit(column)
 
 
-def _finite_numbers(column: "pd.Series[Any]") -> Array:
+def _numbers(column: "pd.Series[Any]") -> Array:
     """The column as float64 with NaN where missing.
 
     Raises:
         InputError: a cell is not a number, or is infinite.
     """
     values, stranger = as_numbers(column)
-    name = str(column.name)
     if stranger is not None:
-        raise InputError(
-            sentence(
-                f"column {quote(name)} must hold numbers, as it did in training",
-                f"got {quote(stranger)}",
-                "correct the cell, or leave it empty to mark it as missing",
-            )
-        )
-    check_finite(values, name)
-    clipped: Array = np.clip(values, -HUGE, HUGE)
-    return clipped
+        raise _changed(column, "numbers", stranger, "correct the cell, or leave it empty to mark it as missing")
+    check_finite(values, str(column.name))
+    return np.where(np.abs(values) < 1.0 / HUGE, 0.0, np.clip(values, -HUGE, HUGE))
 
 
-def _date_form(column: "pd.Series[Any]") -> str | None:
-    """The date format of a column's text, "" if the cells are dates already, ``None`` if they are no dates."""
-    from skrub import ToDatetime  # noqa: PLC0415 - a study's dependency
-    from skrub.core import RejectColumn  # noqa: PLC0415
-
-    cells = column.astype(object)
-    cells = cells[as_text(column).notna()]
-    if types.infer_dtype(cells, skipna=True) in {"date", "datetime"}:
-        return ""
-    if not all(isinstance(cell, str) for cell in cells):
-        return None
-    converter = ToDatetime()
-    try:
-        converter.fit_transform(cells.str.strip())
-    except RejectColumn:
-        return None
-    form: str = converter.format_
-    return form
-
-
-def _times(column: "pd.Series[Any]", form: str) -> "pd.Series[Any]":
-    """The column as times in UTC; text is read in the format of training, and failing that as ISO 8601.
+def _dates(column: "pd.Series[Any]", form: str) -> "pd.Series[Any]":
+    """The column as times in UTC.
 
     Raises:
         InputError: a cell is no date.
     """
-    if types.is_datetime64_any_dtype(column.dtype):
-        return pd.to_datetime(column, utc=True)
-    texts = as_text(column)
-    times = pd.to_datetime(texts, format=form or "ISO8601", utc=True, errors="coerce")
-    if form:
-        times = times.fillna(pd.to_datetime(texts.where(times.isna()), format="ISO8601", utc=True, errors="coerce"))
-    strangers = texts[times.isna() & texts.notna()]
-    if len(strangers):
-        raise InputError(
-            sentence(
-                f"column {quote(str(column.name))} must hold dates, as it did in training",
-                f"got {quote(strangers.iloc[0])}",
-                f"write it as {quote(form)}" if form else "write it as 2026-12-31",
-            )
-        )
+    remedy = f"write dates as {form}, or as 2026-12-31" if form else "write dates as 2026-12-31"
+    if is_number(column) and column.notna().any():
+        raise _changed(column, "dates", str(column.dropna().iloc[0]), remedy)
+    times, stranger = as_dates(column, form)
+    if stranger is not None:
+        raise _changed(column, "dates", stranger, remedy)
     return times
+
+
+def _changed(column: "pd.Series[Any]", held: str, seen: str, remedy: str) -> InputError:
+    """New rows hold something else than the rows of training did."""
+    requirement = f"column {quote(str(column.name))} must hold {held}, as it did in training"
+    return InputError(sentence(requirement, f"got {quote(seen)}", remedy))
 
 
 class Encoder:
@@ -287,11 +260,13 @@ class Encoder:
             InputError: an infinite value, a column of something else than scalars, a repeated column name, no rows, or
                 no column that varies.
         """
-        frame = plain(features)
+        frame = settle(plain(features))
         if frame.empty:
             raise InputError(sentence("an encoder needs rows and columns to fit", f"got shape {frame.shape}"))
         self.columns = [str(name) for name in frame.columns]
-        self._readings = [reading for name in self.columns if (reading := _reading(frame[name])) is not None]
+        formats = frame.attrs[FORMATS]
+        readings = [_reading(frame[name], formats.get(name, "")) for name in self.columns]
+        self._readings = [reading for reading in readings if reading is not None]
         self._fit_scale(frame)
         if not self.names:
             raise InputError(
@@ -365,7 +340,7 @@ class Encoder:
         state = {
             "format": 1,
             "columns": self.columns,
-            "readings": [{"kind": r.kind, "name": r.name, **r.state()} for r in self._readings],
+            "readings": [_state(reading) for reading in self._readings],
             "used": self._used,
             "mean": self._mean,
             "deviation": self._deviation,
@@ -383,24 +358,51 @@ class Encoder:
         state = _read_state(data)
         self = cls()
         try:
-            self.columns = [str(name) for name in state["columns"]]
-            self._readings = [_restore(entry) for entry in state["readings"]]
-            self._used = np.asarray(state["used"], dtype=bool)
-            self._mean, self._deviation = (np.asarray(state[key], dtype=np.float64) for key in ("mean", "deviation"))
+            self.columns = _texts(state["columns"])
+            self._readings = [_restore(entry, self.columns) for entry in state["readings"]]
             names = [name for reading in self._readings for name in reading.names]
+            self._used, self._mean, self._deviation = (state[key] for key in ("used", "mean", "deviation"))
+            _check_array(self._used, bool, len(names))
+            _check_array(self._mean, np.float64, len(names))
+            _check_array(self._deviation[self._deviation > 0.0], np.float64, len(names))
             self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(f"its content is incomplete ({error!r:.60})") from None
-        if not self._mean.shape == self._deviation.shape == self._used.shape:
-            raise _damaged("its arrays differ in length")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(f"its content is wrong ({error!r:.60})") from None
         return self
 
 
-def _restore(entry: State) -> Reading:
-    """One column's reading from its state."""
-    arguments = dict(entry)
-    reading: Reading = READINGS[arguments.pop("kind")](**arguments)
-    return reading
+def _state(reading: Reading) -> State:
+    """What `_restore` makes the reading of."""
+    return {"kind": reading.kind, "name": reading.name} | {key: getattr(reading, key) for key in reading.fields}
+
+
+def _restore(entry: State, columns: list[str]) -> Reading:
+    """One column's reading from its state, each field of the type it was saved with."""
+    fields = dict(entry)
+    reading = READINGS[fields.pop("kind")]
+    wanted = {"name": str, **reading.fields}
+    if {key: type(value) for key, value in fields.items()} != wanted or fields["name"] not in columns:
+        raise TypeError(f"fields of {reading.kind}")
+    if "quantiles" in fields:
+        _check_array(fields["quantiles"], np.float64, max(1, fields["quantiles"].size))
+    if "means" in fields:
+        _check_array(fields["means"], np.float64, len(Date.parts))
+    if fields.get("rows", 1) < 1 or not math.isfinite(fields.get("median", 0.0)):
+        raise ValueError(f"fields of {reading.kind}")
+    _texts(fields.get("levels", []))
+    restored: Reading = reading(**fields)
+    return restored
+
+
+def _texts(values: list[str]) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("a list of text")
+    return values
+
+
+def _check_array(array: Array, dtype: type, size: int) -> None:
+    if array.dtype != dtype or array.shape != (size,) or not np.isfinite(array).all():
+        raise ValueError(f"an array {array.shape} {array.dtype}")
 
 
 def _read_state(data: bytes) -> State:

@@ -1,4 +1,4 @@
-"""The model that a study leaves: several networks of the recommended arm, fitted on all rows, and saved without pickle."""
+"""The model that a study leaves: networks of the recommended arm, fitted on all rows, and saved without pickle."""
 
 import dataclasses
 import hashlib
@@ -23,6 +23,7 @@ from thinned.studies.network import MLP
 from thinned.studies.plan import Member, Plan, stream
 from thinned.studies.run import outputs, standardised
 from thinned.studies.table import Table
+from thinned.studies.workers import workers
 
 __all__ = ["Model", "fit"]
 
@@ -78,7 +79,7 @@ class Model:
         rows = torch.from_numpy(self._encoder.transform(features))
         parts = []
         with torch.inference_mode():
-            for part in rows.split(_ROWS):
+            for part in torch.split(rows, _ROWS):
                 output = self._stack(part.expand(card.members, *part.shape)).double().numpy()
                 parts.append(
                     np.mean([metrics.predictions(card.task, o, card.center, card.spread) for o in output], axis=0)
@@ -212,6 +213,12 @@ def fit(table: Table, plan: Plan, rate: float, progress: Callable[[int], None] =
         files={},
     )
     members = [Member(plan.seeds, fold, rate) for fold in range(_MEMBERS)]  # a repeat that the study has not used
-    outcomes = cohort.train(plan, lambda: _network(card), members, data, progress)
+    with workers(1) as (pool, check):
+
+        def after_epoch(epoch: int) -> None:
+            check()
+            progress(epoch)
+
+        outcomes = pool.submit(cohort.train, plan, lambda: _network(card), members, data, after_epoch).result()
     weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
     return Model(card, encoder, weights)

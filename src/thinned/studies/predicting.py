@@ -1,6 +1,7 @@
 """Predictions for a file of new rows."""
 
 from pathlib import Path
+from typing import Any
 
 from thinned._checks import InputError, sentence
 from thinned.studies.model import Model
@@ -23,9 +24,8 @@ def predict_file(folder: Path, file: Path, out: Path | None = None) -> tuple[Pat
     if target.exists():
         raise InputError(sentence("the output must not exist yet", f"{target} does", "choose another name with --out"))
     predicted = model.predict(frame)
-    if model.card.task == "regression":
-        new = {"predicted": predicted}
-    else:
+    new: dict[str, Any] = {"predicted": predicted}
+    if model.card.task != "regression":
         new = {f"probability_{name}": predicted[:, i] for i, name in enumerate(model.card.classes)}
         new["predicted"] = [model.card.classes[i] for i in predicted.argmax(1)]
     taken = sorted(set(new) & set(frame.columns))

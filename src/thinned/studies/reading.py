@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import re
+import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from thinned._checks import InputError, sentence
-from thinned.studies.columns import check_names, plain, quote
+from thinned.studies.columns import MISSING, check_names, plain, quote
 
 __all__ = ["read_frame"]
 
@@ -54,7 +55,7 @@ def read_frame(source: Any) -> pd.DataFrame:
 
     Returns:
         (rows, columns), rows numbered from 0, names as text. A column is bool, integer, float, datetime (UTC), category
-        or object/str. A data frame that was given isn't changed.
+        or object. A data frame that was given isn't changed.
 
     Raises:
         InputError: the file is missing, unreadable, empty, or no table; names are missing or repeated; a column holds
@@ -76,13 +77,16 @@ def read_frame(source: Any) -> pd.DataFrame:
 
 
 def _read_file(path: Path) -> pd.DataFrame:
-    name = quote(str(path))
-    if path.is_dir():
+    name = str(path)
+    name = quote(name if len(name) <= 58 else "…" + name[-57:])  # of a long path, the end tells more
+    try:
+        folder = stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        remedy = "download it first" if ":/" in str(path) else "check the path"  # Path makes one slash of two
+        raise InputError(sentence("data must be an existing file", f"there is no {name}", remedy)) from None
+    if folder:
         raise InputError(sentence("data must be a file", f"{name} is a folder", f"name one file; {READ}"))
     suffix = path.name.lower()
-    if not path.exists():
-        remedy = "download it first" if "://" in str(path) else "check the path"
-        raise InputError(sentence("data must be an existing file", f"there is no {name}", remedy))
     if not suffix.endswith(TEXT + PARQUET):
         raise InputError(sentence(READ, f"got {name}", "save the table in one of these formats"))
     try:
@@ -92,7 +96,7 @@ def _read_file(path: Path) -> pd.DataFrame:
             sentence("data must be readable", f"opening {name} failed ({error.strerror})", "check its permissions")
         ) from None
     if not data:
-        raise InputError(sentence(TABLE, f"{name} is empty"))
+        raise InputError(sentence(TABLE, f"{name} is empty", "check how it was written"))
     return _parquet(data, name) if suffix.endswith(PARQUET) else _csv(_text(data, name), name)
 
 
@@ -102,13 +106,15 @@ def _parquet(data: bytes, name: str) -> pd.DataFrame:
 
     try:
         table = parquet.read_table(io.BytesIO(data))
+        table.validate(full=True)  # text that isn't UTF-8 would fail later, in pandas
         check_names(list(table.column_names))
-        frame: pd.DataFrame = table.to_pandas()
+        # pandas' own notes in the file would only restore an index, which is no feature, and may be damaged too
+        frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise InputError(
             sentence("a .parquet file must be intact", f"{name} can't be read ({_line(error)})", "write it again")
         ) from None
-    return frame
+    return frame.loc[:, ~frame.columns.str.fullmatch(r"__index_level_\d+__")]
 
 
 def _line(error: Exception) -> str:
@@ -180,6 +186,8 @@ def _csv(text: str, name: str) -> pd.DataFrame:
             decimal=decimal,
             skipinitialspace=True,
             index_col=False,
+            keep_default_na=False,
+            na_values=sorted(MISSING),
             low_memory=False,  # one dtype per column, whatever the rows of a chunk look like
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OverflowError) as error:

@@ -1,7 +1,9 @@
 """Runs a study: the table's splits, encoded, trained in cohorts, stored, analysed."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,26 +11,29 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from thinned._checks import InputError, sentence
 from thinned.studies import cohort, metrics
 from thinned.studies.encoding import Encoder
 from thinned.studies.network import MLP
 from thinned.studies.plan import Member, Plan, Split, make_splits
 from thinned.studies.store import Store
 from thinned.studies.table import Table
+from thinned.studies.workers import workers
 
 __all__ = ["Progress", "encode", "outputs", "record", "run", "standardised"]
 
-# Above this many rows each split is a cohort of its own: one encoded copy of the table at a time is enough then, since
-# the matrix products of few members already fill the machine.
+# A cohort is small enough for its activations to stay in the cache, and large enough to spread the cost of a call.
+_MEMBERS = 45
+# Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
+# more encoded copies of the table are held than cohorts are trained at a time.
 _ROWS_TOGETHER = 200_000
 
 
 class Progress(NamedTuple):
-    """How far a study is: called for after every epoch of every cohort."""
+    """How far a study is: what it is doing, and how many networks' worth of training is done."""
 
     doing: str
-    networks: int
-    epoch: int
+    networks: float
 
 
 def outputs(task: str, classes: int) -> int:
@@ -63,48 +68,68 @@ def standardised(table: Table, train: npt.NDArray[np.int64]) -> tuple[torch.Tens
 
 
 def run(table: Table, plan: Plan, store: Store, progress: Callable[[Progress], None]) -> None:
-    """Train every network of the plan that the store does not hold yet."""
-    splits = make_splits(plan, table)
-    together = plan.folds if plan.rows <= _ROWS_TOGETHER else 1
-    done = {(r["repeat"], r["fold"], r["rate"]) for r in store.records()}
-    for start in range(0, len(splits), together):
-        part = splits[start : start + together]
-        if all((s.repeat, s.fold, rate) in done for s in part for rate in plan.rates):
-            continue
-        progress(Progress("preparing the table", len(done), 0))
-        shapes: dict[tuple[int, int, int], list[Encoded]] = {}
-        for encoded in (encode(table, split) for split in part):
-            shapes.setdefault(encoded.data.shape, []).append(encoded)
-        for same in shapes.values():
-            members = [Member(e.split.repeat, e.split.fold, rate) for e in same for rate in plan.rates]
-            if done.issuperset(members):
-                continue
-            began = time.perf_counter()
-            records = _train(table, plan, same, members, partial(_report, progress, members, plan, len(done)))
-            store.add(records, time.perf_counter() - began)
-            done.update(members)
+    """Train every network of the plan that the store does not hold yet; finished cohorts are stored as they come."""
+    done = {Member(r["repeat"], r["fold"], r["rate"]) for r in store.records()}
+    jobs = [job for job in _jobs(plan, make_splits(plan, table)) if not done.issuperset(_members(plan, job))]
+    if not jobs:
+        return
+    finished, epochs, began = len(done), dict.fromkeys(range(len(jobs)), 0), time.perf_counter()
+    with workers(min(torch.get_num_threads(), len(jobs))) as (pool, check):
+
+        def after_epoch(number: int, epoch: int) -> None:
+            check()
+            epochs[number] = epoch
+
+        waiting = {pool.submit(_train, table, plan, job, partial(after_epoch, n)) for n, job in enumerate(jobs)}
+        while waiting:
+            ready, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in ready:
+                store.add(future.result(), time.perf_counter() - began)
+                began = time.perf_counter()
+            progress(_progress(plan, jobs, epochs, finished))
 
 
-def _report(progress: Callable[[Progress], None], members: Sequence[Member], plan: Plan, done: int, epoch: int) -> None:
-    repeat = f"repeat {members[0].repeat + 1} of {plan.seeds}, " if plan.seeds > 1 else ""
-    doing = f"training networks {done + 1}-{done + len(members)} of {plan.networks} ({repeat}epoch {epoch} of {plan.epochs})"
-    progress(Progress(doing, done + len(members) * epoch // plan.epochs, epoch))
+def _jobs(plan: Plan, splits: Sequence[Split]) -> list[list[Split]]:
+    """The splits of each cohort: parts of a repeat, of nearly equal size."""
+    jobs = []
+    for repeat in range(plan.seeds):
+        own = [split for split in splits if split.repeat == repeat]
+        parts = len(own) if plan.rows > _ROWS_TOGETHER else math.ceil(len(own) * len(plan.rates) / _MEMBERS)
+        jobs += [[own[i] for i in part] for part in np.array_split(np.arange(len(own)), min(parts, len(own)))]
+    return jobs
 
 
-def _train(
-    table: Table, plan: Plan, splits: Sequence[Encoded], members: Sequence[Member], progress: Callable[[int], None]
-) -> list[dict[str, Any]]:
-    columns = splits[0].data.x.shape[1]
-    of = {(e.split.repeat, e.split.fold): e for e in splits}
-    own = [of[member.repeat, member.fold] for member in members]
-    outcomes = cohort.train(
-        plan,
-        lambda: MLP(columns, plan.hidden, outputs(plan.task, len(table.classes))),
-        members,
-        [encoded.data for encoded in own],
-        progress,
+def _members(plan: Plan, splits: Sequence[Split]) -> list[Member]:
+    return [Member(split.repeat, split.fold, rate) for split in splits for rate in plan.rates]
+
+
+def _progress(plan: Plan, jobs: Sequence[Sequence[Split]], epochs: Mapping[int, int], finished: int) -> Progress:
+    share = sum(epochs[n] * len(_members(plan, job)) for n, job in enumerate(jobs)) / plan.epochs
+    running = [n for n in epochs if 0 < epochs[n] < plan.epochs]
+    where = ", ".join(f"cohort {n + 1} of {len(jobs)} at epoch {epochs[n]} of {plan.epochs}" for n in running[:2])
+    more = f", {len(running) - 2} more" if len(running) > 2 else ""
+    return Progress(
+        f"training {plan.networks} networks ({where}{more})" if where else "preparing the table", finished + share
     )
-    return [record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
+
+
+def _train(table: Table, plan: Plan, splits: Sequence[Split], progress: Callable[[int], None]) -> list[dict[str, Any]]:
+    """The records of one cohort; splits whose encodings differ in shape are batched apart."""
+    shapes: dict[tuple[int, int, int], list[Encoded]] = {}
+    for encoded in (encode(table, split) for split in splits):
+        shapes.setdefault(encoded.data.shape, []).append(encoded)
+    records = []
+    for (columns, *_), same in shapes.items():
+        own = [encoded for encoded in same for _ in plan.rates]
+        members = _members(plan, [encoded.split for encoded in same])
+        network = partial(MLP, columns, plan.hidden, outputs(plan.task, len(table.classes)))
+        outcomes = cohort.train(plan, network, members, [encoded.data for encoded in own], progress)
+        diverged = sum(not np.isfinite([o.train_loss, o.validation_loss]).all() for o in outcomes)
+        if diverged:
+            seen = f"{diverged} of {len(members)} networks diverged"
+            raise InputError(sentence("losses must stay finite", seen, "lower the learning rate"))
+        records += [record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
+    return records
 
 
 def record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outcome) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A run's folder: what is finished is in its SQLite file, and the same plan goes on where it stopped."""
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,13 +26,20 @@ class Store:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
+    @classmethod
+    def in_memory(cls, plan: Plan) -> "Store":
+        """A store that is gone with the process."""
+        connection = sqlite3.connect(":memory:")
+        _prepare(connection, Path(":memory:"), plan)
+        return cls(connection)
+
     def records(self) -> list[dict[str, Any]]:
         """All finished networks, in the order of repeat, fold and rate."""
         rows = self._connection.execute("SELECT record FROM network ORDER BY repeat, fold, rate").fetchall()
         return [json.loads(row[0]) for row in rows]
 
     def add(self, records: Iterable[Mapping[str, Any]], seconds: float) -> None:
-        """Commit the networks of one cohort: all of them or, at any interruption, none."""
+        """Commit the networks of one cohort, and the time since the last: all of them or, at any interruption, none."""
         with self._connection:
             self._connection.executemany(
                 "INSERT INTO network VALUES (?, ?, ?, ?)",
@@ -57,6 +63,10 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
     _check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise InputError(sentence("the output folder must be writable", f"got: {error}", _ELSEWHERE)) from None
+    try:
         with FileLock(folder / ".lock", timeout=0):
             connection = sqlite3.connect(folder / _FILE)
             try:
@@ -74,8 +84,6 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
         raise InputError(
             sentence(f"{folder / _FILE} must be a study's store", f"SQLite says: {error}", _ELSEWHERE)
         ) from None
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise InputError(sentence("the output folder must be writable", f"got: {error}", _ELSEWHERE)) from None
 
 
 def _check_folder(folder: Path) -> None:
@@ -122,6 +130,6 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api import types
 
 from thinned._checks import InputError, sentence
-from thinned.studies.columns import as_numbers, as_text, check_finite, is_number, listed, quote
+from thinned.studies.columns import as_numbers, as_text, check_finite, is_number, listed, quote, settle
 from thinned.studies.reading import read_frame
 
 __all__ = ["Table", "Task", "load", "read_frame"]
@@ -29,14 +29,15 @@ class Table:
     """A table that a study can use.
 
     Attributes:
-        features: (rows, columns), the raw columns as read, without the target.
+        features: (rows, columns) without the target; numbers, datetimes and categories, settled by all rows so that
+            each fold reads a column in the same way.
         target: (rows,), float64 values for regression, else int64 codes: positions in ``classes``.
         task: what is predicted.
         classes: names of the classes as text: in the order of numbers if all are numbers, else alphabetical; ``()``
             for regression. A binary target's positive class is index 1: the affirmative one of yes/no, true/false,
             1/0, y/n and t/f in any case, else the second in order.
         target_name: the target's column.
-        name: the file's name, or "data frame".
+        name: the file's name; of a data frame, ``attrs["name"]`` or "data frame".
         sha256: of names, kinds and values of all columns and of the task; the same for the same table read twice.
     """
 
@@ -70,11 +71,10 @@ def load(source: Any, target: str, task: Task | None = None, *, folds: int = 5) 
     if task is not None and task not in get_args(Task):
         raise InputError(sentence(f"task must be one of {', '.join(get_args(Task))}", f"got {quote(task)}"))
     frame = read_frame(source)
-    name = Path(os.fspath(source)).name if isinstance(source, (str, os.PathLike)) else "data frame"
+    name = Path(os.fspath(source)).name if isinstance(source, (str, os.PathLike)) else _frame_name(source)
     target = _find(frame, str(target))
-    features = frame.drop(columns=target)
     _check_rows(frame, folds)
-    _check_features(features, target)
+    features = _features(frame, target)
     column = frame[target]
     _check_complete(column)
     settled = task or _infer(column)
@@ -86,6 +86,11 @@ def load(source: Any, target: str, task: Task | None = None, *, folds: int = 5) 
     return Table(features, values, settled, classes, target, name, _digest(frame, target, settled))
 
 
+def _frame_name(source: Any) -> str:
+    """What a data frame calls itself in ``attrs["name"]``."""
+    return str(getattr(source, "attrs", {}).get("name", "data frame"))
+
+
 def _find(frame: pd.DataFrame, target: str) -> str:
     """The target's name, if the frame has it."""
     names = [str(name) for name in frame.columns]
@@ -93,7 +98,7 @@ def _find(frame: pd.DataFrame, target: str) -> str:
         return target
     folded = {name.casefold(): name for name in reversed(names)}
     close = [folded[key] for key in difflib.get_close_matches(target.strip().casefold(), folded, n=3, cutoff=0.6)]
-    remedy = f"did you mean {' or '.join(quote(name) for name in close)}? " if close else "name one of its columns: "
+    remedy = f"perhaps {' or '.join(quote(name) for name in close)}; " if close else ""
     seen = f"there is no column {quote(target)}"
     raise InputError(sentence("the target must be a column of the table", seen, f"{remedy}it has {listed(names, 20)}"))
 
@@ -106,15 +111,17 @@ def _check_rows(frame: pd.DataFrame, folds: int) -> None:
         )
 
 
-def _check_features(features: pd.DataFrame, target: str) -> None:
+def _features(frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    features = frame.drop(columns=target)
     if features.shape[1] == 0:
         raise InputError(
             sentence("a study needs feature columns", f"{quote(target)} is the only column", "check the separator")
         )
+    features = settle(features)
     for name in features.columns:
-        values, stranger = as_numbers(features[name])
-        if stranger is None:
-            check_finite(values, str(name))
+        if is_number(features[name]):
+            check_finite(features[name].to_numpy(dtype=np.float64), str(name))
+    return features
 
 
 def _check_complete(column: "pd.Series[Any]") -> None:
@@ -202,6 +209,8 @@ def _codes(column: "pd.Series[Any]", task: Task, folds: int) -> tuple[np.ndarray
         others = f" (and {few - 1} other classes have too few)" if few > 1 else ""
         seen = f"class {quote(rarest)} of {name} has {rows}{others}"
         remedy = "merge rare classes or leave their rows out" if task == "multiclass" else "collect more data"
+        if as_numbers(column)[1] is None:
+            remedy += ", or choose task='regression' if these are quantities"
         raise InputError(sentence(f"each class needs at least {folds} rows, one for each fold", seen, remedy))
     classes = _order([str(label) for label in counts.index])
     codes = pd.Index(classes).get_indexer(pd.Index(texts, dtype=object))

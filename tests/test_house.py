@@ -1,0 +1,130 @@
+"""The rules of the house: imports go one way, and the core needs torch and numpy alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "thinned"
+
+# A module imports only from lower ranks, or from its own rank's package; see DESIGN.
+RANKS = {
+    "_checks": 0,
+    "philox": 0,
+    "kernels": 1,
+    "masks": 2,
+    "ops": 3,
+    "functional": 4,
+    "layers": 5,
+    "datasets": 6,
+    "studies": 7,
+    "cli": 9,
+    "__main__": 10,
+}
+STUDIES = {
+    "columns": 0,
+    "reading": 1,
+    "table": 2,
+    "encoding": 2,
+    "charts": 0,
+    "metrics": 0,
+    "workers": 0,
+    "network": 0,
+    "plan": 3,
+    "cohort": 4,
+    "store": 4,
+    "analysis": 4,
+    "report": 4,
+    "run": 5,
+    "model": 6,
+    "_study": 7,
+    "predicting": 7,
+    "__init__": 8,
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names below ``thinned`` that a file imports, at any depth of its code but for TYPE_CHECKING blocks."""
+    names = set()
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.removeprefix("thinned.") for name in names if name.startswith("thinned.")}
+
+
+def upward(path: Path, own: str, ranks: dict[str, int], prefix: str) -> list[str]:
+    found = []
+    for name in imported(path):
+        if not name.startswith(prefix):
+            continue
+        other = name.removeprefix(prefix).split(".")[0]
+        if other in ranks and other != own and ranks[other] >= ranks[own]:
+            found.append(f"{path.name} (rank {ranks[own]}) imports {name} (rank {ranks[other]})")
+    return found
+
+
+def test_every_module_has_a_rank() -> None:
+    top = {p.stem for p in SOURCE.glob("*.py")} | {p.parent.name for p in SOURCE.glob("*/__init__.py")}
+    assert top - {"__init__"} == set(RANKS)
+    assert {p.stem for p in (SOURCE / "studies").glob("*.py")} == set(STUDIES)
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_go_one_way(path: Path) -> None:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    if parts == ("__init__",):
+        return
+    assert upward(path, parts[0], RANKS, "") == []
+    if parts[0] == "studies":
+        assert upward(path, parts[1], STUDIES, "studies.") == []
+
+
+def test_the_rank_test_sees_an_upward_import(tmp_path: Path) -> None:
+    file = tmp_path / "masks.py"
+    file.write_text("def f():\n    from thinned.layers import Dropout\n")
+    assert upward(file, "masks", RANKS, "") == ["masks.py (rank 2) imports layers.Dropout (rank 5)"]
+
+
+def test_the_core_imports_torch_and_numpy_alone() -> None:
+    blocked = ["pandas", "sklearn", "scipy", "altair", "typer", "rich", "skrub", "skops", "pyarrow", "polars", "triton"]
+    code = (
+        f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
+        "import thinned, torch\nassert thinned.Dropout(0.5)(torch.ones(8)).shape == (8,)\n"
+    )
+    subprocess.run([sys.executable, "-W", "error::DeprecationWarning", "-c", code], check=True)
+
+
+def test_a_missing_extra_is_one_sentence() -> None:
+    code = (
+        "import importlib.util as u, sys\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'altair' else find(name, *a)\n"
+        "from thinned.__main__ import main\nmain()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "pip install 'thinned[study]'" in result.stderr
+
+
+def test_no_pickle() -> None:
+    for path in SOURCE.rglob("*.py"):
+        assert not {"pickle", "joblib", "cloudpickle", "dill"} & {
+            alias.name.split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }, path

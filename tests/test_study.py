@@ -1,0 +1,522 @@
+"""The study from a table to a verdict: statistics, store, model and command line."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from typer.testing import CliRunner
+
+import thinned
+from thinned._checks import InputError
+from thinned.cli import app
+from thinned.studies import run as run_module
+from thinned.studies.analysis import analyse, corrected_t
+from thinned.studies.metrics import predictions, score
+from thinned.studies.model import Model
+from thinned.studies.plan import make_plan, make_splits
+from thinned.studies.table import load
+
+SMALL: dict[str, Any] = {"rates": (0.2, 0.6), "folds": 2, "seeds": 2, "hidden": (8,), "epochs": 4}
+OPTIONS = ["--rates", "0.2,0.6", "--folds", 2, "--seeds", 2, "--hidden", 8, "--epochs", 4]
+
+
+def make_frame(rows: int = 150, task: str = "binary") -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(
+        {"age": rng.normal(40, 9, rows), "plan": rng.choice(["basic", "plus"], rows), "calls": rng.poisson(3, rows)}
+    )
+    signal = (frame["age"] - 40) / 9 + (frame["plan"] == "plus") + rng.normal(0, 0.5, rows)
+    frame["y"] = {
+        "binary": np.where(signal > 0.5, "yes", "no"),
+        "multiclass": np.select([signal < 0, signal < 1], ["low", "mid"], "high"),
+        "regression": signal * 10 + 100,
+    }[task]
+    return frame
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    path = tmp_path / "customers.csv"
+    make_frame().to_csv(path, index=False)
+    return path
+
+
+def invoke(*args: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+# --- the whole way -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_from_a_table_to_predictions(task: str, tmp_path: Path) -> None:
+    frame = make_frame(task=task)
+    study = thinned.study(frame, "y", out=tmp_path / "run", **SMALL)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results == study.results
+    assert results["data"]["task"] == task
+    assert results["run"]["networks"] == 12 == sum(arm["networks"] for arm in results["arms"])
+    assert [arm["rate"] for arm in results["arms"]] == [0.0, 0.2, 0.6]
+    assert study.verdict.startswith(results["verdict"]["headline"])
+    assert study.table.shape[0] == 3
+    assert study.report().read_text().lstrip().lower().startswith("<!doctype html>")
+    predicted = study.model.predict(frame.drop(columns="y"))
+    if task == "regression":
+        assert np.corrcoef(predicted, frame["y"])[0, 1] > 0.5
+    else:
+        assert predicted.shape == (150, len(results["data"]["classes"]))
+        np.testing.assert_allclose(predicted.sum(1), 1, rtol=1e-12)
+
+
+def test_every_arm_reports_what_its_networks_did(tmp_path: Path) -> None:
+    """The report's numbers are means over the store's records, found again here by another way."""
+    study = thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+    with closing(sqlite3.connect(tmp_path / "study.sqlite")) as connection:
+        records = pd.DataFrame([json.loads(row[0]) for row in connection.execute("SELECT record FROM network")])
+    for arm in study.results["arms"]:
+        own = records[records["rate"] == arm["rate"]]
+        assert arm["best"]["test"]["mean"] == pytest.approx(own["best"].map(lambda r: r["test"]).mean())
+        assert arm["end"]["scores"]["roc_auc"]["mean"] == pytest.approx(
+            own["end"].map(lambda r: r["scores"]["roc_auc"]).mean()
+        )
+    log_loss = records["best"].map(lambda r: r["scores"]["log_loss"])
+    cross_entropy = records["best"].map(lambda r: r["test"])
+    np.testing.assert_allclose(log_loss, cross_entropy, rtol=1e-9)  # scikit-learn's and torch's
+
+
+def test_dropout_is_found_to_hurt_where_it_must(tmp_path: Path) -> None:
+    """A linear target, little noise and a rate of 0.9 on 4 units: dropout can only underfit."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(400, 3)), columns=list("abc"))
+    frame["y"] = frame["a"] + frame["b"] - frame["c"]
+    study = thinned.study(
+        frame, "y", out=tmp_path, rates=(0.9,), folds=4, seeds=2, hidden=(4, 4), epochs=20, learning_rate=1e-2
+    )
+    assert study.results["verdict"]["outcome"] == "hurts"
+    assert study.results["verdict"]["recommended_rate"] == 0.0
+
+
+def test_a_study_repeats_bit_for_bit_and_follows_its_seed(tmp_path: Path) -> None:
+    first, second, other = (
+        thinned.study(make_frame(), "y", out=tmp_path / name, seed=seed, **SMALL).results
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first["arms"] == second["arms"] != other["arms"]
+    assert (tmp_path / "a/model/weights.safetensors").read_bytes() == (
+        tmp_path / "b/model/weights.safetensors"
+    ).read_bytes()
+
+
+# --- statistics --------------------------------------------------------------------------------------------------
+
+
+def test_corrected_t_is_nadeau_and_bengios() -> None:
+    d = [0.1, 0.3, 0.2, -0.05]
+    found = corrected_t(d, 0.25)
+    error = math.sqrt(np.var(d, ddof=1) * (1 / 4 + 0.25))
+    assert found.difference == pytest.approx(np.mean(d))
+    assert found.high - found.difference == pytest.approx(stats.t.ppf(0.975, 3) * error)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(np.mean(d) / error, 3))
+    uncorrected = stats.ttest_1samp(d, 0)
+    assert corrected_t(d, 0.0).p_value == pytest.approx(uncorrected.pvalue)
+
+
+def test_equal_differences_have_an_interval_of_no_width() -> None:
+    assert corrected_t([0.0, 0.0], 0.25)[:4] == (0.0, 0.0, 0.0, 1.0)
+    assert corrected_t([0.5, 0.5], 0.25)[:4] == (0.5, 0.5, 0.5, 0.0)
+
+
+def synthetic_records(gain: float, noise: float, seed: int) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    records = []
+    for repeat in (0, 1):
+        for fold in range(5):
+            for rate in (0.0, 0.5):
+                loss = 1.0 - gain * (rate > 0) + noise * rng.normal()
+                at = {"train": loss, "validation": loss, "test": loss, "scores": {"log_loss": loss}}
+                curves = {"train": [loss], "validation": [loss]}
+                records.append(
+                    {
+                        "repeat": repeat,
+                        "fold": fold,
+                        "rate": rate,
+                        "best_epoch": 1,
+                        "best": at,
+                        "end": at,
+                        "curves": curves,
+                    }
+                )
+    return records
+
+
+@pytest.mark.parametrize(("gain", "outcome"), [(0.5, "helps"), (-0.5, "hurts"), (0.0, "no detectable difference")])
+def test_verdicts(gain: float, outcome: str) -> None:
+    plan = {"folds": 5, "rates": [0.0, 0.5], "task": "binary", "epochs": 9}
+    verdict = analyse(synthetic_records(gain, 0.01, 0), plan)["verdict"]
+    assert verdict["outcome"] == outcome
+    assert verdict["recommended_rate"] == (0.5 if outcome == "helps" else 0.0)
+
+
+def test_false_alarms_stay_below_five_percent() -> None:
+    """No effect, independent noise: 400 studies. The corrected test is conservative here, so its rate is below 5 %;
+    more than 34 of 400 has probability under 0.1 % at a true rate of 5 % (binomial)."""
+    plan = {"folds": 5, "rates": [0.0, 0.5], "task": "binary", "epochs": 9}
+    alarms = sum(
+        analyse(synthetic_records(0.0, 1.0, s), plan)["verdict"]["outcome"] != "no detectable difference"
+        for s in range(400)
+    )
+    assert alarms <= stats.binom.ppf(0.999, 400, 0.05)
+
+
+def test_the_choice_of_a_rate_never_sees_the_test_rows(tmp_path: Path) -> None:
+    records = [
+        {
+            "repeat": repeat,
+            "fold": fold,
+            "rate": rate,
+            "best_epoch": 1,
+            "curves": {"train": [1.0], "validation": [1.0]},
+            **{
+                when: {"train": 1.0, "validation": 1 - rate / 10, "test": rate, "scores": {"log_loss": rate}}
+                for when in ("best", "end")
+            },
+        }
+        for repeat in (0, 1)
+        for fold in range(5)
+        for rate in (0.0, 0.1, 0.5)
+    ]
+    found = analyse(records, {"folds": 5, "rates": [0.0, 0.1, 0.5], "task": "binary", "epochs": 9})
+    assert found["comparison"]["best"]["chosen"] == [0.5] * 10  # least validation loss, though worst on the test rows
+    assert found["comparison"]["best"]["difference"] == pytest.approx(-0.5)
+
+
+@given(st.integers(60, 400), st.integers(2, 6), st.integers(0, 5))
+def test_splits_are_disjoint_and_cover_every_row_once(rows: int, folds: int, seed: int) -> None:
+    table = load(make_frame(rows), "y", folds=folds)
+    plan = make_plan(table, folds=folds, seeds=2, seed=seed)
+    splits = make_splits(plan, table)
+    for repeat in (0, 1):
+        tests = np.concatenate([s.test for s in splits if s.repeat == repeat])
+        assert sorted(tests) == list(range(rows))
+    for s in splits:
+        assert sorted(np.concatenate([s.train, s.validation, s.test])) == list(range(rows))
+    assert any(a.test.tolist() != b.test.tolist() for a, b in zip(splits[:folds], splits[folds:], strict=True))
+
+
+def test_scores_against_hand_computed_ones() -> None:
+    probability = predictions("binary", np.array([[0.0], [math.log(3)]]))
+    np.testing.assert_allclose(probability[:, 1], [0.5, 0.75])
+    found = score("binary", probability, np.array([0, 1]), 2)
+    assert found["log_loss"] == pytest.approx(-(math.log(0.5) + math.log(0.75)) / 2)
+    assert found["brier"] == pytest.approx((0.25 + 0.0625) / 2)
+    values = predictions("regression", np.array([[0.0], [1.0]]), 10.0, 2.0)
+    assert values.tolist() == [10.0, 12.0]
+    assert score("regression", values, np.array([10.0, 11.0]))["rmse"] == pytest.approx(math.sqrt(0.5))
+
+
+# --- the store ---------------------------------------------------------------------------------------------------
+
+
+class InterruptionError(Exception):
+    """Stands for an interruption."""
+
+
+def test_an_interrupted_study_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = thinned.study(make_frame(), "y", out=tmp_path / "whole", **SMALL).results
+
+    def stop(step: run_module.Progress, plan: object) -> None:
+        if step.networks >= 6:  # the first of two cohorts is stored
+            raise InterruptionError
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # one cohort after the other
+    with pytest.raises(InterruptionError):
+        thinned.study(make_frame(), "y", out=tmp_path / "parts", progress=stop, **SMALL)
+    trained = []
+    train = run_module.cohort.train
+    monkeypatch.setattr(
+        run_module.cohort,
+        "train",
+        lambda plan, build, members, *a: trained.extend(members) or train(plan, build, members, *a),
+    )
+    resumed = thinned.study(make_frame(), "y", out=tmp_path / "parts", **SMALL).results
+    assert {m.repeat for m in trained} == {1, 2}  # the second repeat, and the recommended network's own
+    assert resumed["arms"] == whole["arms"]
+    assert resumed["comparison"] == whole["comparison"]
+
+
+def test_a_finished_study_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = thinned.study(make_frame(), "y", out=tmp_path, **SMALL).results
+    monkeypatch.setattr(run_module.cohort, "train", lambda *a: pytest.fail("trained again"))
+    assert thinned.study(make_frame(), "y", out=tmp_path, **SMALL).results["arms"] == first["arms"]
+
+
+def test_ctrl_c_says_what_is_left_and_kill_loses_no_finished_cohort(tmp_path: Path, csv: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "thinned", "study", str(csv), "--target", "y", "--out", str(out)]
+    command += ["--rates", "0.5", "--folds", "2", "--seeds", "3", "--hidden", "8", "--epochs", "300"]
+
+    def start_and(number: int, enough: int) -> tuple[int, str]:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+            deadline = time.monotonic() + 120
+            while process.poll() is None and networks(out) < enough and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(number)
+            text = process.communicate(timeout=60)[1]
+        return process.returncode, text
+
+    assert start_and(signal.SIGKILL, 4)[0] == -signal.SIGKILL
+    assert networks(out) >= 4
+    code, text = start_and(signal.SIGINT, 8)
+    assert code == 130
+    assert "the same command goes on from there" in " ".join(text.split())
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert networks(out) == 12
+
+
+def networks(folder: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{folder / 'study.sqlite'}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM network").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+# --- bad input: one sentence, exit code 2, nothing lost -----------------------------------------------------------
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_an_output_folder_that_holds_something_else(tmp_path: Path, csv: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    code, text = invoke("study", csv, "--target", "y", "--out", out, *OPTIONS)
+    assert (code, files(out)) == (2, {"thesis.txt": b"years of work"})
+    assert "holds 'thesis.txt'; choose another folder with --out" in text
+
+
+def test_an_output_folder_with_a_model_but_no_store(tmp_path: Path, csv: Path) -> None:
+    (tmp_path / "out" / "model").mkdir(parents=True)
+    (tmp_path / "out" / "model" / "mine.bin").write_text("x")
+    code, _ = invoke("study", csv, "--target", "y", "--out", tmp_path / "out", *OPTIONS)
+    assert code == 2
+    assert (tmp_path / "out" / "model" / "mine.bin").read_text() == "x"
+
+
+def test_an_output_that_is_a_file(tmp_path: Path, csv: Path) -> None:
+    code, text = invoke("study", csv, "--target", "y", "--out", csv, *OPTIONS)
+    assert code == 2
+    assert "the output must be a folder" in text
+
+
+@pytest.mark.parametrize("change", ["options", "data"])
+def test_another_study_in_the_folder_is_kept(change: str, tmp_path: Path, csv: Path) -> None:
+    out = tmp_path / "out"
+    assert invoke("study", csv, "--target", "y", "--out", out, *OPTIONS)[0] == 0
+    before = files(out)
+    more = []
+    if change == "options":
+        more = ["--seed", 7]
+    else:
+        make_frame(160).to_csv(csv, index=False)
+    code, text = invoke("study", csv, "--target", "y", "--out", out, *OPTIONS, *more)
+    assert code == 2
+    assert ("seed was 0 and is 7" in text) if change == "options" else ("data was" in text)
+    assert files(out) == before
+
+
+def test_two_runs_in_one_folder(tmp_path: Path, csv: Path) -> None:
+    from filelock import FileLock
+
+    out = tmp_path / "out"
+    assert invoke("study", csv, "--target", "y", "--out", out, *OPTIONS)[0] == 0
+    with FileLock(out / ".lock"):
+        code, text = invoke("study", csv, "--target", "y", "--out", out, *OPTIONS)
+    assert code == 2
+    assert "another is writing" in text
+
+
+def test_a_store_that_is_none(tmp_path: Path, csv: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "study.sqlite").write_bytes(b"not a database" * 100)
+    code, text = invoke("study", csv, "--target", "y", "--out", out, *OPTIONS)
+    assert code == 2
+    assert "must be a study's store" in text
+    assert (out / "study.sqlite").read_bytes() == b"not a database" * 100
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders have no such mode on Windows")
+def test_a_folder_that_cannot_be_made(csv: Path) -> None:
+    code, text = invoke("study", csv, "--target", "y", "--out", "/proc/nothing/here", *OPTIONS)
+    assert code == 2
+    assert "the output folder must be writable" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--rates", "0.2,1.5"], "rates must lie in [0, 1)"),
+        (["--rates", "0"], "one must be above 0"),
+        (["--rates", "a,b"], "give rates separated by commas, got 'a,b'"),
+        (["--hidden", "64;64"], "give widths separated by commas"),
+        (["--hidden", "0"], "hidden widths must be positive"),
+        (["--folds", "1"], "folds must be at least 2, got 1"),
+        (["--seeds", "0"], "seeds must be at least 1, got 0"),
+        (["--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["--target", "z"], "'z'"),
+        (["--task", "ranking"], "ranking"),
+    ],
+)
+def test_options_that_cannot_be_used(args: list[str], words: str, tmp_path: Path, csv: Path) -> None:
+    code, text = invoke("study", csv, "--out", tmp_path / "out", "--target", "y", *args)
+    assert code == 2
+    assert words in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    code, text = invoke("study", tmp_path / "no.csv", "--target", "y", "--out", tmp_path / "out")
+    assert code == 2
+    assert "no.csv" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_diverged_networks_are_an_error_not_a_verdict(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="networks diverged; lower the learning rate"):
+        thinned.study(make_frame(task="regression"), "y", out=tmp_path, learning_rate=1e30, **SMALL)
+
+
+# --- predictions and the saved model -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    thinned.study(make_frame(), "y", out=folder, **SMALL)
+    return folder
+
+
+def test_predict_writes_a_column_of_probabilities(finished: Path, csv: Path, tmp_path: Path) -> None:
+    code, text = invoke("predict", finished, csv)
+    assert code == 0
+    written = pd.read_csv(tmp_path / "customers-predicted.csv")
+    assert written.columns.tolist() == ["age", "plan", "calls", "y", "probability_no", "probability_yes", "predicted"]
+    np.testing.assert_allclose(
+        written["probability_yes"], Model.load(finished / "model").predict(make_frame())[:, 1], rtol=1e-9
+    )
+    before = (tmp_path / "customers-predicted.csv").read_bytes()
+    code, text = invoke("predict", finished, csv)
+    assert code == 2
+    assert "the output must not exist yet" in text
+    assert (tmp_path / "customers-predicted.csv").read_bytes() == before
+
+
+def test_the_order_of_columns_and_rows_does_not_matter(finished: Path) -> None:
+    model, frame = Model.load(finished / "model"), make_frame().drop(columns="y")
+    expected = model.predict(frame)
+    np.testing.assert_array_equal(model.predict(frame[["calls", "plan", "age"]]), expected)
+    np.testing.assert_allclose(model.predict(frame.iloc[::-1])[::-1], expected, rtol=1e-5)
+    assert model.predict(frame.iloc[:0]).shape == (0, 2)
+
+
+def test_predicting_needs_the_columns_of_the_study(finished: Path, csv: Path) -> None:
+    make_frame().drop(columns=["age", "y"]).to_csv(csv, index=False)
+    code, text = invoke("predict", finished, csv)
+    assert code == 2
+    assert "'age'" in text
+
+
+def test_predicting_from_a_folder_without_a_study(tmp_path: Path, csv: Path) -> None:
+    code, text = invoke("predict", tmp_path, csv)
+    assert code == 2
+    assert "run `thinned study` first" in text
+
+
+def test_predictions_do_not_replace_a_column(finished: Path, csv: Path, tmp_path: Path) -> None:
+    make_frame().assign(predicted=1).to_csv(csv, index=False)
+    code, text = invoke("predict", finished, csv)
+    assert code == 2
+    assert "the file has 'predicted'" in text
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "encoder.skops", "model.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "missing"])
+def test_a_damaged_model_is_refused(name: str, damage: str, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(finished / "model", folder)
+    path = folder / name
+    content = path.read_bytes()
+    match damage:
+        case "flip":
+            path.write_bytes(bytes([content[0] ^ 0xFF]) + content[1:])
+        case "truncate":
+            path.write_bytes(content[: len(content) // 2])
+        case "empty":
+            path.write_bytes(b"")
+        case "missing":
+            path.unlink()
+    with pytest.raises(InputError):
+        Model.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("task", "ranking"),
+        ("inputs", -1),
+        ("inputs", 10**12),
+        ("hidden", []),
+        ("hidden", [8.5]),
+        ("members", True),
+        ("rate", 1.0),
+        ("spread", 0),
+        ("classes", [1, 2]),
+        ("files", {"../../etc/passwd": ""}),
+        ("schema", 2),
+        ("hidden", [9]),
+    ],
+)
+def test_a_tampered_description_is_refused(entry: str, value: object, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(finished / "model", folder)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**card, entry: value}))
+    with pytest.raises(InputError, match=r"model\.json"):
+        Model.load(folder)
+
+
+def test_the_demo_and_python_m(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "thinned", "demo", "--out", str(tmp_path / "demo"), "--epochs", "1"]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "90 networks" in result.stdout
+    assert result.stdout.rstrip().endswith("report.html")
+    assert (tmp_path / "demo" / "report.html").exists()
+
+
+def test_threads_do_not_leak(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+    assert torch.get_num_threads() == before
