@@ -7,7 +7,8 @@ study needs ``pip install 'thinned[study]'``.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from thinned import functional, layers, masks, philox, schedules, variants
+from thinned import addressing, functional, layers, masks, philox, schedules, sites, variants
+from thinned.addressing import address, convert
 from thinned.attention import scaled_dot_product_attention
 from thinned.layers import (
     AlphaDropout,
@@ -54,6 +55,9 @@ __all__ = [
     "MultiheadAttention",
     "WordDropout",
     "__version__",
+    "address",
+    "addressing",
+    "convert",
     "datasets",
     "drop_connect",
     "dropout_init_",
@@ -64,6 +68,7 @@ __all__ = [
     "recalibrate_batchnorm",
     "scaled_dot_product_attention",
     "schedules",
+    "sites",
     "study",
     "variants",
 ]

@@ -71,7 +71,8 @@ def scaled_dot_product_attention(
     query, key, value = _aligned(query, key, value, enable_gqa)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     where = dropout_p, ops.draw_key(query) if dropout_key is None else dropout_key, dropout_call
-    if attn_mask is not None and attn_mask.requires_grad:  # its gradient has the size of the weights anyway
+    wanted = attn_mask is not None and attn_mask.requires_grad  # its gradient has the size of the weights anyway
+    if wanted or ops.placement is not None:  # the operator's backward would not know of a placement
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return ops.apply(weights, *where) @ value
     out, _ = torch.ops.thinned.attention(query, key, value, attn_mask, *_tensors(*where), scale, is_causal)
@@ -327,7 +328,7 @@ def _attention_backward(
     q, k, v = problem.query, problem.key, problem.value
     grad, out = (t.reshape(*q.shape[:2], -1).to(q.dtype) for t in (grad, out))
     lse, delta = lse.view(q.shape[:2]), torch.linalg.vecdot(grad, out)
-    d_query, d_key, d_value = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    d_query, d_key, d_value = q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
 
     def work(blocks: Sequence[_Block]) -> None:
         first, second = problem.buffer(), problem.buffer()

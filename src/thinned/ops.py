@@ -5,6 +5,7 @@ Eager calls go straight to the kernel, through an ``autograd.Function`` where a 
 operator ``thinned::dropout``, as do calls on devices where reading an address off a tensor would wait for the device.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,10 @@ IMPLEMENTATIONS = ("auto", "native", "aten", "reference")
 _SIGN = 1 << 63
 _64_BITS = 0xFFFFFFFFFFFFFFFF
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+#: set by thinned.addressing while a site of a sharded model runs: which part of its mask a tensor is
+placement: Callable[[Region, Sequence[int]], Region] | None = None
 
 
 class Choice(NamedTuple):
@@ -190,6 +195,8 @@ def apply(
         residual: for ``Form.ADD``: a tensor like ``x``.
         form: what is computed.
     """
+    if placement is not None:
+        region = placement(region, x.shape)
     if not x.is_floating_point():
         raise RuntimeError(sentence("dropout needs a floating-point tensor", f"got {x.dtype}", "convert it first"))
     if _lean(x, p, key, call, residual):

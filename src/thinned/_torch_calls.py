@@ -1,0 +1,157 @@
+"""The functions of torch that drop: what a call of each one says about its masks.
+
+Each description has the signature of the function that it describes, so that calling it binds the arguments.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+__all__ = ["DESCRIPTIONS", "NOISE", "Call"]
+
+
+class Call(NamedTuple):
+    """One call of a torch function that drops.
+
+    Attributes:
+        kind: "functional", "attention" or "rnn".
+        p: probability of dropping.
+        active: whether the call drops: its training flag.
+        shapes: of what is dropped, one for each mask that the call draws.
+    """
+
+    kind: str
+    p: float
+    active: bool
+    shapes: tuple[tuple[int, ...], ...]
+
+
+def _functional(training: bool) -> Callable[..., Call]:
+    def describe(input: torch.Tensor, p: float = 0.5, training: bool = training, inplace: bool = False) -> Call:  # noqa: A002, ARG001
+        return Call("functional", p, training, (tuple(input.shape),))
+
+    return describe
+
+
+def _plain(input: torch.Tensor, p: float, train: bool) -> Call:  # noqa: A002
+    return Call("functional", p, train, (tuple(input.shape),))
+
+
+def _attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,  # noqa: ARG001
+    attn_mask: torch.Tensor | None = None,  # noqa: ARG001
+    dropout_p: float = 0.0,
+    is_causal: bool = False,  # noqa: ARG001
+    **_: object,
+) -> Call:
+    return Call("attention", dropout_p, True, ((*query.shape[:-1], key.shape[-2]),))
+
+
+def _multi_head(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,  # noqa: ARG001
+    embed_dim_to_check: int,  # noqa: ARG001
+    num_heads: int,
+    in_proj_weight: object,  # noqa: ARG001
+    in_proj_bias: object,  # noqa: ARG001
+    bias_k: torch.Tensor | None,
+    bias_v: object,  # noqa: ARG001
+    add_zero_attn: bool,
+    dropout_p: float,
+    *_: object,
+    training: bool = True,
+    **__: object,
+) -> Call:
+    batch = query.shape[1] if query.ndim == 3 else 1
+    keys = key.shape[0] + (bias_k is not None) + add_zero_attn
+    return Call("attention", dropout_p, training, ((batch, num_heads, query.shape[0], keys),))
+
+
+class Recurrent(NamedTuple):
+    """The arguments of ``torch.lstm``, ``gru``, ``rnn_tanh`` and ``rnn_relu``, which come in two orders."""
+
+    input: torch.Tensor
+    batch_sizes: torch.Tensor | None  # of a packed sequence
+    hidden: Any
+    weights: Sequence[torch.Tensor]
+    has_biases: bool
+    num_layers: int
+    p: float
+    training: bool
+    bidirectional: bool
+    batch_first: bool
+
+    @classmethod
+    def of(cls, *args: Any) -> "Recurrent":
+        """Bind positional arguments, as torch.nn.RNNBase passes them."""
+        if isinstance(args[3], bool):
+            x, hidden, *rest = args
+            return cls(x, None, hidden, *rest)
+        return cls._make((*args, False))
+
+    def dropped(self) -> tuple[int, ...]:
+        """The shape that is dropped between two layers."""
+        hidden = self.hidden[0] if isinstance(self.hidden, (tuple, list)) else self.hidden
+        return (*self.input.shape[:-1], hidden.shape[-1] * (1 + self.bidirectional))
+
+
+def _recurrent(*args: Any) -> Call:
+    call = Recurrent.of(*args)
+    return Call("rnn", call.p, call.training, (call.dropped(),) * (call.num_layers - 1))
+
+
+DESCRIPTIONS: dict[Any, Callable[..., Call]] = {
+    F.dropout: _functional(True),
+    F.dropout1d: _functional(True),
+    F.dropout2d: _functional(True),
+    F.dropout3d: _functional(True),
+    F.alpha_dropout: _functional(False),
+    F.feature_alpha_dropout: _functional(False),
+    torch.dropout: _plain,
+    torch.dropout_: _plain,
+    torch.alpha_dropout: _plain,
+    torch.alpha_dropout_: _plain,
+    torch.feature_dropout: _plain,
+    torch.feature_dropout_: _plain,
+    torch.feature_alpha_dropout: _plain,
+    torch.feature_alpha_dropout_: _plain,
+    F.scaled_dot_product_attention: _attention,
+    F.multi_head_attention_forward: _multi_head,
+    torch.lstm: _recurrent,
+    torch.gru: _recurrent,
+    torch.rnn_tanh: _recurrent,
+    torch.rnn_relu: _recurrent,
+}
+
+#: functions that draw random numbers without being dropout: noise of a model's own, which nobody can convert
+NOISE = frozenset(
+    {
+        torch.bernoulli,
+        torch.normal,
+        torch.rand,
+        torch.rand_like,
+        torch.randint,
+        torch.randint_like,
+        torch.randn,
+        torch.randn_like,
+        torch.randperm,
+        torch.multinomial,
+        torch.native_dropout,
+        torch.Tensor.bernoulli,
+        torch.Tensor.bernoulli_,
+        torch.Tensor.cauchy_,
+        torch.Tensor.exponential_,
+        torch.Tensor.geometric_,
+        torch.Tensor.log_normal_,
+        torch.Tensor.multinomial,
+        torch.Tensor.normal_,
+        torch.Tensor.uniform_,
+        F.rrelu,
+        F.gumbel_softmax,
+    }
+)
