@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "thinned"
 # A module imports only from lower ranks, or from its own rank's package; see DESIGN.
 RANKS = {
     "_checks": 0,
+    "_torch_calls": 0,
     "philox": 0,
     "kernels": 1,
     "schedules": 1,
@@ -22,8 +23,12 @@ RANKS = {
     "attention": 5,
     "variants": 5,
     "layers": 6,
-    "datasets": 6,
-    "studies": 7,
+    "_reroute": 6,
+    "sites": 6,
+    "_circuit": 7,
+    "datasets": 7,
+    "addressing": 8,
+    "studies": 8,
     "cli": 9,
     "__main__": 10,
 }
