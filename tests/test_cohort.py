@@ -86,7 +86,7 @@ def test_the_batched_program_equals_a_plain_pytorch_loop() -> None:
         network = MLP(5, (8, 8), 1)
     linears = [m for m in network.modules() if isinstance(m, Linear)]
     keys = [
-        philox.fold_in(stream_key(PLAN, "mask", 0, 1), philox.site_number(f"hidden.{layer}.dropout"))
+        philox.fold_in(philox.fold_in(stream_key(PLAN, "mask"), philox.site_number(f"hidden.{layer}.dropout")), 1)
         for layer in (0, 1)
     ]
     optimizer = torch.optim.Adam(network.parameters(), lr=PLAN.learning_rate)

@@ -46,6 +46,11 @@ def test_shell_blocks_name_commands_and_options_that_exist() -> None:
             assert program in {"pip", "python"}, program
 
 
+def test_no_figure_is_left_to_fill_in() -> None:
+    for path in DOCUMENTS:
+        assert not re.search(r"@[A-Z0-9]+@", path.read_text()), path
+
+
 def test_links_lead_somewhere() -> None:
     for path in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):

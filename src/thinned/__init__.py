@@ -77,8 +77,15 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "datasets":
-        return importlib.import_module("thinned.datasets")
-    if name == "study":
-        return importlib.import_module("thinned.studies").study
+    try:
+        if name == "datasets":
+            return importlib.import_module("thinned.datasets")
+        if name == "study":
+            return importlib.import_module("thinned.studies").study
+    except ModuleNotFoundError as error:
+        raise ImportError(f"thinned.{name} needs the study extra, {error}; pip install 'thinned[study]'") from error
     raise AttributeError(f"module 'thinned' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

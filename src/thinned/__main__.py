@@ -5,21 +5,36 @@ import sys
 
 __all__ = ["main"]
 
+_EXTRA = (
+    "altair",
+    "filelock",
+    "jinja2",
+    "pandas",
+    "rich",
+    "safetensors",
+    "scipy",
+    "skops",
+    "skrub",
+    "typer",
+    "vl_convert",
+)
+
 
 def main() -> None:
     """Run the command line, which needs the ``study`` extra."""
-    missing = [
-        name for name in ("typer", "rich", "sklearn", "altair", "skops") if importlib.util.find_spec(name) is None
-    ]
+    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(
             f"thinned: the command line needs the study extra, {', '.join(missing)} not found; "
             "install it with: pip install 'thinned[study]'\n"
         )
         raise SystemExit(2)
-    from thinned.cli import app  # noqa: PLC0415 - only with the extra installed
+    try:
+        from thinned.cli import app  # noqa: PLC0415 - only with the extra installed
 
-    app(prog_name="thinned")
+        app(prog_name="thinned")
+    except KeyboardInterrupt:  # while the libraries are being loaded
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def _numbers(kind: Callable[[str], Any], what: str) -> Callable[[str | None], st
 
     def check(text: str | None) -> str | None:
         try:
-            [kind(part) for part in (text or "").split(",") if text]
+            [kind(part) for part in text.split(",")] if text is not None else []
         except ValueError:
             raise typer.BadParameter(f"give {what} separated by commas, got {text!r}") from None
         return text
@@ -51,7 +51,7 @@ def _numbers(kind: Callable[[str], Any], what: str) -> Callable[[str | None], st
 
 @contextmanager
 def _input_errors() -> Iterator[None]:
-    """Bad input is one sentence and exit code 2; an interruption says what is left."""
+    """Bad input is one sentence and exit code 2."""
     try:
         yield
     except InputError as error:
@@ -96,9 +96,9 @@ def study_command(
     read, results.json to work with, and a model for `thinned predict`.
     """
     options: dict[str, Any] = {"task": task, "folds": folds, "seeds": seeds, "epochs": epochs, "seed": seed}
-    if rates:
+    if rates is not None:
         options["rates"] = tuple(float(part) for part in rates.split(","))
-    if hidden:
+    if hidden is not None:
         options["hidden"] = tuple(int(part) for part in hidden.split(","))
     _run(file, target, out, options)
 
@@ -111,7 +111,7 @@ def demo(out: Out = Path("runs/churn"), epochs: Epochs = None) -> None:
 
 
 def _run(file: Path | None, target: str, out: Path, options: dict[str, Any]) -> None:
-    from thinned.studies import study  # noqa: PLC0415 - takes seconds, which `thinned --help` need not wait for
+    from thinned.studies import finished_networks, study  # noqa: PLC0415 - takes seconds, which `thinned --help` need not wait for
 
     columns = (
         TextColumn("{task.description}"),
@@ -132,7 +132,9 @@ def _run(file: Path | None, target: str, out: Path, options: dict[str, Any]) -> 
             )
         except KeyboardInterrupt:
             bar.stop()
-            err_console.print(f"Stopped. What was finished is in {out}; the same command goes on from there.")
+            kept = finished_networks(out)
+            text = f"Stopped. {kept} finished networks are kept in {out}; the same command goes on from there."
+            err_console.print(Text(text), soft_wrap=True)
             raise typer.Exit(130) from None
     _print(finished)
 

@@ -18,7 +18,7 @@ from thinned._checks import InputError, sentence
 from thinned.studies import model, report
 from thinned.studies.analysis import analyse
 from thinned.studies.metrics import METRICS, SELECTION
-from thinned.studies.plan import RATES, Plan, make_plan
+from thinned.studies.plan import RATES, Plan, check_options, make_plan
 from thinned.studies.run import Progress, run
 from thinned.studies.store import Store, open_store, write_text
 from thinned.studies.table import Table, Task, load
@@ -136,6 +136,7 @@ def study(
     Raises:
         InputError: the table, the target, an option or the folder can't be used.
     """
+    check_options(rates, hidden, folds=folds, seeds=seeds, epochs=epochs, batch_size=batch_size, seed=seed)
     table = load(data, target, task, folds=folds)
     plan = make_plan(
         table,
@@ -152,7 +153,7 @@ def study(
     with open_store(folder, plan) as store:
         run(table, plan, store, lambda step: progress(step, plan))
         findings = analyse(store.records(), plan.to_dict())
-        if not (folder / "model").exists():
+        if not (folder / "model" / "model.json").exists():
             _refit(table, plan, findings["verdict"]["recommended_rate"], folder, progress)
         finished = Study(folder, _results(table, plan, store, findings, command))
         write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))

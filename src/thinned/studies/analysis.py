@@ -140,7 +140,7 @@ def _verdict(at_best: Comparison, at_end: Comparison, arms: Sequence[Record], pl
     label = METRICS[selection].label
     name = label if label.isupper() else label.lower()
     level = none["best"]["scores"][selection]["mean"]
-    show = _formatter(level)
+    show = _formatter(at_best)
     outcome = _outcome(at_best)
     headline = {
         "helps": f"Dropout helps on this data: use a rate of {best['rate']:g} on the hidden layers.",
@@ -184,11 +184,13 @@ def _outcome(comparison: Comparison) -> str:
     return "helps" if comparison.low > 0 else "hurts" if comparison.high < 0 else "no detectable difference"
 
 
-def _formatter(level: float) -> Callable[..., str]:
-    """Writes numbers with as many decimals as show four digits of ``level``, and the sign that typesetters use."""
-    decimals = max(0, 3 - math.floor(math.log10(abs(level)))) if level else 4
+def _formatter(comparison: Comparison) -> Callable[..., str]:
+    """Writes numbers with as many decimals as the interval's width has meaning, and the sign that typesetters use."""
+    reach = (comparison.high - comparison.low) / 2
+    decimals = min(max(0, 1 - math.floor(math.log10(reach))), 9) if reach > 0 else 4
 
     def show(value: float, sign: str = "") -> str:
-        return f"{value:{sign},.{decimals}f}".replace("-", "−")
+        rounded = round(value, decimals) + 0.0  # no minus zero
+        return f"{rounded:{sign if rounded else ''},.{decimals}f}".replace("-", "−")
 
     return show

@@ -88,10 +88,13 @@ class Stack:
     Args:
         networks: modules of one structure, one a member.
         rates: dropout rate of each member.
-        keys: 64-bit mask key of each member; a site's key is the site number folded into it.
+        seed: of all masks. A site's key is its number folded into the seed, a member's is its own folded into that.
+        members: number of each member.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], rates: Sequence[float], keys: Sequence[int]) -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], rates: Sequence[float], seed: int, members: Sequence[int]
+    ) -> None:
         self.base = copy.deepcopy(networks[0])
         stacked, _ = torch.func.stack_module_state(list(networks))
         self.parameters = {name: nn.Parameter(value.detach().contiguous()) for name, value in stacked.items()}
@@ -100,8 +103,9 @@ class Stack:
         self._addresses: dict[str, torch.Tensor] = {}
         for name, site in self.base.named_modules():
             if isinstance(site, Dropout):
-                folded = [philox.fold_in(key, philox.site_number(name)) for key in keys]
-                self._addresses[f"{name}.key"] = torch.tensor(np.array(folded, dtype=np.uint64).view(np.int64))
+                key = philox.fold_in(seed, philox.site_number(name))
+                keys = np.array([philox.fold_in(key, member) for member in members], dtype=np.uint64)
+                self._addresses[f"{name}.key"] = torch.tensor(keys.view(np.int64))
                 self._addresses[f"{name}.rate"] = torch.tensor(rates, dtype=torch.float64)
                 site.call = self.clock
                 # to be replaced member by member; tensors of their own, since functional_call ties equal ones
@@ -129,9 +133,10 @@ class _Rows:
         places = {(m.repeat, m.fold): d for m, d in zip(members, data, strict=True)}
         self.places, self.data = list(places), list(places.values())
         self._of = torch.tensor([self.places.index((m.repeat, m.fold)) for m in members])
-        splits = list({id(d): d for d in self.data}.values())
-        starts = dict(zip(map(id, splits), itertools.accumulate((len(d.y) for d in splits), initial=0), strict=False))
-        self._start = torch.tensor([starts[id(d)] for d in self.data])[:, None]
+        splits = list({id(d.x): d for d in self.data}.values())  # of one encoding, though the rows may be split anew
+        starts = itertools.accumulate((len(d.y) for d in splits), initial=0)
+        start = {id(d.x): number for d, number in zip(splits, starts, strict=False)}
+        self._start = torch.tensor([start[id(d.x)] for d in self.data])[:, None]
         self.x = torch.cat([d.x for d in splits]) if len(splits) > 1 else splits[0].x
         self.y = torch.cat([d.y for d in splits]) if len(splits) > 1 else splits[0].y
 
@@ -171,7 +176,8 @@ def train(
     stack = Stack(
         [_initialised(plan, build, member) for member in members],
         [member.rate for member in members],
-        [stream_key(plan, "mask", member.repeat, member.fold) for member in members],
+        stream_key(plan, "mask"),
+        [member.repeat * plan.folds + member.fold for member in members],
     )
     parameters = stack.parameters
     optimizer = torch.optim.Adam(parameters.values(), lr=plan.learning_rate, fused=True)

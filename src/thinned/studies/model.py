@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -22,8 +22,8 @@ from thinned.studies.encoding import Encoder
 from thinned.studies.network import MLP
 from thinned.studies.plan import Member, Plan, stream
 from thinned.studies.run import outputs, standardised
-from thinned.studies.table import Table
-from thinned.studies.workers import workers
+from thinned.studies.table import Table, read_frame
+from thinned.studies.workers import one_core
 
 __all__ = ["Model", "fit"]
 
@@ -57,17 +57,17 @@ class Model:
         self._encoder = encoder
         self._weights = weights
         networks = [_network(card) for _ in range(card.members)]
-        self._stack = cohort.Stack(networks, [card.rate] * card.members, list(range(card.members)))
+        self._stack = cohort.Stack(networks, [card.rate] * card.members, 0, range(card.members))
         self._stack.base.eval()
         with torch.no_grad():
             for name, value in self._stack.parameters.items():
                 value.copy_(weights[name])
 
-    def predict(self, features: pd.DataFrame) -> npt.NDArray[np.float64]:
+    def predict(self, features: Any) -> npt.NDArray[np.float64]:
         """The members' mean prediction.
 
         Args:
-            features: a table with the columns that the study saw; others are ignored.
+            features: data frame (pandas or polars) with the columns that the study saw, others are ignored; or a file.
 
         Returns:
             Probabilities ``(rows, classes)``, or values ``(rows,)`` in target units.
@@ -76,7 +76,7 @@ class Model:
             InputError: a column is missing or can't be read as it was in training.
         """
         card = self.card
-        rows = torch.from_numpy(self._encoder.transform(features))
+        rows = torch.from_numpy(self._encoder.transform(read_frame(features)))
         parts = []
         with torch.inference_mode():
             for part in torch.split(rows, _ROWS):
@@ -129,12 +129,14 @@ class Model:
             raise InputError(
                 sentence(f"{folder} must hold a saved model", f"reading it failed: {error}", remedy)
             ) from None
-        expected = {name: (card.members, *value.shape) for name, value in _network(card).named_parameters()}
-        if {name: tuple(value.shape) for name, value in weights.items()} != expected:
+        with torch.device("meta"):  # sizes alone: what a tampered file asks for need not fit into memory
+            expected = {name: (card.members, *value.shape) for name, value in _network(card).named_parameters()}
+        if (
+            len(encoder.names) != card.inputs
+            or {name: tuple(value.shape) for name, value in weights.items()} != expected
+        ):
             raise InputError(
-                sentence(
-                    f"{folder / _WEIGHTS} must hold the weights that model.json describes", "it holds others", remedy
-                )
+                sentence(f"{folder / _WEIGHTS} must hold what model.json describes", "it holds others", remedy)
             )
         return cls(card, encoder, weights)
 
@@ -161,13 +163,13 @@ def _read_card(path: Path) -> Card:
     checks: dict[str, Callable[[Any], bool]] = {
         "task": lambda v: v in metrics.SELECTION,
         "target": lambda v: isinstance(v, str),
-        "classes": lambda v: isinstance(v, list) and all(isinstance(c, str) for c in v),
+        "classes": lambda v: isinstance(v, list) and all(isinstance(c, str) for c in v) and _fits(raw["task"], len(v)),
         "inputs": _count,
         "hidden": lambda v: isinstance(v, list) and 0 < len(v) < 100 and all(map(_count, v)),
         "members": _count,
         "rate": lambda v: isinstance(v, int | float) and 0 <= v < 1,
-        "center": lambda v: isinstance(v, int | float),
-        "spread": lambda v: isinstance(v, int | float) and v > 0,
+        "center": lambda v: isinstance(v, float) and math.isfinite(v),
+        "spread": lambda v: isinstance(v, float) and math.isfinite(v) and v > 0,
         "files": lambda v: isinstance(v, dict) and set(v) == {_WEIGHTS, _ENCODER},
         "schema": lambda v: v == 1,
     }
@@ -177,16 +179,20 @@ def _read_card(path: Path) -> Card:
     return Card(**raw)
 
 
+def _fits(task: str, classes: int) -> bool:
+    return {"regression": classes == 0, "binary": classes == 2}.get(task, classes > 2)
+
+
 def _count(value: Any) -> bool:
-    """A size that a network can have: the cap keeps a tampered file from asking for all memory."""
+    """A size that a network can have."""
     return type(value) is int and 0 < value <= 1_000_000
 
 
 def fit(table: Table, plan: Plan, rate: float, progress: Callable[[int], None] = lambda epoch: None) -> Model:
     """Fit the recommended arm on all rows.
 
-    Five networks, each with another fifth of the rows for early stopping, so that every row trains four of them; their
-    predictions are averaged.
+    Five networks (fewer, where a class has fewer rows), each with another fifth of the rows for early stopping, so that
+    every row trains four of them; their predictions are averaged.
     """
     everything = np.arange(plan.rows)
     encoder = Encoder().fit(table.features)
@@ -194,7 +200,9 @@ def fit(table: Table, plan: Plan, rate: float, progress: Callable[[int], None] =
     y, center, spread = standardised(table, everything)
     make = KFold if table.task == "regression" else StratifiedKFold
     state = int(stream(plan, "refit").integers(2**31))
-    folds = list(make(_MEMBERS, shuffle=True, random_state=state).split(everything, table.target))
+    rarest = plan.rows if table.task == "regression" else int(np.bincount(table.target).min())
+    number = max(2, min(_MEMBERS, rarest))  # each member sees each class
+    folds = list(make(number, shuffle=True, random_state=state).split(everything, table.target))
     least = min(len(train) for train, _ in folds), min(len(held) for _, held in folds)
     data = [
         cohort.Data(x, y, *(torch.from_numpy(part) for part in (train[: least[0]], held[: least[1]], held[:1])))
@@ -206,19 +214,14 @@ def fit(table: Table, plan: Plan, rate: float, progress: Callable[[int], None] =
         classes=list(table.classes),
         inputs=x.shape[1],
         hidden=list(plan.hidden),
-        members=_MEMBERS,
+        members=number,
         rate=rate,
         center=center,
         spread=spread,
         files={},
     )
-    members = [Member(plan.seeds, fold, rate) for fold in range(_MEMBERS)]  # a repeat that the study has not used
-    with workers(1) as (pool, check):
-
-        def after_epoch(epoch: int) -> None:
-            check()
-            progress(epoch)
-
-        outcomes = pool.submit(cohort.train, plan, lambda: _network(card), members, data, after_epoch).result()
+    members = [Member(plan.seeds, fold, rate) for fold in range(number)]  # a repeat that the study has not used
+    with one_core():
+        outcomes = cohort.train(plan, lambda: _network(card), members, data, progress)
     weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
     return Model(card, encoder, weights)

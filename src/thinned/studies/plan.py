@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,10 @@ from thinned import philox
 from thinned._checks import InputError, sentence
 from thinned.studies.table import Table
 
-__all__ = ["RATES", "Member", "Plan", "Split", "make_plan", "make_splits", "stream"]
+__all__ = ["RATES", "Member", "Plan", "Split", "check_options", "make_plan", "make_splits", "stream"]
 
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+_WIDEST = 65_536
 _VALIDATION = 0.2  # of the rows outside the test fold
 
 
@@ -82,6 +84,28 @@ class Split(NamedTuple):
     test: npt.NDArray[np.int64]
 
 
+def check_options(rates: Any, hidden: Any, **counts: Any) -> None:
+    """Refuse options that no plan can be made of, before the table is read.
+
+    Raises:
+        InputError: a count is no whole number or too small; rates lie outside [0, 1) or are all 0; a width is
+            too large.
+    """
+    for name, value in counts.items():
+        least = {"folds": 2, "seed": 0}.get(name, 1)
+        if value is not None and (type(value) is not int or value < least):
+            raise InputError(sentence(f"{name} must be a whole number of at least {least}", f"got {value!r}"))
+    if not _all_numbers(rates) or not all(0 <= rate < 1 for rate in rates) or not any(rates):
+        raise InputError(sentence("rates must lie in [0, 1) and one must be above 0", f"got {rates!r}"))
+    if hidden is not None and (not _all_numbers(hidden) or not hidden or not all(1 <= w <= _WIDEST for w in hidden)):
+        seen = f"got {hidden!r}"
+        raise InputError(sentence(f"hidden widths must lie between 1 and {_WIDEST:,}", seen, "give them as 64,64"))
+
+
+def _all_numbers(values: Any) -> bool:
+    return isinstance(values, Sequence) and all(isinstance(v, int | float) for v in values)
+
+
 def make_plan(
     table: Table,
     *,
@@ -102,18 +126,6 @@ def make_plan(
     Raises:
         InputError: a value can't be used.
     """
-    for name, value, least in (
-        ("folds", folds, 2),
-        ("seeds", seeds, 1),
-        ("epochs", epochs, 1),
-        ("batch size", batch_size, 1),
-    ):
-        if value is not None and value < least:
-            raise InputError(sentence(f"{name} must be at least {least}", f"got {value}"))
-    if not all(0 <= rate < 1 for rate in rates) or not any(rates):
-        raise InputError(sentence("rates must lie in [0, 1) and one must be above 0", f"got {rates}"))
-    if hidden is not None and (not hidden or min(hidden) < 1):
-        raise InputError(sentence("hidden widths must be positive", f"got {hidden}", "give them as 64,64"))
     if not learning_rate > 0:
         raise InputError(sentence("the learning rate must be positive", f"got {learning_rate}"))
     rows = len(table.target)

@@ -18,7 +18,7 @@ import pandas as pd
 from thinned._checks import InputError, sentence
 from thinned.studies.columns import MISSING, check_names, plain, quote
 
-__all__ = ["read_frame"]
+__all__ = ["read_cells", "read_frame"]
 
 SEPARATORS = ",;\t|"
 TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -74,6 +74,26 @@ def read_frame(source: Any) -> pd.DataFrame:
             sentence("data must be a path or a data frame of pandas or polars", f"got {type(source).__name__}", remedy)
         )
     return plain(frame)
+
+
+def read_cells(path: Path) -> tuple[pd.DataFrame, str, str]:
+    """A file's cells as they stand in it, to be written again.
+
+    Returns:
+        The frame (text, where the file is text), the separator, and the decimal mark.
+
+    Raises:
+        InputError: as :func:`read_frame`.
+    """
+    frame = read_frame(path)
+    if not path.name.lower().endswith(TEXT):
+        return frame, ",", "."
+    text = _text(path.read_bytes(), str(path))
+    with _long_fields(len(text)):
+        separator = _separator(text)
+        header, _, decimal = _check_rows(text, separator, str(path))
+    cells = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, na_filter=False, index_col=False)
+    return cells.set_axis(header, axis=1), separator, decimal
 
 
 def _read_file(path: Path) -> pd.DataFrame:

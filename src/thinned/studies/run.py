@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,12 +17,12 @@ from thinned.studies.network import MLP
 from thinned.studies.plan import Member, Plan, Split, make_splits
 from thinned.studies.store import Store
 from thinned.studies.table import Table
-from thinned.studies.workers import workers
+from thinned.studies.workers import run_jobs
 
 __all__ = ["Progress", "encode", "outputs", "record", "run", "standardised"]
 
 # A cohort is small enough for its activations to stay in the cache, and large enough to spread the cost of a call.
-_MEMBERS = 45
+_MEMBERS = 27
 # Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
 # more encoded copies of the table are held than cohorts are trained at a time.
 _ROWS_TOGETHER = 200_000
@@ -71,22 +70,17 @@ def run(table: Table, plan: Plan, store: Store, progress: Callable[[Progress], N
     """Train every network of the plan that the store does not hold yet; finished cohorts are stored as they come."""
     done = {Member(r["repeat"], r["fold"], r["rate"]) for r in store.records()}
     jobs = [job for job in _jobs(plan, make_splits(plan, table)) if not done.issuperset(_members(plan, job))]
-    if not jobs:
-        return
-    finished, epochs, began = len(done), dict.fromkeys(range(len(jobs)), 0), time.perf_counter()
-    with workers(min(torch.get_num_threads(), len(jobs))) as (pool, check):
 
-        def after_epoch(number: int, epoch: int) -> None:
-            check()
-            epochs[number] = epoch
+    def work(number: int, tell: Callable[[int], None]) -> list[dict[str, Any]]:
+        return _train(table, plan, jobs[number], tell)
 
-        waiting = {pool.submit(_train, table, plan, job, partial(after_epoch, n)) for n, job in enumerate(jobs)}
-        while waiting:
-            ready, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in ready:
-                store.add(future.result(), time.perf_counter() - began)
-                began = time.perf_counter()
-            progress(_progress(plan, jobs, epochs, finished))
+    def watch(trained: Sequence[int]) -> None:
+        progress(_progress(plan, jobs, trained, len(done)))
+
+    began = time.perf_counter()
+    for _, records in run_jobs(work, len(jobs), watch):
+        store.add(records, time.perf_counter() - began)
+        began = time.perf_counter()
 
 
 def _jobs(plan: Plan, splits: Sequence[Split]) -> list[list[Split]]:
@@ -103,33 +97,41 @@ def _members(plan: Plan, splits: Sequence[Split]) -> list[Member]:
     return [Member(split.repeat, split.fold, rate) for split in splits for rate in plan.rates]
 
 
-def _progress(plan: Plan, jobs: Sequence[Sequence[Split]], epochs: Mapping[int, int], finished: int) -> Progress:
-    share = sum(epochs[n] * len(_members(plan, job)) for n, job in enumerate(jobs)) / plan.epochs
-    running = [n for n in epochs if 0 < epochs[n] < plan.epochs]
-    where = ", ".join(f"cohort {n + 1} of {len(jobs)} at epoch {epochs[n]} of {plan.epochs}" for n in running[:2])
-    more = f", {len(running) - 2} more" if len(running) > 2 else ""
-    return Progress(
-        f"training {plan.networks} networks ({where}{more})" if where else "preparing the table", finished + share
-    )
+def _progress(plan: Plan, jobs: Sequence[Sequence[Split]], trained: Sequence[int], done: int) -> Progress:
+    """``trained`` counts, for each job, the epochs of all its networks."""
+    whole = [len(_members(plan, job)) * plan.epochs for job in jobs]
+    running = [f"{n + 1} at {100 * t // w} %" for n, (t, w) in enumerate(zip(trained, whole, strict=True)) if 0 < t < w]
+    if not any(trained):
+        doing = "preparing the table"
+    else:
+        doing = f"training {plan.networks} networks in {len(jobs)} cohorts"
+        doing += f" (cohort {', '.join(running[:4])})" if running else ""
+    return Progress(doing, done + sum(trained) / plan.epochs)
 
 
-def _train(table: Table, plan: Plan, splits: Sequence[Split], progress: Callable[[int], None]) -> list[dict[str, Any]]:
+def _train(table: Table, plan: Plan, splits: Sequence[Split], tell: Callable[[int], None]) -> list[dict[str, Any]]:
     """The records of one cohort; splits whose encodings differ in shape are batched apart."""
     shapes: dict[tuple[int, int, int], list[Encoded]] = {}
     for encoded in (encode(table, split) for split in splits):
         shapes.setdefault(encoded.data.shape, []).append(encoded)
-    records = []
+    records: list[dict[str, Any]] = []
     for (columns, *_), same in shapes.items():
         own = [encoded for encoded in same for _ in plan.rates]
         members = _members(plan, [encoded.split for encoded in same])
         network = partial(MLP, columns, plan.hidden, outputs(plan.task, len(table.classes)))
-        outcomes = cohort.train(plan, network, members, [encoded.data for encoded in own], progress)
+        tell_epochs = partial(_tell_epochs, tell, len(records) * plan.epochs, len(members))
+        outcomes = cohort.train(plan, network, members, [encoded.data for encoded in own], tell_epochs)
         diverged = sum(not np.isfinite([o.train_loss, o.validation_loss]).all() for o in outcomes)
         if diverged:
-            seen = f"{diverged} of {len(members)} networks diverged"
-            raise InputError(sentence("losses must stay finite", seen, "lower the learning rate"))
+            seen = f"those of {diverged} of {len(members)} networks are not"
+            remedy = "look for extreme values in the target, or lower the learning rate"
+            raise InputError(sentence("losses must stay finite", seen, remedy))
         records += [record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
     return records
+
+
+def _tell_epochs(tell: Callable[[int], None], before: int, members: int, epoch: int) -> None:
+    tell(before + epoch * members)
 
 
 def record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outcome) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ from filelock import FileLock, Timeout
 from thinned._checks import InputError, sentence
 from thinned.studies.plan import Plan
 
-__all__ = ["Store", "open_store", "write_text"]
+__all__ = ["Store", "finished_networks", "open_store", "write_text"]
 
 _FILE = "study.sqlite"
 _OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", "results.json", "report.html", "model"}
-_OURS |= {f".{name}.partial" for name in _OURS}
+_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model")}
+_APPLICATION = 0x7468696E  # "thin": tells our databases from others
 _ELSEWHERE = "choose another folder with --out"
 
 
@@ -38,6 +39,10 @@ class Store:
         rows = self._connection.execute("SELECT record FROM network ORDER BY repeat, fold, rate").fetchall()
         return [json.loads(row[0]) for row in rows]
 
+    def __len__(self) -> int:
+        """How many networks are finished."""
+        return int(self._connection.execute("SELECT count(*) FROM network").fetchone()[0])
+
     def add(self, records: Iterable[Mapping[str, Any]], seconds: float) -> None:
         """Commit the networks of one cohort, and the time since the last: all of them or, at any interruption, none."""
         with self._connection:
@@ -53,6 +58,14 @@ class Store:
         return float(self._connection.execute("SELECT coalesce(sum(seconds), 0) FROM cohort").fetchone()[0])
 
 
+def finished_networks(folder: Path) -> int:
+    """How many finished networks a run's folder holds."""
+    if not (folder / _FILE).exists():
+        return 0
+    with closing(sqlite3.connect(folder / _FILE)) as connection:
+        return len(Store(connection))
+
+
 @contextmanager
 def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
     """Open or make the folder of a run; nothing that stands in it is overwritten.
@@ -60,8 +73,8 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
     Raises:
         InputError: the folder holds something else, another study, or a run that is going on.
     """
-    _check_folder(folder)
     try:
+        _check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".lock").touch()
     except OSError as error:
@@ -100,6 +113,13 @@ def _check_folder(folder: Path) -> None:
 
 
 def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
+    held = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if held and connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+        raise InputError(
+            sentence(f"{folder / _FILE} must be a study's store", "it is another program's database", _ELSEWHERE)
+        )
+    if not held:
+        connection.execute(f"PRAGMA application_id={_APPLICATION}")
     connection.execute("PRAGMA journal_mode=WAL")
     with connection:
         connection.execute("CREATE TABLE IF NOT EXISTS plan (json TEXT NOT NULL)")
@@ -109,6 +129,9 @@ def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
             "(repeat INTEGER, fold INTEGER, rate REAL, record TEXT NOT NULL, PRIMARY KEY (repeat, fold, rate))"
         )
         row = connection.execute("SELECT json FROM plan").fetchone()
+        if not connection.execute("SELECT count(*) FROM network").fetchone()[0]:  # nothing was kept of an earlier plan
+            connection.execute("DELETE FROM plan")
+            row = None
         if row is None:
             connection.execute("INSERT INTO plan VALUES (?)", (json.dumps(plan.to_dict()),))
             return
@@ -116,10 +139,12 @@ def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if changed:
         name = changed[0]
+        seen = f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        seen = "the table has changed since" if name == "data" else seen
         raise InputError(
             sentence(
                 f"{folder} holds a study, which only the same plan and data can go on with",
-                f"{name} was {before.get(name)!r} and is {now.get(name)!r}",
+                seen,
                 _ELSEWHERE,
             )
         )
@@ -129,7 +154,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: an earlier one stands until the new one is complete."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # a path may hold any bytes
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

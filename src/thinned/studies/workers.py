@@ -1,37 +1,124 @@
-"""Threads that train cohorts, each on one core."""
+"""Processes that train cohorts, each on one core.
 
-import threading
+A cohort per core, instead of all cores on one cohort: an operation takes tens of microseconds, so that bringing the
+cores together after each costs more than the second one gives, and the numbers don't depend on how many cores there
+are. Processes, since threads of one interpreter wait for each other between operations.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import multiprocessing
+import signal
+import sys
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from typing import Any
 
 import torch
 
-__all__ = ["StoppedError", "workers"]
+__all__ = ["one_core", "run_jobs"]
+
+_SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
+
+#: what does one job: its number, and a function by which it tells how far it is
+Work = Callable[[int, Callable[[int], None]], Any]
 
 
-class StoppedError(Exception):
-    """Ends a worker whose result nobody waits for any more."""
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Let torch compute on one core; afterwards as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-@contextmanager
-def workers(count: int) -> Iterator[tuple[ThreadPoolExecutor, Callable[[], None]]]:
-    """A pool of ``count`` threads, in each of which torch computes on one core, and a check for them to call.
+def run_jobs(work: Work, jobs: int, watch: Callable[[list[int]], None]) -> Iterator[tuple[int, Any]]:
+    """Do all jobs, as many at a time as torch has threads, and give (number, result) as each is finished.
 
-    A cohort per core instead of all cores on one cohort: an operation takes tens of microseconds, so that bringing the
-    cores together after each would cost more than the second core gives; and the numbers don't depend on how many
-    cores there are. Where the caller fails or is interrupted, the check raises :class:`StoppedError` in the workers.
+    Processes are forked: they see the caller's data without a copy, and the caller's script needs no guard. Where that
+    is not safe (off Linux, or where autograd may have threads for an accelerator), jobs are done one after the other in
+    this process.
+
+    Args:
+        work: does a job; its result must be of plain types.
+        jobs: how many there are.
+        watch: called a few times a second with what each job has told last.
+
+    Raises:
+        RuntimeError: a process died, for example for want of memory.
+        Exception: what a job raised.
     """
-    stop = threading.Event()
+    if sys.platform == "linux" and not torch.accelerator.is_available():
+        yield from _forked(work, jobs, watch)
+        return
+    told = [0] * jobs
+    for number in range(jobs):
 
-    def check() -> None:
-        if stop.is_set():
-            raise StoppedError
+        def tell(value: int, number: int = number) -> None:
+            told[number] = value
+            watch(told)
 
-    with ThreadPoolExecutor(count, "cohort", torch.set_num_threads, (1,)) as pool:
-        try:
-            yield pool, check
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+        with one_core():
+            result = work(number, tell)
+        yield number, result
+
+
+def _forked(work: Work, jobs: int, watch: Callable[[list[int]], None]) -> Iterator[tuple[int, Any]]:
+    # a process's first optimizer step would import it, which takes a second; inherited, it takes none
+    importlib.import_module("torch._dynamo")
+    context = multiprocessing.get_context("fork")
+    told = context.RawArray("l", jobs)
+    waiting = deque(range(jobs))
+    running: dict[Connection, tuple[int, Any]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < torch.get_num_threads():
+                number = waiting.popleft()
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(target=_child, args=(work, number, told, sender), daemon=True)
+                process.start()
+                sender.close()
+                running[receiver] = number, process
+            ready = set(wait(running, timeout=0.2))
+            for receiver in [one for one in running if one in ready]:
+                number, process = running.pop(receiver)
+                yield number, _result(receiver, process)
+            watch(list(told))
+    finally:  # an interruption too
+        for _, process in running.values():
+            process.kill()
+            process.join()
+
+
+def _child(work: Work, number: int, told: Any, sender: Connection) -> None:
+    # the parent decides about an interruption, and a process whose parent is gone must not hold the folder's lock
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    torch.set_num_threads(1)
+    try:
+        result = work(number, lambda value: told.__setitem__(number, value))
+    except Exception as error:  # noqa: BLE001 (raised again by the parent)
+        sender.send(error)
+    else:
+        sender.send([result])
+
+
+def _result(receiver: Connection, process: Any) -> Any:
+    try:
+        received = receiver.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(
+            f"training needs its processes to finish, one ended with exit code {process.exitcode}; "
+            "if memory ran out, use fewer rows or narrower layers"
+        ) from None
+    process.join()
+    receiver.close()
+    if isinstance(received, Exception):
+        raise received
+    return received[0]
