@@ -79,6 +79,8 @@ def test_from_a_table_to_predictions(task: str, tmp_path: Path) -> None:
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results == study.results
     assert results["data"]["task"] == task
+    assert results["data"]["read_as"] == {"age": "number", "plan": "level", "calls": "number"}
+    assert "Categories: <bdi>plan</bdi>." in " ".join(study.report().read_text().split())
     assert results["run"]["networks"] == 12 == sum(arm["networks"] for arm in results["arms"])
     assert [arm["rate"] for arm in results["arms"]] == [0.0, 0.2, 0.6]
     assert study.verdict.startswith(results["verdict"]["headline"])

@@ -17,6 +17,7 @@ import thinned
 from thinned._checks import InputError, sentence
 from thinned.studies import model, report
 from thinned.studies.analysis import analyse
+from thinned.studies.encoding import kind_of
 from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.plan import RATES, Plan, check_options, make_plan
 from thinned.studies.run import Progress, run
@@ -182,6 +183,7 @@ def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], c
             "task": table.task,
             "classes": {name: int(counts.get(code, 0)) for code, name in enumerate(table.classes)},
             "sha256": table.sha256,
+            "read_as": {str(name): kind_of(table.features[name]) for name in table.features.columns},
         },
         "plan": {**plan.to_dict(), "digest": plan.digest},
         "run": {

@@ -36,7 +36,7 @@ from thinned.studies.columns import (
     settle,
 )
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "kind_of"]
 
 Array = np.ndarray[Any, Any]
 State = dict[str, Any]
@@ -194,15 +194,23 @@ READINGS: dict[str, type[Number] | type[Date] | type[Level] | type[Text]] = {
 }
 
 
-def _reading(column: "pd.Series[Any]", form: str) -> Reading | None:
-    """How a settled training column is read; ``None`` if every cell is missing."""
+def kind_of(column: "pd.Series[Any]") -> str:
+    """How a settled column is read: "number", "date", "level", "text", or "empty" if every cell is missing."""
     if column.isna().all():
-        return None
+        return "empty"
     if is_number(column):
-        return Number.fit(column)
+        return Number.kind
     if types.is_datetime64_any_dtype(column.dtype):
-        return Date.fit(column, form)
-    return Level.fit(column) if column.nunique() <= LEVELS else Text.fit(column)
+        return Date.kind
+    return Level.kind if column.nunique() <= LEVELS else Text.kind
+
+
+def _reading(column: "pd.Series[Any]", form: str) -> Reading | None:
+    """What reads a settled training column; ``None`` if every cell is missing."""
+    kind = kind_of(column)
+    if kind == "empty":
+        return None
+    return Date.fit(column, form) if kind == Date.kind else READINGS[kind].fit(column)  # type: ignore[call-arg]
 
 
 def _numbers(column: "pd.Series[Any]") -> Array:
