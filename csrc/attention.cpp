@@ -12,8 +12,8 @@
 #include "types.h"
 
 // Plain loops that gcc vectorises for each instruction set; the one to run is chosen at load time. What differs between
-// them is rounding alone: decisions come from the kernels.
-#if defined(THINNED_X86) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+// them is rounding alone: decisions come from the kernels. Not under ThreadSanitizer, which the choice would come before.
+#if defined(THINNED_X86) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__) && !defined(__SANITIZE_THREAD__)
 #define THINNED_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define THINNED_CLONES
