@@ -290,6 +290,15 @@ def test_cohorts_one_after_the_other_give_the_same_bits(tmp_path: Path, monkeypa
     assert thinned.study(make_frame(), "y", out=tmp_path / "here", **SMALL).results["arms"] == forked["arms"]
 
 
+def test_an_interruption_in_the_midst_of_a_fork_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt), workers._interruption_held():
+        os.kill(os.getpid(), signal.SIGINT)
+    handler = signal.getsignal(signal.SIGINT)
+    with workers._interruption_held():
+        pass
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_a_process_that_dies_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="one ended with exit code 7; if memory ran out"):
         list(workers.run_jobs(lambda number, tell: os._exit(7), 2, lambda told: None))

@@ -11,6 +11,7 @@ import importlib
 import multiprocessing
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
@@ -81,7 +82,8 @@ def _forked(work: Work, jobs: int, watch: Callable[[list[int]], None]) -> Iterat
                 number = waiting.popleft()
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(target=_child, args=(work, number, told, sender), daemon=True)
-                process.start()
+                with _interruption_held():
+                    process.start()
                 sender.close()
                 running[receiver] = number, process
             ready = set(wait(running, timeout=0.2))
@@ -93,6 +95,23 @@ def _forked(work: Work, jobs: int, watch: Callable[[list[int]], None]) -> Iterat
         for _, process in running.values():
             process.kill()
             process.join()
+
+
+@contextlib.contextmanager
+def _interruption_held() -> Iterator[None]:
+    """Put Ctrl-C off: Python drops an exception that is raised in the midst of a fork, in the callbacks around it."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    came: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        handler(*came[0])
 
 
 def _child(work: Work, number: int, told: Any, sender: Connection) -> None:
