@@ -42,6 +42,7 @@ STUDIES = {
     "workers": 0,
     "network": 0,
     "plan": 3,
+    "splits": 4,
     "cohort": 4,
     "store": 4,
     "analysis": 4,

@@ -89,6 +89,14 @@ def study_command(
     seeds: Annotated[int, typer.Option(metavar="N", help="Repeats, each with new folds and initial weights.")] = 2,
     epochs: Epochs = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from this number.")] = 0,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="Rows of one value of this column are never on two sides of a split."),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="Train on the past, test on the future, by this column of dates or numbers."),
+    ] = None,
 ) -> None:
     """Measure on held-out rows whether dropout helps, and at which rate.
 
@@ -96,6 +104,7 @@ def study_command(
     read, results.json to work with, and a model for `thinned predict`.
     """
     options: dict[str, Any] = {"task": task, "folds": folds, "seeds": seeds, "epochs": epochs, "seed": seed}
+    options |= {"group": group, "time": time}
     if rates is not None:
         options["rates"] = tuple(float(part) for part in rates.split(","))
     if hidden is not None:

@@ -105,6 +105,8 @@ def study(
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    group: str | None = None,
+    time: str | None = None,
     progress: Callable[[Progress, Plan], None] = lambda progress, plan: None,
     command: str | None = None,
 ) -> Study:
@@ -128,6 +130,10 @@ def study(
         batch_size: rows a step; None chooses it by the number of rows.
         learning_rate: of Adam.
         seed: everything random follows from it.
+        group: a column that says which rows belong together, as those of one patient: they stay on one side of every
+            split. It is no feature.
+        time: a column of numbers or dates: every split trains on older rows, validates on later ones and tests on
+            those after them. It is no feature. Repeats then differ in initial weights, data order and masks alone.
         progress: called as training goes on.
         command: the command line, for the report.
 
@@ -138,7 +144,7 @@ def study(
         InputError: the table, the target, an option or the folder can't be used.
     """
     check_options(rates, hidden, folds=folds, seeds=seeds, epochs=epochs, batch_size=batch_size, seed=seed)
-    table = load(data, target, task, folds=folds)
+    table = load(data, target, task, folds=folds, group=group, time=time)
     plan = make_plan(
         table,
         rates=tuple(rates),

@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from thinned import philox
 from thinned._checks import InputError, sentence
 from thinned.studies.table import Table
 
-__all__ = ["RATES", "Member", "Plan", "Split", "check_options", "make_plan", "make_splits", "stream"]
+__all__ = ["RATES", "VALIDATION", "Member", "Plan", "check_options", "make_plan", "stream"]
 
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _WIDEST = 65_536
-_VALIDATION = 0.2  # of the rows outside the test fold
+VALIDATION = 0.2  # of the rows outside the test fold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +35,8 @@ class Plan:
         task: "binary", "multiclass" or "regression".
         data: SHA-256 of the table.
         rows: of the table.
+        group: column whose groups stay on one side of each split.
+        time: column by which rows are trained on before those they are tested on.
     """
 
     rates: tuple[float, ...]
@@ -50,6 +50,8 @@ class Plan:
     task: str
     data: str
     rows: int
+    group: str | None = None
+    time: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""
@@ -72,16 +74,6 @@ class Member(NamedTuple):
     repeat: int
     fold: int
     rate: float
-
-
-class Split(NamedTuple):
-    """Row numbers of one outer fold of one repeat; the three sets are disjoint."""
-
-    repeat: int
-    fold: int
-    train: npt.NDArray[np.int64]
-    validation: npt.NDArray[np.int64]
-    test: npt.NDArray[np.int64]
 
 
 def check_options(rates: Any, hidden: Any, **counts: Any) -> None:
@@ -129,7 +121,8 @@ def make_plan(
     if not learning_rate > 0:
         raise InputError(sentence("the learning rate must be positive", f"got {learning_rate}"))
     rows = len(table.target)
-    training = int(rows * (1 - 1 / folds) * (1 - _VALIDATION))
+    outside = 1 / 2 if table.time else 1 - 1 / folds  # of a test fold; by time, in the mean over growing windows
+    training = int(rows * outside * (1 - VALIDATION))
     width = int(np.clip(2 ** round(np.log2(rows) / 2), 16, 256))
     batch = batch_size or int(np.clip(2 ** int(np.log2(max(training / 100, 1))), 16, 512))
     return Plan(
@@ -144,6 +137,8 @@ def make_plan(
         task=table.task,
         data=table.sha256,
         rows=rows,
+        group=table.group,
+        time=table.time,
     )
 
 
@@ -158,31 +153,3 @@ def stream_key(plan: Plan, *path: int | str) -> int:
     for step in path:
         key = philox.fold_in(key, philox.site_number(step) if isinstance(step, str) else step)
     return key
-
-
-def make_splits(plan: Plan, table: Table) -> list[Split]:
-    """Outer folds, stratified by class, each with a validation fifth of its training rows.
-
-    Every repeat shuffles anew, so that the spread over repeats holds the noise of the split as well as that of
-    initialisation and data order (Bouthillier et al. 2021).
-    """
-    stratified = table.task != "regression"
-    classes = table.target if stratified else None
-    splits = []
-    for repeat in range(plan.seeds):
-        state = int(stream(plan, "split", repeat).integers(2**31))
-        make = StratifiedKFold if stratified else KFold
-        folds = make(plan.folds, shuffle=True, random_state=state).split(np.zeros(plan.rows), classes)
-        for fold, (rest, test) in enumerate(folds):
-            train, validation = train_test_split(
-                rest, test_size=_VALIDATION, random_state=state + 1 + fold, stratify=_strata(classes, rest)
-            )
-            splits.append(Split(repeat, fold, train, validation, test))
-    return splits
-
-
-def _strata(classes: npt.NDArray[np.int64] | None, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
-    """The classes of the rows, unless one is too rare to be in both parts."""
-    if classes is None or np.bincount(classes[rows]).min() < 2 or len(rows) * _VALIDATION < classes.max() + 1:
-        return None
-    return classes[rows]

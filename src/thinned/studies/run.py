@@ -14,7 +14,8 @@ from thinned._checks import InputError, sentence
 from thinned.studies import cohort, metrics
 from thinned.studies.encoding import Encoder
 from thinned.studies.network import MLP
-from thinned.studies.plan import Member, Plan, Split, make_splits
+from thinned.studies.plan import Member, Plan
+from thinned.studies.splits import Split, make_splits
 from thinned.studies.store import Store
 from thinned.studies.table import Table
 from thinned.studies.workers import run_jobs
