@@ -125,15 +125,9 @@ def _grouped(plan: Plan, classes: Rows | None, groups: Rows, repeat: int) -> lis
 def _deal(groups: Rows, classes: Rows | None, parts: int, state: int) -> list[tuple[Rows, Rows]]:
     """Groups dealt into parts: for each part, the rows outside it and those in it."""
     strata = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
-    number = len(np.unique(groups))
-    dealt: list[tuple[Rows, Rows]] = []
-    if number <= _MANY:
-        # each group, the most uneven first, goes where it evens out most; of one class this evens out sizes
-        make = StratifiedGroupKFold(parts, shuffle=True, random_state=state)
-        dealt = list(make.split(strata, _enough(strata, parts), groups))
-    if not dealt or min(len(part) for _, part in dealt) == 0:
-        dealt = list(GroupKFold(parts, shuffle=True, random_state=state).split(strata, groups=groups))
-    return dealt
+    # greedy: each group, the most uneven first, goes where it evens out most; of one class this evens out sizes
+    make = StratifiedGroupKFold if len(np.unique(groups)) <= _MANY else GroupKFold
+    return list(make(parts, shuffle=True, random_state=state).split(strata, _enough(strata, parts), groups))
 
 
 def _enough(strata: Rows, parts: int) -> Rows:

@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api import types
 
 from thinned._checks import InputError, sentence
-from thinned.studies.columns import as_numbers, as_text, check_finite, is_number, listed, quote, settle
+from thinned.studies.columns import as_dates, as_numbers, as_text, check_finite, is_number, listed, quote, settle
 from thinned.studies.reading import read_frame
 
 __all__ = ["Table", "Task", "load", "read_frame"]
@@ -165,7 +165,8 @@ def _times(frame: pd.DataFrame) -> np.ndarray[Any, Any]:
     if is_number(column):
         check_finite(column.to_numpy(dtype=np.float64), str(column.name))
     elif not types.is_datetime64_any_dtype(column.dtype):
-        seen = f"{quote(str(column.name))} has {quote(str(as_text(column).iloc[0]))}"
+        stranger = as_dates(column, "")[1] or str(as_text(column).iloc[0])
+        seen = f"{quote(str(column.name))} has {quote(stranger)}"
         remedy = "write all dates in one form, as 2026-12-31"
         raise InputError(sentence("the time column must hold numbers or dates", seen, remedy))
     return pd.factorize(column, sort=True)[0].astype(np.int64)
