@@ -262,7 +262,8 @@ def _initialised(plan: Plan, build: Callable[[Setting], nn.Module], member: Memb
 
 def _orders(plan: Plan, rows: _Rows, epoch: int) -> torch.Tensor:
     """Each place's training rows in this epoch's order, whole batches only: ``(places, steps · batch)``."""
-    kept = len(rows.data[0].train) // plan.batch_size * plan.batch_size
+    training = len(rows.data[0].train)  # by time, the first windows may hold less than a batch
+    kept = training - training % min(plan.batch_size, training)
     return torch.stack(
         [
             d.train[torch.from_numpy(stream(plan, "order", *place, epoch).permutation(len(d.train))[:kept])]

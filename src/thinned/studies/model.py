@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import shutil
@@ -14,15 +15,15 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from thinned._checks import InputError, sentence
 from thinned.studies import cohort, metrics
 from thinned.studies.arms import Setting
 from thinned.studies.encoding import Encoder
 from thinned.studies.network import MLP, site_rates
-from thinned.studies.plan import Member, Plan, stream
+from thinned.studies.plan import Member, Plan
 from thinned.studies.run import outputs, standardised
+from thinned.studies.splits import refit_parts
 from thinned.studies.table import Table, read_frame
 from thinned.studies.workers import one_core
 
@@ -195,21 +196,15 @@ def fit(table: Table, plan: Plan, setting: Setting, progress: Callable[[int], No
     """Fit the recommended arm on all rows.
 
     Five networks (fewer, where a class has fewer rows), each with another fifth of the rows for early stopping, so that
-    every row trains four of them; their predictions are averaged.
+    every row trains four of them; their predictions are averaged. By time all hold out the latest fifth.
     """
     everything = np.arange(plan.rows)
     encoder = Encoder().fit(table.features)
     x = torch.from_numpy(encoder.transform(table.features))
     y, center, spread = standardised(table, everything)
-    make = KFold if table.task == "regression" else StratifiedKFold
-    state = int(stream(plan, "refit").integers(2**31))
-    rarest = plan.rows if table.task == "regression" else int(np.bincount(table.target).min())
-    number = max(2, min(_MEMBERS, rarest))  # each member sees each class
-    folds = list(make(number, shuffle=True, random_state=state).split(everything, table.target))
-    least = min(len(train) for train, _ in folds), min(len(held) for _, held in folds)
     data = [
-        cohort.Data(x, y, *(torch.from_numpy(part) for part in (train[: least[0]], held[: least[1]], held[:1])))
-        for train, held in folds
+        cohort.Data(x, y, *(torch.from_numpy(part) for part in (train, held, held[:1])))
+        for train, held in refit_parts(plan, table, _MEMBERS)
     ]
     card = Card(
         task=table.task,
@@ -217,14 +212,19 @@ def fit(table: Table, plan: Plan, setting: Setting, progress: Callable[[int], No
         classes=list(table.classes),
         inputs=x.shape[1],
         hidden=list(plan.hidden),
-        members=number,
+        members=len(data),
         setting=setting,
         center=center,
         spread=spread,
         files={},
     )
-    members = [Member(plan.seeds, fold, plan.settings.index(setting)) for fold in range(number)]  # a repeat that the study has not used
+    outcomes: list[cohort.Outcome] = []
+    number = plan.settings.index(setting)
     with one_core():
-        outcomes = cohort.train(plan, lambda setting: _network(card), members, data, progress)
+        # groups differ in size: members of other shapes make another batched program
+        for _, same in itertools.groupby(enumerate(data), key=lambda numbered: numbered[1].shape):
+            folds, parts = zip(*same, strict=True)
+            members = [Member(plan.seeds, fold, number) for fold in folds]  # a repeat that the study has not used
+            outcomes += cohort.train(plan, lambda _: _network(card), members, parts, progress)
     weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
     return Model(card, encoder, weights)

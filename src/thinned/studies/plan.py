@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from thinned import philox
 from thinned._checks import InputError, sentence
 from thinned.studies.arms import Arm, Question, Setting, choose_arms, declare
 from thinned.studies.table import Table
 
-__all__ = ["Member", "Plan", "Split", "check_options", "make_plan", "make_splits", "stream"]
+__all__ = ["VALIDATION", "Member", "Plan", "check_options", "make_plan", "stream"]
 
 _WIDEST = 65_536
 _SMALLEST = 32  # training rows of a study at several sizes
-_VALIDATION = 0.2  # of the rows outside the test fold
+VALIDATION = 0.2  # of the rows outside the test fold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +38,8 @@ class Plan:
         rows: of the table.
         sizes: numbers of training rows at which dropout, weight decay and early stopping are measured besides.
         network: "module:function" of the user's own network, or None.
+        group: column whose groups stay on one side of each split.
+        time: column by which rows are trained on before those they are tested on.
     """
 
     arms: tuple[Arm, ...]
@@ -55,6 +55,8 @@ class Plan:
     rows: int
     sizes: tuple[int, ...] = ()
     network: str | None = None
+    group: str | None = None
+    time: str | None = None
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -118,20 +120,6 @@ class Member(NamedTuple):
     size: int = 0
 
 
-class Split(NamedTuple):
-    """Row numbers of one outer fold of one repeat; the three sets are disjoint."""
-
-    repeat: int
-    fold: int
-    train: npt.NDArray[np.int64]
-    validation: npt.NDArray[np.int64]
-    test: npt.NDArray[np.int64]
-
-    def first(self, size: int) -> "Split":
-        """The same with so many training rows only; 0 leaves all."""
-        return self._replace(train=self.train[:size]) if size else self
-
-
 def check_options(rates: Any, hidden: Any, sizes: Any = (), **counts: Any) -> None:
     """Refuse options that no plan can be made of, before the table is read.
 
@@ -185,10 +173,8 @@ def make_plan(
     if not learning_rate > 0:
         raise InputError(sentence("the learning rate must be positive", f"got {learning_rate}"))
     rows = len(table.target)
-    training = int(rows * (1 - 1 / folds) * (1 - _VALIDATION))
-    if sizes and max(sizes) > training:
-        seen = f"got {max(sizes):,}"
-        raise InputError(sentence(f"sizes must be within the {training:,} training rows of a split", seen))
+    outside = 1 / 2 if table.time else 1 - 1 / folds  # of a test fold; by time, in the mean over growing windows
+    training = int(rows * outside * (1 - VALIDATION))
     width = int(np.clip(2 ** round(np.log2(rows) / 2), 16, 256))
     return Plan(
         arms=choose_arms(arms, rates, own_network=network is not None),
@@ -204,6 +190,8 @@ def make_plan(
         rows=rows,
         sizes=tuple(sorted(set(sizes))),
         network=network,
+        group=table.group,
+        time=table.time,
     )
 
 
@@ -226,31 +214,3 @@ def stream_key(plan: Plan, *path: int | str) -> int:
     for step in path:
         key = philox.fold_in(key, philox.site_number(step) if isinstance(step, str) else step)
     return key
-
-
-def make_splits(plan: Plan, table: Table) -> list[Split]:
-    """Outer folds, stratified by class, each with a validation fifth of its training rows.
-
-    Every repeat shuffles anew, so that the spread over repeats holds the noise of the split as well as that of
-    initialisation and data order (Bouthillier et al. 2021).
-    """
-    stratified = table.task != "regression"
-    classes = table.target if stratified else None
-    splits = []
-    for repeat in range(plan.seeds):
-        state = int(stream(plan, "split", repeat).integers(2**31))
-        make = StratifiedKFold if stratified else KFold
-        folds = make(plan.folds, shuffle=True, random_state=state).split(np.zeros(plan.rows), classes)
-        for fold, (rest, test) in enumerate(folds):
-            train, validation = train_test_split(
-                rest, test_size=_VALIDATION, random_state=state + 1 + fold, stratify=_strata(classes, rest)
-            )
-            splits.append(Split(repeat, fold, train, validation, test))
-    return splits
-
-
-def _strata(classes: npt.NDArray[np.int64] | None, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
-    """The classes of the rows, unless one is too rare to be in both parts."""
-    if classes is None or np.bincount(classes[rows]).min() < 2 or len(rows) * _VALIDATION < classes.max() + 1:
-        return None
-    return classes[rows]

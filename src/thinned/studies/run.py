@@ -16,7 +16,8 @@ from thinned.studies import cohort, metrics
 from thinned.studies.arms import Setting
 from thinned.studies.encoding import Encoder
 from thinned.studies.network import MLP, load_network
-from thinned.studies.plan import Member, Plan, Split, make_splits
+from thinned.studies.plan import Member, Plan
+from thinned.studies.splits import Split, make_splits
 from thinned.studies.store import Store
 from thinned.studies.table import Table
 from thinned.studies.workers import run_jobs
@@ -84,7 +85,12 @@ class Job(NamedTuple):
 def run(table: Table, plan: Plan, store: Store, progress: Callable[[Progress], None]) -> None:
     """Train every network of the plan that the store does not hold yet; finished cohorts are stored as they come."""
     done = {Member(r["repeat"], r["fold"], r["setting"], r["size"]) for r in store.records()}
-    jobs = [job for job in make_jobs(plan, make_splits(plan, table)) if not done.issuperset(job.members)]
+    splits = make_splits(plan, table)
+    least = min(len(split.train) for split in splits)
+    if plan.sizes and plan.sizes[-1] > least:
+        seen = f"got {plan.sizes[-1]:,}"
+        raise InputError(sentence(f"sizes must be within the {least:,} training rows of a split", seen))
+    jobs = [job for job in make_jobs(plan, splits) if not done.issuperset(job.members)]
 
     def work(number: int, tell: Callable[[int], None]) -> list[dict[str, Any]]:
         return _train(table, plan, jobs[number], tell)
