@@ -15,10 +15,9 @@ import torch
 
 import thinned
 from thinned._checks import InputError, sentence
-from thinned.studies import model, report
+from thinned.studies import claims, model, report
 from thinned.studies.analysis import analyse
 from thinned.studies.arms import Arm
-from thinned.studies.claims import claims
 from thinned.studies.encoding import kind_of
 from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.plan import Plan, check_options, make_plan
@@ -186,12 +185,11 @@ def _findings(table: Table, plan: Plan, store: Store) -> dict[str, Any]:
     """What the numbers say: all of ``results.json`` that is computed from the trained networks."""
     records, shown = store.records(), plan.to_dict()
     share = test_share(make_splits(plan, table))
-    return {**analyse(records, shown, table, share=share), "claims": claims(records, shown, share=share)}
+    claimed = {"rate": claims.rate(records, shown, share=share), "price": claims.price(records, shown, share=share)}
+    return {**analyse(records, shown, table, share=share), "claims": claimed}
 
 
-def _refit(
-    table: Table, plan: Plan, setting: int, folder: Path, progress: Callable[[Progress, Plan], None]
-) -> None:
+def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
     def report_epoch(epoch: int) -> None:
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
         progress(Progress(doing, plan.networks), plan)

@@ -236,7 +236,9 @@ def choose_arms(
             raise InputError(sentence("arms must have different names", f"{name!r} is there twice"))
         if own_network and any(map(_needs_ours, arm.settings)):
             remedy = "leave it out, or leave out the network"
-            raise InputError(sentence(f"arm {name!r} changes the network's structure", "the network is your own", remedy))
+            raise InputError(
+                sentence(f"arm {name!r} changes the network's structure", "the network is your own", remedy)
+            )
         arms[name] = arm
     if _COCKTAIL in names:
         mixes = () if own_network or chosen is not None else _MIXES

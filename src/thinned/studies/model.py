@@ -59,7 +59,9 @@ class Model:
         self._encoder = encoder
         self._weights = weights
         networks = [_network(card) for _ in range(card.members)]
-        self._stack = cohort.Stack(networks, [site_rates(networks[0], card.setting)] * card.members, 0, range(card.members))
+        self._stack = cohort.Stack(
+            networks, [site_rates(networks[0], card.setting)] * card.members, 0, range(card.members)
+        )
         self._stack.base.eval()
         with torch.no_grad():
             for name, value in self._stack.learned.items():

@@ -131,9 +131,7 @@ def check_options(rates: Any, hidden: Any, sizes: Any = (), **counts: Any) -> No
         least = {"folds": 2, "seed": 0}.get(name, 1)
         if value is not None and (type(value) is not int or value < least):
             raise InputError(sentence(f"{name} must be a whole number of at least {least}", f"got {value!r}"))
-    if rates is not None and (
-        not _all_numbers(rates) or not all(0 <= rate < 1 for rate in rates) or not any(rates)
-    ):
+    if rates is not None and (not _all_numbers(rates) or not all(0 <= rate < 1 for rate in rates) or not any(rates)):
         raise InputError(sentence("rates must lie in [0, 1) and one must be above 0", f"got {rates!r}"))
     if hidden is not None and (not _all_numbers(hidden) or not hidden or not all(1 <= w <= _WIDEST for w in hidden)):
         seen = f"got {hidden!r}"
