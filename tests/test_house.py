@@ -43,6 +43,7 @@ STUDIES = {
     "workers": 0,
     "network": 0,
     "plan": 3,
+    "splits": 4,
     "cohort": 4,
     "store": 4,
     "nested": 1,
