@@ -81,7 +81,7 @@ def loss(trace: Trace, y: Array) -> float:
 
 
 def backward(network: Network, trace: Trace, y: Array) -> Network:
-    """Gradients of :func:`loss`.
+    """Gradients of the mean cross-entropy, back through the mask.
 
     The gradient goes back through the *same* multiplier as the activations went forward: dropout is its own backward.
     So all that a dropped unit owns gets a gradient of exactly 0.
