@@ -1,6 +1,5 @@
 """The report's charts as Vega-Lite specifications.
 
-Colours are CSS variables, so that a chart follows the page from light to dark and onto paper without being drawn anew.
 Text from data never gets here: titles are the project's own words, and field names are fixed.
 """
 
@@ -9,6 +8,8 @@ from typing import Any
 
 import altair as alt
 import numpy as np
+
+from thinned.pages.charts import layers, named, scale
 
 __all__ = ["PARTS", "differences", "learning_curves", "rate_curve"]
 
@@ -39,8 +40,8 @@ def rate_curve(arms: Sequence[Arm], when: str, loss: str, recommended: float) ->
     ]
     rates = [arm["rate"] for arm in arms]
     colour, dash, shape = zip(*PARTS.values(), strict=True)
-    of_part = alt.Color("part:N", scale=_scale(PARTS, colour), legend=None)
-    base = _chart("losses").encode(
+    of_part = alt.Color("part:N", scale=scale(PARTS, colour), legend=None)
+    base = named("losses").encode(
         x=alt.X(
             "rate:Q",
             title=["Dropout rate p", "(share of hidden units dropped)"],
@@ -59,24 +60,24 @@ def rate_curve(arms: Sequence[Arm], when: str, loss: str, recommended: float) ->
         y=alt.Y("low:Q", title=loss, scale=alt.Scale(zero=False, padding=8)), y2="high:Q"
     )
     line = base.mark_line(strokeWidth=2).encode(
-        y=loss_axis, strokeDash=alt.StrokeDash("part:N", scale=_scale(PARTS, dash), legend=None)
+        y=loss_axis, strokeDash=alt.StrokeDash("part:N", scale=scale(PARTS, dash), legend=None)
     )
     point = base.mark_point(filled=True, size=50, opacity=1).encode(
         y=loss_axis,
-        shape=alt.Shape("part:N", scale=_scale(PARTS, shape), legend=None),
+        shape=alt.Shape("part:N", scale=scale(PARTS, shape), legend=None),
         tooltip=[
             alt.Tooltip("arm:N", title="Network"),
             alt.Tooltip("part:N", title="Loss on"),
             *(alt.Tooltip(f"{name}:Q", title=title, format=".4g") for name, title in _INTERVAL.items()),
         ],
     )
-    marked = _chart("recommended").encode(x="rate:Q")
+    marked = named("recommended").encode(x="rate:Q")
     label = f"recommended: {recommended:g}" if recommended else "recommended: no dropout"
     rule = marked.mark_rule(color="var(--ink)", strokeDash=[4, 3])
     text = marked.mark_text(
         text=label, dy=-8, align="right" if recommended > max(rates) / 2 else "left", color="var(--ink)", fontWeight=600
     ).encode(y=alt.value(0))
-    return _layers(band, rule, line, point, text, height=300, losses=rows, recommended=[{"rate": recommended}])
+    return layers(band, rule, line, point, text, height=300, losses=rows, recommended=[{"rate": recommended}])
 
 
 def learning_curves(arms: Sequence[Arm], loss: str, shown: int) -> dict[str, Any]:
@@ -104,14 +105,14 @@ def learning_curves(arms: Sequence[Arm], loss: str, shown: int) -> dict[str, Any
     chosen = alt.param(name="shown", value=shown)
     limits = alt.param(name="domains", value=domains)
     visible = "datum.arm == 0 || datum.arm == shown"
-    who = alt.Color("who:N", scale=_scale(_WHO, tuple(_WHO.values())), legend=None)
+    who = alt.Color("who:N", scale=scale(_WHO, tuple(_WHO.values())), legend=None)
     x = alt.X(
         "epoch:Q",
         title="Epoch",
         scale=alt.Scale(domain=[0, epochs], nice=False),
         axis=alt.Axis(tickMinStep=1, format="d", labelFlush=False),
     )
-    curves = _chart("curves").transform_filter(visible).encode(x=x, color=who)
+    curves = named("curves").transform_filter(visible).encode(x=x, color=who)
     y = alt.Y(
         "loss:Q",
         title=loss,
@@ -120,7 +121,7 @@ def learning_curves(arms: Sequence[Arm], loss: str, shown: int) -> dict[str, Any
         ),
         axis=alt.Axis(tickCount=6),
     )
-    dash = alt.StrokeDash("part:N", scale=_scale(_CURVE_DASHES, tuple(_CURVE_DASHES.values())), legend=None)
+    dash = alt.StrokeDash("part:N", scale=scale(_CURVE_DASHES, tuple(_CURVE_DASHES.values())), legend=None)
     line = curves.mark_line(clip=True, strokeWidth=2).encode(y=y, strokeDash=dash)
     point = curves.mark_point(clip=True, filled=True, size=90 if epochs > 1 else 60, opacity=float(epochs == 1)).encode(
         y=y,
@@ -131,7 +132,7 @@ def learning_curves(arms: Sequence[Arm], loss: str, shown: int) -> dict[str, Any
             alt.Tooltip("loss:Q", title="Mean loss", format=".4g"),
         ],
     )
-    marks = _chart("best").transform_filter(visible).encode(x=x, color=who)
+    marks = named("best").transform_filter(visible).encode(x=x, color=who)
     rule = marks.mark_rule(strokeDash=[4, 3], strokeWidth=1.5)
     text = [
         marks.transform_filter(f"datum.who == '{name}'")
@@ -139,7 +140,7 @@ def learning_curves(arms: Sequence[Arm], loss: str, shown: int) -> dict[str, Any
         .encode(y=alt.value(0), text="label:N")
         for name, row in (("none", -22), ("shown", -8))
     ]
-    return _layers(rule, line.add_params(chosen, limits), point, *text, height=320, curves=rows, best=best)
+    return layers(rule, line.add_params(chosen, limits), point, *text, height=320, curves=rows, best=best)
 
 
 def differences(comparison: Mapping[str, Any], names: Mapping[str, str], title: str) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def differences(comparison: Mapping[str, Any], names: Mapping[str, str], title: 
     """
     rows = [{"when": names[when], **{k: c[k] for k in ("difference", "low", "high")}} for when, c in comparison.items()]
     label = alt.Axis(domain=False, ticks=False, labelLimit=220)
-    base = _chart("compared").encode(y=alt.Y("when:N", title=None, sort=list(names.values()), axis=label))
+    base = named("compared").encode(y=alt.Y("when:N", title=None, sort=list(names.values()), axis=label))
     axis = alt.X(
         "low:Q",
         title=title,
@@ -164,7 +165,7 @@ def differences(comparison: Mapping[str, Any], names: Mapping[str, str], title: 
             labelOverlap="greedy",
         ),
     )
-    zero = _chart("none").mark_rule(color="var(--ink)").encode(x="zero:Q")
+    zero = named("none").mark_rule(color="var(--ink)").encode(x="zero:Q")
     reach = base.mark_rule(strokeWidth=3, color="var(--test)").encode(x=axis, x2="high:Q")
     point = base.mark_point(filled=True, size=110, opacity=1, color="var(--test)").encode(
         x="difference:Q",
@@ -175,14 +176,10 @@ def differences(comparison: Mapping[str, Any], names: Mapping[str, str], title: 
             alt.Tooltip("high:Q", title="to", format="+.4g"),
         ],
     )
-    return _layers(zero, reach, point, height=90, compared=rows, none=[{"zero": 0}])
+    return layers(zero, reach, point, height=90, compared=rows, none=[{"zero": 0}])
 
 
 _INTERVAL = {"mean": "Mean", "low": "Interval from", "high": "to"}
-
-
-def _scale(names: Mapping[str, Any], values: Sequence[Any]) -> alt.Scale:
-    return alt.Scale(domain=list(names), range=[list(v) if isinstance(v, tuple) else v for v in values])
 
 
 def _who(number: int) -> str:
@@ -210,29 +207,3 @@ def _domain(*arms: Arm) -> list[float]:
     low, high = float(curves.min()), float(settled.max())
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return [low - room, high + room]
-
-
-def _chart(data: str) -> alt.Chart:
-    """A chart of one of the data sets that :func:`_layers` puts beside the specification, once for all layers."""
-    return alt.Chart(alt.NamedData(name=data))
-
-
-def _layers(*layers: alt.Chart, height: int, **data: list[dict[str, Any]]) -> dict[str, Any]:
-    """The specification, as wide as its place on the page and in the page's colours."""
-    quiet = {"labelColor": "var(--muted)", "titleColor": "var(--ink)", "domainColor": "var(--line)"}
-    sizes = {"labelFontSize": 12, "titleFontSize": 12.5, "titleFontWeight": 500, "titlePadding": 10}
-    chart = alt.layer(*layers).properties(
-        width="container",
-        height=height,
-        background="transparent",
-        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-    )
-    config = {
-        "aria": False,  # the page describes each chart as a whole; a reader need not walk through every mark
-        "font": "system-ui, sans-serif",
-        "view": {"stroke": None},
-        "axis": {**quiet, **sizes, "gridColor": "var(--grid)", "tickColor": "var(--line)"},
-        "axisX": {"grid": False},
-        "text": {"fontSize": 12},
-    }
-    return {**chart.to_dict(), "config": config, "datasets": data}

@@ -1,18 +1,14 @@
 """The report: ``results.json`` as one HTML file that needs no network."""
 
-import base64
-import hashlib
 import math
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-import altair as alt
 import jinja2
-import vl_convert
 
+from thinned import pages
 from thinned.studies import charts
 
 __all__ = ["render"]
@@ -59,7 +55,7 @@ def render(results: Mapping[str, Any]) -> str:
         "difference": charts.differences(results["comparison"], _WHEN, f"Improvement ({selection['unit']})"),
         "curves": charts.learning_curves(arms, axis, shown),
     }
-    script = _script()
+    script = pages.bundle("thinned.studies", "report.js")
     template = _environment().get_template("report.html.jinja")
     return template.render(
         r=results,
@@ -72,37 +68,15 @@ def render(results: Mapping[str, Any]) -> str:
         shown=shown,
         specs=specs,
         script=script,
-        script_hash=_hash(script),
+        script_hash=pages.script_hash(script),
     )
 
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("thinned.studies", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"fixed": _fixed, "signed": _signed, "duration": _duration}
-    environment.filters |= {"moment": _moment, "in_text": _in_text}
+    environment = pages.environment("thinned.studies")
+    environment.filters |= {"duration": _duration, "moment": _moment, "in_text": _in_text}
     return environment
-
-
-@cache
-def _script() -> str:
-    """Vega, Vega-Lite, Vega-Embed and the page's own few lines, in the version whose specifications Altair writes."""
-    snippet, _, _ = jinja2.PackageLoader("thinned.studies", "templates").get_source(_environment(), "report.js")
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    bundle = vl_convert.javascript_bundle(snippet, vl_version=version)
-    # only these would end or change a script element; in JavaScript's strings "\/" and "\x21" are the same characters
-    return re.sub(r"</(?=script)", r"<\\/", bundle, flags=re.IGNORECASE).replace("<!--", "<\\x21--")
-
-
-def _hash(script: str) -> str:
-    """The source by which the page's policy lets this script run, and no other."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _all_places(results: Mapping[str, Any]) -> dict[str, int]:
@@ -119,15 +93,6 @@ def _places(values: Iterable[float]) -> int:
     magnitude = math.floor(math.log10(largest)) if largest else 0
     # small numbers, as differences of losses are, need no more than two digits
     return max(0, min(_DIGITS - 1 - magnitude, max(_DIGITS, 1 - magnitude)))
-
-
-def _fixed(value: float, places: int) -> str:
-    text = f"{value:,.{places}f}"
-    return text.replace("-", "\N{MINUS SIGN}") if float(text.replace(",", "")) else text.removeprefix("-")
-
-
-def _signed(value: float, places: int) -> str:
-    return ("+" if round(value, places) > 0 else "") + _fixed(value, places)
 
 
 def _duration(seconds: float) -> str:
