@@ -310,8 +310,8 @@ def test_a_users_network_with_batch_norm_trains_member_by_member() -> None:
     ("name", "seen"),
     [
         ("nowhere:build", "No module named 'nowhere'"),
-        ("tests.test_cohort:absent", "has no attribute 'absent'"),
-        ("tests.test_cohort:dataclasses", "made a module"),
+        ("tests.test_cohort:absent", "there is no 'absent'"),
+        ("tests.test_cohort:dataclasses", "it is a module"),
         ("tests.test_cohort:without_dropout", "it has none"),
         ("tests.test_cohort:wrong_shape", r"it gave \(2, 3\)"),
     ],
