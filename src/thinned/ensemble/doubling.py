@@ -1,8 +1,8 @@
 """All 2^n sums of a last hidden layer, built by doubling instead of by 2^n forward passes.
 
 With a linear layer behind the dropout, the output of sub-network m is b + Σ m_i c_i with c_i = w_i h_i / (1 − p). One
-unit more doubles the table of sums; the units that don't fit into a chunk are walked through as a binary tree, each leaf
-of which is added to the table.
+unit more doubles the table of sums; the units that don't fit into a chunk are walked through as a binary tree, whose
+leaves are added to the table.
 """
 
 from collections.abc import Iterator
