@@ -1,6 +1,6 @@
 """Which sites of a model can drop, and along which axis of each the examples lie."""
 
-import inspect
+import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -103,7 +103,7 @@ evaluated: dict[Any, Callable[..., torch.Tensor]] = {F.batch_norm: _batch_norm, 
 class _Evaluated(TorchFunctionMode):
     """Normalisation with its running statistics, though the model trains for the recorded pass."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
         return evaluated.get(func, func)(*args, **(kwargs or {}))
 
 
@@ -122,6 +122,8 @@ def find(model: nn.Module, inputs: Inputs, batch_axis: int | None) -> tuple[Foun
 
 _known: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, tuple[Found, ...]]]" = weakref.WeakKeyDictionary()
 _PLAIN = (bool, int, float, str, type(None))
+_FUNCTIONS = (types.FunctionType, types.MethodType)
+_TABLES = {"_parameters", "_buffers", "_modules"} | {name for name in vars(nn.Module()) if name.endswith("hooks")}
 
 
 def _mark(model: nn.Module, inputs: Inputs, batch_axis: int | None) -> Any:
@@ -133,10 +135,11 @@ def _mark(model: nn.Module, inputs: Inputs, batch_axis: int | None) -> Any:
 def _attributes(attributes: Mapping[str, Any], depth: int = 1) -> Iterator[Any]:
     """Numbers, strings and flags, those of configuration objects among them, and identities of functions."""
     for name, value in attributes.items():
+        if name in _TABLES or name == "training":
+            continue
         if isinstance(value, _PLAIN):
-            if name != "training":
-                yield name, value
-        elif inspect.isroutine(value):
+            yield name, value
+        elif isinstance(value, _FUNCTIONS):
             yield name, id(value)  # not itself: a bound method would keep the model alive
         elif depth and hasattr(value, "__dict__") and not isinstance(value, torch.Tensor | nn.Module):
             yield name, tuple(_attributes(vars(value), depth - 1))

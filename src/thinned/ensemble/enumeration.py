@@ -38,7 +38,7 @@ class Enumeration:
         geometric_mean: the normalised geometric mean of probabilities; None for values, which have none.
         weight_scaled: the prediction of the single pass without dropout.
         std: standard deviation over the sub-networks.
-        minimum: smallest prediction of a sub-network that has a chance.
+        minimum: smallest prediction of a sub-network.
         maximum: largest.
         outputs: ``(2^n, ...)``, the model's output for each sub-network, or None where that is more than 2^24 values.
     """
@@ -160,8 +160,11 @@ def _enumerate(passes: Passes, kind: Kind, limit: int | None) -> Enumeration:
         moments = Moments(predictor, predictor(scaled))
         weights, kept, done = _probabilities(shapes, rates), [], 0
         keep = len(weights) * scaled.numel() <= _KEPT
+        minimum, maximum = torch.full_like(scaled, torch.inf), torch.full_like(scaled, -torch.inf)
         for chunk in _outputs(passes, head, sums, last, shapes, scaled):
-            moments.add(chunk, weights[done : done + len(chunk)].to(chunk.device))
+            predictions = moments.add(chunk, weights[done : done + len(chunk)].to(chunk.device))
+            minimum = torch.minimum(minimum, predictions.amin(0))
+            maximum = torch.maximum(maximum, predictions.amax(0))
             done += len(chunk)
             if keep:
                 kept.append(chunk)
@@ -173,8 +176,8 @@ def _enumerate(passes: Passes, kind: Kind, limit: int | None) -> Enumeration:
         geometric_mean=moments.geometric_mean,
         weight_scaled=predictor(scaled),
         std=moments.variance.sqrt().to(scaled.dtype),
-        minimum=moments.minimum,
-        maximum=moments.maximum,
+        minimum=minimum,
+        maximum=maximum,
         outputs=torch.cat(kept) if keep else None,
         _predictor=predictor,
         _sums=sums if last else None,

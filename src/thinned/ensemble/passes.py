@@ -58,7 +58,9 @@ class Passes:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(sites.unrouted())
             stack.enter_context(_no_fast_path())
-            self.model.eval()
+            for module in self.model.modules():
+                if module.training:
+                    module.training = False
             stack.enter_context(self._mode.hooks())
             self._stack = stack.pop_all()
         return self

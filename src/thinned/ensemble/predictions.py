@@ -59,7 +59,7 @@ class Predictor(NamedTuple):
 
 
 class Moments:
-    """Mean, variance, extremes and mean logarithms of predictions, accumulated in float64 over chunks of members.
+    """Mean, variance and mean logarithms of predictions, accumulated in float64 over chunks of members.
 
     Args:
         predictor: reads outputs.
@@ -72,21 +72,19 @@ class Moments:
         self.weight = 0.0
         wide = torch.zeros_like(center, dtype=torch.float64)
         self.first, self.second = wide, wide.clone()
-        self.minimum, self.maximum = torch.full_like(center, torch.inf), torch.full_like(center, -torch.inf)
         self._logs: list[torch.Tensor] | None = None
 
-    def add(self, outputs: torch.Tensor, weights: torch.Tensor) -> None:
-        """Outputs ``(members, ...)`` and their weights (float64)."""
+    def add(self, outputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Take in outputs ``(members, ...)`` with their weights (float64), and return their predictions."""
         self.weight += float(weights.sum())
         if (logs := self.predictor.geometric()) is not None:
             sums = [_weighted(weights, log) for log in logs(outputs)]
             self._logs = sums if self._logs is None else [a + b for a, b in zip(self._logs, sums, strict=True)]
         predictions = self.predictor(outputs)
-        self.minimum = torch.minimum(self.minimum, predictions.amin(0))
-        self.maximum = torch.maximum(self.maximum, predictions.amax(0))
         deviations = predictions - self.center
         self.first = self.first + _weighted(weights, deviations)
         self.second = self.second + _weighted(weights, deviations.square_())
+        return predictions
 
     @property
     def mean(self) -> torch.Tensor:
@@ -107,9 +105,7 @@ class Moments:
 
 
 def _weighted(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The weighted sum over members, float64; terms of probability 0 count for nothing, were they infinite."""
-    if not bool((weights > 0).all()):
-        values, weights = values[weights > 0], weights[weights > 0]
+    """The weighted sum over members, float64."""
     flat = values.reshape(len(weights), -1)
     if flat.dtype == torch.float64 or flat.numel() < 1 << 16:
         sums = weights @ flat.double()

@@ -1,5 +1,6 @@
 """Members of the ensemble by address: a sample of sub-networks that is the same everywhere."""
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -66,13 +67,15 @@ class Prediction:
 
 def keys(names: Sequence[str], seed: int, first: int, last: int) -> dict[str, torch.Tensor]:
     """The keys of members ``first`` to ``last`` − 1 at each site: fold_in(fold_in(seed, site), member), int64."""
-    numbers = range(first, last)
     return {
-        name: torch.from_numpy(
-            philox.fold_in_each(philox.fold_in(seed, philox.site_number(name)), numbers).view("int64")
-        )
+        name: torch.from_numpy(philox.fold_in_each(_site_key(seed, name), range(first, last)).view("int64"))
         for name in names
     }
+
+
+@functools.lru_cache(1 << 12)
+def _site_key(seed: int, name: str) -> int:
+    return philox.fold_in(seed, philox.site_number(name))
 
 
 def sample(
