@@ -15,13 +15,17 @@ from thinned.ensemble.head import Head
 from thinned.ensemble.passes import Passes, Select
 from thinned.ensemble.predictions import Kind, Moments, Predictor
 
-__all__ = ["Enumeration", "enumerate"]
+__all__ = ["Enumeration", "TooManyError", "enumerate"]
 
 _CHUNK = 1 << 22  # values in a chunk: 16 MB of float32
 _KEPT = 1 << 24  # values of all outputs that are kept: 64 MB
 _BY_PASSES = 1 << 16  # sub-networks that are run, unless the caller says otherwise
 _BY_DOUBLING = 1 << 24  # that are summed
 _MOST = 40  # units: their probabilities and numbers must fit somewhere, whatever the caller says
+
+
+class TooManyError(InputError):
+    """There are more sub-networks than can be enumerated."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ def enumerate(  # noqa: A001 - the field's word, and ensemble.enumerate reads we
         limit: of sub-networks; None is 2^24 by doubling and 2^16 otherwise.
 
     Raises:
-        InputError: there are more sub-networks than ``limit``, no site, or a site of Gaussian noise.
+        TooManyError: there are more sub-networks than ``limit``.
+        InputError: there is no site, or one of Gaussian noise.
 
     Example:
         >>> import torch, thinned
@@ -212,7 +217,7 @@ def _check_count(shapes: Mapping[str, tuple[int, ...]], limit: int | None, usual
     if total > _MOST or 2**total > most:
         count = f"2^{total} = {2**total:,}" if total <= 64 else f"2^{total}"
         parts = ", ".join(f"{n} of {name or 'the model'}" for name, n in units.items())
-        raise InputError(
+        raise TooManyError(
             sentence(
                 f"there must be at most {most:,} sub-networks to enumerate",
                 f"got {count} (units: {parts})",
