@@ -229,8 +229,8 @@ def conformal_interval(
     """Intervals that hold a new target with probability ``coverage`` or more (split conformal, Lei et al. 2018).
 
     That holds whatever the model is, if calibration rows were not trained on and new rows are like them: on average
-    over rows, not for each one. With a spread, such as the square root of the total variance, intervals are wide where the
-    model is unsure: residuals are divided by it.
+    over rows, not for each one. With a spread, such as the square root of the total variance, intervals are wide where
+    the model is unsure: residuals are divided by it.
 
     Args:
         mean: predictions for new rows, ``(rows,)``.

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from thinned._checks import InputError, sentence
-from thinned.ensemble.deciders import Given
+from thinned.ensemble.deciders import Given, Off
 from thinned.ensemble.doubling import Additive, probabilities
 from thinned.ensemble.head import Head
 from thinned.ensemble.passes import Passes, Select
 from thinned.ensemble.predictions import Kind, Moments, Predictor
+from thinned.kernels._address import Form
 
 __all__ = ["Enumeration", "TooManyError", "enumerate"]
 
@@ -155,6 +156,7 @@ def _enumerate(passes: Passes, kind: Kind, limit: int | None) -> Enumeration:
     off, head = passes.off(), Head(passes)
     with head.watching():
         scaled = passes.one(off)
+        _check_decisions(off)
         shapes = {name: decider.decisions for name, decider in off.items()}
         rates = {name: decider.p for name, decider in off.items()}
         units = sum(map(math.prod, shapes.values()))
@@ -209,6 +211,17 @@ def _outputs(
     for first in range(0, count, size):
         numbers = torch.arange(first, min(first + size, count))
         yield passes.many(Given, _masks(shapes, numbers))
+
+
+def _check_decisions(off: Mapping[str, Off]) -> None:
+    if soft := [name for name, decider in off.items() if not decider.decisions or decider.form is Form.GAUSSIAN]:
+        raise InputError(
+            sentence(
+                "a site must keep or drop for there to be sub-networks",
+                f"{', '.join(soft)} multiplies by noise",
+                "leave it out with sites=[...], or use thinned.ensemble.sample",
+            )
+        )
 
 
 def _check_count(shapes: Mapping[str, tuple[int, ...]], limit: int | None, usual: int) -> None:
