@@ -40,6 +40,7 @@ RANKS = {
 }
 STUDIES = {
     "columns": 0,
+    "embedding": 0,
     "reading": 1,
     "table": 2,
     "encoding": 2,

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,9 +54,9 @@ class Encoded(NamedTuple):
     spread: float
 
 
-def encode(table: Table, split: Split, embedding: str | None = None) -> Encoded:
+def encode(table: Table, split: Split, embedding: Literal["piecewise"] | None = None) -> Encoded:
     """Fit the encoding on the split's training rows, and apply it to all rows."""
-    encoder = Encoder().fit(table.features.iloc[split.train])
+    encoder = Encoder(embedding).fit(table.features.iloc[split.train])
     y, center, spread = standardised(table, split.train)
     rows = [torch.from_numpy(np.asarray(part, dtype=np.int64)) for part in (split.train, split.validation, split.test)]
     return Encoded(split, cohort.Data(torch.from_numpy(encoder.transform(table.features)), y, *rows), center, spread)
