@@ -47,6 +47,7 @@ STUDIES = {
     "store": 4,
     "analysis": 4,
     "report": 4,
+    "results": 0,
     "run": 5,
     "model": 6,
     "_study": 7,

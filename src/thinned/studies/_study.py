@@ -14,14 +14,14 @@ import pandas as pd
 import torch
 
 import thinned
-from thinned._checks import InputError, sentence
 from thinned.studies import model, report
 from thinned.studies.analysis import analyse
 from thinned.studies.encoding import kind_of
 from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.plan import RATES, Plan, check_options, make_plan
+from thinned.studies.results import SCHEMA, intact, read_results
 from thinned.studies.run import Progress, run
-from thinned.studies.store import Store, open_store, write_text
+from thinned.studies.store import Store, open_store, write_text, writing
 from thinned.studies.table import Table, Task, load
 
 __all__ = ["Study", "study"]
@@ -46,14 +46,10 @@ class Study:
         Raises:
             InputError: the folder holds none.
         """
-        path = Path(folder) / "results.json"
-        try:
-            results = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                sentence(f"{folder} must be the folder of a finished study", f"reading {path} failed: {error}")
-            ) from None
-        return cls(Path(folder), results)
+        found = cls(Path(folder), read_results(Path(folder)))
+        with intact(found.folder):
+            _ = found.verdict, found.table, repr(found)
+        return found
 
     @property
     def verdict(self) -> str:
@@ -77,9 +73,16 @@ class Study:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
-        """Write the report as one HTML file that needs no network; by default into the study's folder."""
+        """Write the report as one HTML file that needs no network; by default into the study's folder.
+
+        Raises:
+            InputError: the results are damaged, or the file can't be written.
+        """
         target = self.folder / "report.html" if path is None else Path(path)
-        write_text(target, report.render(self.results))
+        with intact(self.folder):
+            page = report.render(self.results)
+        with writing(target):
+            write_text(target, page)
         return target
 
     @cached_property
@@ -163,8 +166,10 @@ def study(
         if not (folder / "model" / "model.json").exists():
             _refit(table, plan, findings["verdict"]["recommended_rate"], folder, progress)
         finished = Study(folder, _results(table, plan, store, findings, command))
-        write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
-        finished.report()
+        page = report.render(finished.results)
+        with writing(folder):
+            write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
+            write_text(folder / "report.html", page)
     return finished
 
 
@@ -173,14 +178,16 @@ def _refit(table: Table, plan: Plan, rate: float, folder: Path, progress: Callab
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
         progress(Progress(doing, plan.networks), plan)
 
-    model.fit(table, plan, rate, report_epoch).save(folder / "model")
+    fitted = model.fit(table, plan, rate, report_epoch)
+    with writing(folder):
+        fitted.save(folder / "model")
 
 
 def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], command: str | None) -> dict[str, Any]:
     """What ``results.json`` holds: nothing in a report comes from anywhere else."""
     counts = pd.Series(table.target).value_counts()
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "data": {
             "name": table.name,
             "rows": plan.rows,

@@ -16,6 +16,7 @@ is clipped to ±10. The state is text, numbers and arrays, so a saved encoder ca
 import math
 import zipfile
 import zlib
+from io import BytesIO
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -47,6 +48,7 @@ HASHES = 32
 QUANTILES = 1000
 SAMPLE = 100_000  # rows from which quantiles are taken
 LIMIT = 10.0
+UNPACKED = 1 << 30  # bytes: a state of tens of thousands of columns is far smaller
 HUGE = 1e150  # differences of values below it can't overflow, nor can ratios of differences of values above 1 / HUGE
 
 
@@ -395,9 +397,10 @@ def _restore(entry: State, columns: list[str]) -> Reading:
         _check_array(fields["quantiles"], np.float64, max(1, fields["quantiles"].size))
     if "means" in fields:
         _check_array(fields["means"], np.float64, len(Date.parts))
-    if fields.get("rows", 1) < 1 or not math.isfinite(fields.get("median", 0.0)):
+    if not 1 <= fields.get("rows", 1) < 2**53 or not math.isfinite(fields.get("median", 0.0)):
         raise ValueError(f"fields of {reading.kind}")
-    _texts(fields.get("levels", []))
+    if len(set(_texts(fields.get("levels", [])))) < len(fields.get("levels", [])):
+        raise ValueError(f"fields of {reading.kind}")
     restored: Reading = reading(**fields)
     return restored
 
@@ -419,11 +422,16 @@ def _read_state(data: bytes) -> State:
     from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415
 
     try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > UNPACKED:
+                raise _damaged(f"it unpacks to more than {UNPACKED:,} bytes")
         state = io.loads(data, trusted=[])
+    except InputError:
+        raise
     except UntrustedTypesFoundException as error:
         raise _damaged(f"it holds objects of other types ({error!s:.100})") from None
     except (
-        *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),  # the archive
+        *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, MemoryError),  # the archive
         *(ValueError, KeyError, TypeError, AttributeError, IndexError, ImportError, OverflowError),  # its schema
     ) as error:
         raise _damaged(f"it can't be read ({type(error).__name__})") from None
