@@ -14,7 +14,7 @@ from thinned._checks import InputError, sentence
 
 __all__ = ["SCHEMA", "intact", "read_results"]
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def read_results(folder: Path) -> dict[str, Any]:

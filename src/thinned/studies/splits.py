@@ -28,6 +28,10 @@ class Split(NamedTuple):
     validation: Rows
     test: Rows
 
+    def first(self, size: int) -> "Split":
+        """The same with so many training rows only; 0 leaves all."""
+        return self._replace(train=self.train[:size]) if size else self
+
 
 def make_splits(plan: Plan, table: Table) -> list[Split]:
     """The outer folds of each repeat, each with a validation fifth of the rows that are not tested.

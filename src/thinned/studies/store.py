@@ -39,8 +39,8 @@ class Store:
         return cls(connection)
 
     def records(self) -> list[dict[str, Any]]:
-        """All finished networks, in the order of repeat, fold and rate."""
-        rows = self._connection.execute("SELECT record FROM network ORDER BY repeat, fold, rate").fetchall()
+        """All finished networks, in the order of size, repeat, fold and setting."""
+        rows = self._connection.execute("SELECT record FROM network ORDER BY size, repeat, fold, setting").fetchall()
         return [_loaded(row[0]) for row in rows]
 
     def __len__(self) -> int:
@@ -51,8 +51,8 @@ class Store:
         """Commit the networks of one cohort, and the time since the last: all of them or, at any interruption, none."""
         with self._connection:
             self._connection.executemany(
-                "INSERT INTO network VALUES (?, ?, ?, ?)",
-                [(r["repeat"], r["fold"], r["rate"], json.dumps(r)) for r in records],
+                "INSERT INTO network VALUES (?, ?, ?, ?, ?)",
+                [(r["size"], r["repeat"], r["fold"], r["setting"], json.dumps(r)) for r in records],
             )
             self._connection.execute("INSERT INTO cohort (seconds) VALUES (?)", (seconds,))
 
@@ -78,7 +78,7 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
     Raises:
         InputError: the folder holds something else, another study, or a run that is going on.
     """
-    with writing(folder):
+    with writing():
         _check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
@@ -103,7 +103,7 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
 
 
 @contextmanager
-def writing(place: Path) -> Iterator[None]:
+def writing() -> Iterator[None]:
     """A full disk, a missing right or a folder in a file's place is one sentence.
 
     Raises:
@@ -113,7 +113,7 @@ def writing(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         remedy = "make room" if error.errno in _FULL else _ELSEWHERE
-        raise InputError(sentence(f"the output {place} must be writable", f"got: {error}", remedy)) from None
+        raise InputError(sentence("the output folder must be writable", f"got: {error}", remedy)) from None
 
 
 def _loaded(text: Any) -> dict[str, Any]:
@@ -156,7 +156,8 @@ def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS cohort (number INTEGER PRIMARY KEY, seconds REAL NOT NULL)")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS network "
-            "(repeat INTEGER, fold INTEGER, rate REAL, record TEXT NOT NULL, PRIMARY KEY (repeat, fold, rate))"
+            "(size INTEGER, repeat INTEGER, fold INTEGER, setting INTEGER, record TEXT NOT NULL, "
+            "PRIMARY KEY (size, repeat, fold, setting))"
         )
         row = connection.execute("SELECT json FROM plan").fetchone()
         if not connection.execute("SELECT count(*) FROM network").fetchone()[0]:  # nothing was kept of an earlier plan
