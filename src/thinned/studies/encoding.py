@@ -48,6 +48,7 @@ HASHES = 32
 QUANTILES = 1000
 SAMPLE = 100_000  # rows from which quantiles are taken
 LIMIT = 10.0
+LEAST = 1e-157  # no deviation is smaller, nor does a quotient by a larger one overflow
 UNPACKED = 1 << 30  # bytes: a state of tens of thousands of columns is far smaller
 HUGE = 1e150  # differences of values below it can't overflow, nor can ratios of differences of values above 1 / HUGE
 
@@ -374,7 +375,8 @@ class Encoder:
             self._used, self._mean, self._deviation = (state[key] for key in ("used", "mean", "deviation"))
             _check_array(self._used, bool, len(names))
             _check_array(self._mean, np.float64, len(names))
-            _check_array(self._deviation[self._deviation > 0.0], np.float64, len(names))
+            _check_array(self._deviation[self._deviation >= LEAST], np.float64, len(names))
+            _check_array(self._mean[np.abs(self._mean) <= HUGE], np.float64, len(names))
             self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(f"its content is wrong ({error!r:.60})") from None
@@ -395,6 +397,8 @@ def _restore(entry: State, columns: list[str]) -> Reading:
         raise TypeError(f"fields of {reading.kind}")
     if "quantiles" in fields:
         _check_array(fields["quantiles"], np.float64, max(1, fields["quantiles"].size))
+    if "form" in fields:  # pandas looks at it with the first date only
+        pd.to_datetime(pd.Series(["2026-12-31"]), format=fields["form"] or "ISO8601", utc=True, errors="coerce")
     if "means" in fields:
         _check_array(fields["means"], np.float64, len(Date.parts))
     if not 1 <= fields.get("rows", 1) < 2**53 or not math.isfinite(fields.get("median", 0.0)):

@@ -166,7 +166,7 @@ def _read_card(path: Path) -> Card:
     if not isinstance(raw, dict) or set(raw) != set(kinds):
         raise wrong("its entries are others than those that were saved")
     checks: dict[str, Callable[[Any], bool]] = {
-        "task": lambda v: v in metrics.SELECTION,
+        "task": lambda v: isinstance(v, str) and v in metrics.SELECTION,
         "target": lambda v: isinstance(v, str),
         "classes": lambda v: isinstance(v, list) and all(isinstance(c, str) for c in v) and _fits(raw["task"], len(v)),
         "inputs": _count,

@@ -41,7 +41,7 @@ class Store:
     def records(self) -> list[dict[str, Any]]:
         """All finished networks, in the order of size, repeat, fold and setting."""
         rows = self._connection.execute("SELECT record FROM network ORDER BY size, repeat, fold, setting").fetchall()
-        return [_loaded(row[0]) for row in rows]
+        return [_checked(_loaded(row[0])) for row in rows]
 
     def __len__(self) -> int:
         """How many networks are finished."""
@@ -118,13 +118,31 @@ def writing() -> Iterator[None]:
 
 def _loaded(text: Any) -> dict[str, Any]:
     """An entry of the store."""
-    try:
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
         entry = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        entry = None
-    if not isinstance(entry, dict):
-        raise InputError(sentence(f"{_FILE} must be as the study wrote it", "an entry is damaged", _ELSEWHERE))
-    return entry
+        if isinstance(entry, dict):
+            return entry
+    raise _damaged()
+
+
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with all that the analysis looks for."""
+    try:
+        whole = all(type(record[name]) is int for name in ("size", "repeat", "fold", "setting", "best_epoch"))
+        for when in ("best", "end"):
+            losses = [record[when][part] for part in ("train", "validation", "test")]
+            whole &= all(isinstance(value, float) for value in (*losses, *record[when]["scores"].values()))
+        for part in ("train", "validation"):
+            whole &= all(isinstance(value, float) for value in record["curves"][part])
+    except (KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise _damaged()
+    return record
+
+
+def _damaged() -> InputError:
+    return InputError(sentence(f"{_FILE} must be as the study wrote it", "an entry is damaged", _ELSEWHERE))
 
 
 def _check_folder(folder: Path) -> None:
