@@ -14,7 +14,9 @@ RANKS = {
     "_checks": 0,
     "_torch_calls": 0,
     "philox": 0,
+    "pages": 0,
     "kernels": 1,
+    "numpy_network": 1,
     "schedules": 1,
     "variance": 1,
     "masks": 2,
@@ -29,8 +31,9 @@ RANKS = {
     "datasets": 7,
     "addressing": 8,
     "studies": 8,
-    "cli": 9,
-    "__main__": 10,
+    "explain": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 STUDIES = {
     "columns": 0,

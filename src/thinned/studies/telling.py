@@ -32,7 +32,7 @@ def telling_columns(table: Table) -> Iterator[tuple[str, float]]:
         column = table.features[[name]]
         try:
             encoder = Encoder().fit(column.iloc[grown])
-        except InputError:  # it is constant on these rows
+        except InputError:  # it has the same value in all of these rows
             continue
         x, unseen = encoder.transform(column.iloc[grown]), encoder.transform(column.iloc[scored])
         value = _held_out(table, x, unseen, grown, scored)
