@@ -61,6 +61,7 @@ STUDIES = {
     "cautions": 4,
     "analysis": 5,
     "report": 4,
+    "results": 0,
     "run": 5,
     "model": 6,
     "_study": 7,

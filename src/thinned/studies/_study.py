@@ -15,16 +15,16 @@ import pandas as pd
 import torch
 
 import thinned
-from thinned._checks import InputError, sentence
 from thinned.studies import claims, model, report
 from thinned.studies.analysis import analyse
 from thinned.studies.arms import Arm
 from thinned.studies.encoding import kind_of
 from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.plan import Plan, check_options, make_plan
+from thinned.studies.results import SCHEMA, intact, read_results
 from thinned.studies.run import Progress, run
 from thinned.studies.splits import make_splits, test_share
-from thinned.studies.store import Store, open_store, write_text
+from thinned.studies.store import Store, open_store, write_text, writing
 from thinned.studies.table import Table, Task, load
 
 __all__ = ["Study", "study"]
@@ -49,14 +49,10 @@ class Study:
         Raises:
             InputError: the folder holds none.
         """
-        path = Path(folder) / "results.json"
-        try:
-            results = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                sentence(f"{folder} must be the folder of a finished study", f"reading {path} failed: {error}")
-            ) from None
-        return cls(Path(folder), results)
+        found = cls(Path(folder), read_results(Path(folder)))
+        with intact(found.folder):
+            _ = found.verdict, found.table, repr(found)
+        return found
 
     @property
     def verdict(self) -> str:
@@ -79,9 +75,16 @@ class Study:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
-        """Write the report as one HTML file that needs no network; by default into the study's folder."""
+        """Write the report as one HTML file that needs no network; by default into the study's folder.
+
+        Raises:
+            InputError: the results are damaged, or the file can't be written.
+        """
         target = self.folder / "report.html" if path is None else Path(path)
-        write_text(target, report.render(self.results))
+        with intact(self.folder):
+            page = report.render(self.results)
+        with writing():
+            write_text(target, page)
         return target
 
     @cached_property
@@ -180,8 +183,9 @@ def study(
         if plan.network is None and not (folder / "model" / "model.json").exists():
             _refit(table, plan, findings["verdict"]["recommended"]["setting"], folder, progress)
         finished = Study(folder, _results(table, plan, store, findings, command))
-        write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
-        finished.report()
+        with writing():
+            write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
+            write_text(folder / "report.html", report.render(finished.results))
     return finished
 
 
@@ -198,14 +202,16 @@ def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Calla
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
         progress(Progress(doing, plan.networks), plan)
 
-    model.fit(table, plan, plan.settings[setting], report_epoch).save(folder / "model")
+    fitted = model.fit(table, plan, plan.settings[setting], report_epoch)
+    with writing():
+        fitted.save(folder / "model")
 
 
 def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], command: str | None) -> dict[str, Any]:
     """What ``results.json`` holds: nothing in a report comes from anywhere else."""
     counts = pd.Series(table.target).value_counts()
     return {
-        "schema": 2,
+        "schema": SCHEMA,
         "data": {
             "name": table.name,
             "rows": plan.rows,
