@@ -31,7 +31,9 @@ def find(place: str, what: str) -> Any:
         try:
             found: Any = importlib.import_module(module)
         except ImportError as error:
-            raise InputError(sentence(f"the module of {what} must be importable from here", f"{place!r}: {error}")) from None
+            raise InputError(
+                sentence(f"the module of {what} must be importable from here", f"{place!r}: {error}")
+            ) from None
     for part in name.split("."):
         if not hasattr(found, part):
             raise InputError(sentence(f"{module} must have {name}", f"there is no {part!r}"))

@@ -197,6 +197,28 @@ def _findings(table: Table, plan: Plan, store: Store) -> dict[str, Any]:
     return {**analyse(records, shown, table, share=share), "claims": claimed}
 
 
+def _finished(records: list[dict[str, Any]], plan: Plan) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The settings that were trained on every split, and the plan without the arms and questions that need others.
+
+    Raises:
+        InputError: no arm besides "none" is finished.
+    """
+    counts = Counter(record["setting"] for record in records if not record["size"])
+    whole = {setting for setting, count in counts.items() if count == plan.folds * plan.seeds}
+    shown = plan.to_dict()
+    for arm in shown["arms"]:  # the best of all is the best of what there is
+        if arm["name"] == "cocktail":
+            arm["settings"] = [setting for setting in arm["settings"] if setting in whole]
+    shown["arms"] = [arm for arm in shown["arms"] if arm["settings"] and whole.issuperset(arm["settings"])]
+    names = {arm["name"] for arm in shown["arms"]}
+    if "none" not in names or len(names - {"cocktail"}) < 2:
+        seen = f"{len(records)} of {plan.networks} networks are"
+        remedy = "run it again, with more minutes: it goes on where it stopped"
+        raise InputError(sentence("no regularisation and another arm must be finished in time", seen, remedy))
+    shown["questions"] = [q for q in shown["questions"] if {q["arm"], q["against"]} <= names]
+    return [record for record in records if record["setting"] in whole], shown
+
+
 def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
     def report_epoch(epoch: int) -> None:
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"

@@ -178,7 +178,9 @@ def load_network(name: str, inputs: int, outputs: int) -> nn.Module:
     """
     build = find(name, "the network")
     if not callable(build):
-        raise InputError(sentence(f"{name} must be a function of inputs and outputs", f"it is a {type(build).__name__}"))
+        raise InputError(
+            sentence(f"{name} must be a function of inputs and outputs", f"it is a {type(build).__name__}")
+        )
     with working_directory():
         network = build(inputs, outputs)
     if not isinstance(network, nn.Module):
