@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 import thinned
+from thinned._checks import InputError, sentence
 from thinned.studies import claims, model, report
 from thinned.studies.analysis import analyse
 from thinned.studies.arms import Arm

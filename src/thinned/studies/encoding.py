@@ -13,7 +13,9 @@ A number may have its piecewise-linear encoding besides (:mod:`thinned.studies.e
 
 All but the 0/1 columns of levels are then scaled to mean 0 and deviation 1, constant ones are dropped, and everything
 is clipped to ±10. The pieces of a number share one scale, by which their variances sum to 1: with unit variance each,
-a number would weigh as much as 16, and its steps as much as its trend. The state is text, numbers and arrays, so a saved encoder can be read without trusting any code.
+a number would weigh as much as 16, and its steps as much as its trend.
+
+The state is text, numbers and arrays, so a saved encoder can be read without trusting any code.
 """
 
 import math

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, softmax
 import torch
+from scipy.special import expit, softmax
 from sklearn import metrics
 
 from thinned import uncertainty

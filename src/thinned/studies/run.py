@@ -23,10 +23,10 @@ from thinned.studies.store import Store
 from thinned.studies.table import Table
 from thinned.studies.workers import run_jobs
 
-__all__ = ["Job", "Progress", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
+__all__ = ["Progress", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
 
-# A cohort is large enough to spread the cost of a call, and small enough for parameters and activations to stay near the
-# core: so many networks, or so many weights between hidden layers.
+# A cohort is large enough to spread the cost of a call, and small enough for parameters and activations to stay near
+# the core: so many networks, or so many weights between hidden layers.
 _MEMBERS, _FEWEST_MEMBERS, _WEIGHTS = 80, 9, 600_000
 # Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
 # more encoded copies of the table are held than cohorts are trained at a time.
