@@ -31,8 +31,9 @@ LEFT = 1.0  # the example's customer left
 def churn_rows() -> tuple[Array, Array]:
     """All rows of the bundled table as the churn network sees them: (5000, 2) inputs, and 1.0 for who left."""
     table = thinned.datasets.churn()
-    x = np.c_[table["number_customer_service_calls"] / 10, table["total_day_minutes"] / 1000]
-    return x, (table["churn"] == "yes").to_numpy(np.float64)
+    x = table[["number_customer_service_calls", "total_day_minutes"]].to_numpy(np.float64) / [10, 1000]
+    y: Array = (table["churn"] == "yes").to_numpy(np.float64)
+    return x, y
 
 
 def five_rows(y: Array) -> npt.NDArray[np.intp]:
@@ -43,14 +44,13 @@ def five_rows(y: Array) -> npt.NDArray[np.intp]:
 def torch_network(network: net.Network = net.EXAMPLE, p: float = 0.5, logistic: bool = True) -> nn.Sequential:
     """The same network in PyTorch, in float64, with :class:`thinned.Dropout`."""
     inputs, hidden = network.hidden_weight.shape
-    layers = [nn.Linear(inputs, hidden), nn.ReLU(), thinned.Dropout(p), nn.Linear(hidden, 1)]
-    model = nn.Sequential(*layers, *([nn.Sigmoid()] if logistic else [])).double()
+    first, last = nn.Linear(inputs, hidden).double(), nn.Linear(hidden, 1).double()
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor(network.hidden_weight.T))
-        model[0].bias.copy_(torch.tensor(network.hidden_bias))
-        model[3].weight.copy_(torch.tensor(network.output_weight)[None])
-        model[3].bias.fill_(float(network.output_bias))
-    return model
+        first.weight.copy_(torch.tensor(network.hidden_weight.T))
+        first.bias.copy_(torch.tensor(network.hidden_bias))
+        last.weight.copy_(torch.tensor(network.output_weight)[None])
+        last.bias.fill_(float(network.output_bias))
+    return nn.Sequential(first, nn.ReLU(), thinned.Dropout(p), last, *([nn.Sigmoid()] if logistic else []))
 
 
 def step(p: float, mask: Mask) -> tuple[net.Trace, net.Network, float]:
@@ -85,9 +85,7 @@ def subnetworks(p: float, logistic: bool = True) -> Ensemble:
         return Ensemble(masks, probability, trace.logit, mean, mean, float(scaled.logit[0]))
     left, stayed = (np.exp(probability @ np.log(o)) for o in (trace.output, 1 - trace.output))
     mean = float(probability @ trace.output)
-    return Ensemble(
-        masks, probability, trace.output, mean, float(left / (left + stayed)), float(scaled.output[0])
-    )
+    return Ensemble(masks, probability, trace.output, mean, float(left / (left + stayed)), float(scaled.output[0]))
 
 
 def convergence(p: float) -> tuple[Array, Array]:
@@ -149,6 +147,7 @@ def batch_norm(p: float) -> Shift:
     model = nn.Sequential(OrderedDict(dropout=thinned.Dropout(p), norm=norm))
     thinned.address(model, seed=KEY)
     spread = [model(a).std(0)]
+    assert norm.running_var is not None  # noqa: S101 - for the type checker
     trained = norm.running_var.clone()
     spread.append(model.eval()(a).std(0))
     thinned.recalibrate_batchnorm(model, [a])

@@ -27,7 +27,9 @@ class Function:
     @property
     def summary(self) -> str:
         """The first sentence of the docstring."""
-        return (inspect.getdoc(self.of) or "").split("\n\n")[0].replace("\n", " ").replace("``", "").replace(":func:", "")
+        return (
+            (inspect.getdoc(self.of) or "").split("\n\n")[0].replace("\n", " ").replace("``", "").replace(":func:", "")
+        )
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ PANELS = (
     Panel(
         "step",
         "One training step",
-        "At every training step dropout switches each hidden unit off with probability p, and multiplies those that stay "
-        "by 1 / (1 − p). What is off sends nothing forward, and every gradient that belongs to it is exactly 0.",
+        "At every training step dropout switches each hidden unit off with probability p, and multiplies those that "
+        "stay by 1 / (1 − p). What is off sends nothing forward, and every gradient that belongs to it is exactly 0.",
         ("thinned.functional.dropout", "thinned.numpy_network.backward"),
     ),
     Panel(
@@ -96,9 +98,8 @@ PANELS = (
     Panel(
         "convergence",
         "A thousand masks",
-        "Averaged over many masks, what comes out of dropout is what went in, which is what the scaling is for. The mean "
-        "of n masks is still off by about its standard error, √(p / (1 − p) / n) of the activation; the shaded band is two "
-        "of them wide on each side.",
+        "Averaged over many masks, what comes out of dropout is what went in, which is what the scaling is for. The "
+        "mean of n masks is still off by about its standard error, √(p / (1 − p) / n) of the activation.",
         ("thinned.masks.keep_mask",),
     ),
     Panel(
@@ -112,8 +113,8 @@ PANELS = (
     Panel(
         "norm",
         "Before batch norm",
-        "Batch norm keeps the variance that it saw in training, which dropout had made larger, so that in evaluation what "
-        "it puts out is too narrow. Estimating its statistics once more with dropout off repairs it.",
+        "Batch norm keeps the variance that it saw in training, which dropout had made larger, so that in evaluation "
+        "what it puts out is too narrow. Estimating its statistics once more with dropout off repairs it.",
         ("thinned.recalibrate_batchnorm",),
     ),
 )
