@@ -86,7 +86,8 @@ def forward(network: Network, x: Array, mask: npt.NDArray[np.bool_] | None = Non
         multiplier = multiplier * mask * philox.scale(p)
     dropped: Array = hidden * multiplier
     logit = dropped @ network.output_weight + network.output_bias
-    return Trace(x, before, hidden, multiplier, dropped, logit, 1.0 / (1.0 + np.exp(-logit)))
+    output = np.exp(-np.logaddexp(0.0, -logit))  # the logistic function, where exp(-logit) might overflow
+    return Trace(x, before, hidden, multiplier, dropped, logit, output)
 
 
 def loss(trace: Trace, y: Array) -> float:

@@ -230,8 +230,8 @@ def _doubled_variance() -> Claim:
         "The variance of activations",
         "Dropout multiplies the variance of activations by 1 / (1 − p), by 2 at p = 0.5.",
         "That is so for the second moment, and for the variance if the mean is 0. ReLU’s activations have another "
-        f"mean: here the variance grows {ratio.min():.1f} to {ratio.max():.1f} times, and a batch norm behind it puts out "
-        f"{shift.evaluation.min():.2f} to {shift.evaluation.max():.2f} standard deviations in evaluation instead of 1, "
+        f"mean: here the variance grows {ratio.min():.1f} to {ratio.max():.1f} times, and a batch norm behind it puts "
+        f"out {shift.evaluation.min():.2f} to {shift.evaluation.max():.2f} standard deviations in evaluation, not 1, "
         "until `thinned.recalibrate_batchnorm`.",
         FAILS,
     )

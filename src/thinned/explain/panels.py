@@ -27,9 +27,8 @@ class Function:
     @property
     def summary(self) -> str:
         """The first sentence of the docstring."""
-        return (
-            (inspect.getdoc(self.of) or "").split("\n\n")[0].replace("\n", " ").replace("``", "").replace(":func:", "")
-        )
+        first = (inspect.getdoc(self.of) or "").split("\n\n")[0]
+        return first.replace("\n", " ").replace("``", "")
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,15 @@ from thinned.numpy_network import EXAMPLE, EXAMPLE_INPUT, backward, forward
 trace = forward(EXAMPLE, EXAMPLE_INPUT[None], np.array([True, False, True, False]), p=0.5)
 gradient = backward(EXAMPLE, trace, y=np.array([1.0]))
 assert (gradient.hidden_weight[:, [1, 3]] == 0).all()  # dropped: exactly 0""",
+    ),
+    Function(
+        "thinned.ensemble.enumerate",
+        thinned.ensemble.enumerate,
+        """import thinned, torch
+from thinned.explain.numbers import torch_network
+every = thinned.ensemble.enumerate(torch_network(), torch.tensor([[0.5, 0.25]]).double(), output="logits")
+assert len(every.outputs) == 16
+assert torch.isclose(every.geometric_mean, every.weight_scaled)  # but not every.mean""",
     ),
     Function(
         "thinned.masks.keep_mask",
@@ -93,7 +101,7 @@ PANELS = (
         "Four switches make sixteen sub-networks, each with its chance and its own output. Evaluation runs the whole "
         "network once, without dropout: this gives their geometric mean exactly, and their mean only when the logistic "
         "function at the output is turned off.",
-        ("thinned.functional.dropout",),
+        ("thinned.ensemble.enumerate",),
     ),
     Panel(
         "convergence",
