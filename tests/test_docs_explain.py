@@ -75,8 +75,8 @@ def test_the_subnetworks_are_those_of_a_plain_loop() -> None:
 
 
 def test_a_thousand_masks_converge(found: dict[str, Claim]) -> None:
-    """All of 18 rates and 4 units within 4.5 standard errors: fails by chance in 72 · 7e-6 = 5e-4 of the keys."""
-    for p in numbers.RATES:
+    """3 rates, 4 units, within 4.5 standard errors: fails by chance for 12 · 7e-6 = 8e-5 of the keys."""
+    for p in (0.05, 0.5, 0.9):
         means, errors = numbers.convergence(p)
         assert (np.abs(means[-1] - [0.36, 0.13, 0.42, 0.25]) < 4.5 * errors[-1]).all()
         draws = thinned.functional.dropout(
