@@ -46,12 +46,14 @@ def script_hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def fixed(value: float, places: int) -> str:
-    """With thousands separators and a true minus sign, and without the sign where all digits are 0."""
+def fixed(value: float | None, places: int) -> str:
+    """With thousands separators and a true minus sign, and without the sign where all digits are 0; None is a dash."""
+    if value is None:
+        return "–"
     text = f"{value:,.{places}f}"
     return text.replace("-", "\N{MINUS SIGN}") if float(text.replace(",", "")) else text.removeprefix("-")
 
 
-def signed(value: float, places: int) -> str:
+def signed(value: float | None, places: int) -> str:
     """As :func:`fixed`, with a plus sign before positive numbers."""
-    return ("+" if round(value, places) > 0 else "") + fixed(value, places)
+    return ("+" if value is not None and round(value, places) > 0 else "") + fixed(value, places)
