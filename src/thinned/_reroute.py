@@ -14,7 +14,7 @@ from thinned import attention, functional, ops, variants
 from thinned._checks import sentence
 from thinned._torch_calls import Recurrent
 
-__all__ = ["COUNTERPARTS", "Where"]
+__all__ = ["COUNTERPARTS", "Where", "layer_by_layer"]
 
 Where = Callable[[], dict[str, Any]]
 
@@ -125,12 +125,12 @@ _multi_head_attention_forward.__kwdefaults__ = F.multi_head_attention_forward.__
 
 def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(where: Where, *args: Any) -> Any:
-        return _layer_by_layer(function, where, Recurrent.of(*args), args)
+        return layer_by_layer(function, where, Recurrent.of(*args), args)
 
     return call
 
 
-def _layer_by_layer(function: Callable[..., Any], where: Where, call: Recurrent, args: tuple[Any, ...]) -> Any:
+def layer_by_layer(function: Callable[..., Any], where: Where, call: Recurrent, args: tuple[Any, ...]) -> Any:
     """Run a recurrent module one layer at a time with the same weights, and drop between them."""
     addresses = [where() for _ in range(call.num_layers - 1)]
     if not (call.training and call.p and addresses):

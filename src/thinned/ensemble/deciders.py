@@ -5,7 +5,6 @@ import math
 import torch
 
 from thinned import ops
-from thinned._checks import InputError, sentence
 from thinned.kernels._address import Form, Region
 
 __all__ = ["Drawn", "Given", "Off"]
@@ -89,10 +88,6 @@ class Given(_Shared):
     ) -> torch.Tensor:
         """``x`` where the mask is true, scaled; alpha dropout's affine maps of both kinds of element."""
         keep = 1 - float(p)
-        if form is Form.GAUSSIAN:
-            raise InputError(
-                sentence("a site must keep or drop for there to be sub-networks", "Gaussian noise does neither")
-            )
         if form is Form.ALPHA:
             a = 1 / math.sqrt(keep * (1 + (1 - keep) * _ALPHA**2)) if keep else 0.0
             b = -a * (1 - keep) * _ALPHA

@@ -9,19 +9,24 @@ import torch
 from torch import nn
 
 from thinned._checks import InputError, sentence
-from thinned.ensemble.deciders import Given
+from thinned.ensemble.deciders import Given, Off
 from thinned.ensemble.doubling import Additive, probabilities
 from thinned.ensemble.head import Head
 from thinned.ensemble.passes import Passes, Select
 from thinned.ensemble.predictions import Kind, Moments, Predictor
+from thinned.kernels._address import Form
 
-__all__ = ["Enumeration", "enumerate"]
+__all__ = ["Enumeration", "TooManyError", "enumerate"]
 
 _CHUNK = 1 << 22  # values in a chunk: 16 MB of float32
 _KEPT = 1 << 24  # values of all outputs that are kept: 64 MB
 _BY_PASSES = 1 << 16  # sub-networks that are run, unless the caller says otherwise
 _BY_DOUBLING = 1 << 24  # that are summed
 _MOST = 40  # units: their probabilities and numbers must fit somewhere, whatever the caller says
+
+
+class TooManyError(InputError):
+    """There are more sub-networks than can be enumerated."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,8 @@ def enumerate(  # noqa: A001 - the field's word, and ensemble.enumerate reads we
         limit: of sub-networks; None is 2^24 by doubling and 2^16 otherwise.
 
     Raises:
-        InputError: there are more sub-networks than ``limit``, no site, or a site of Gaussian noise.
+        TooManyError: there are more sub-networks than ``limit``.
+        InputError: there is no site, or one of Gaussian noise.
 
     Example:
         >>> import torch, thinned
@@ -150,6 +156,7 @@ def _enumerate(passes: Passes, kind: Kind, limit: int | None) -> Enumeration:
     off, head = passes.off(), Head(passes)
     with head.watching():
         scaled = passes.one(off)
+        _check_decisions(off)
         shapes = {name: decider.decisions for name, decider in off.items()}
         rates = {name: decider.p for name, decider in off.items()}
         units = sum(map(math.prod, shapes.values()))
@@ -206,13 +213,24 @@ def _outputs(
         yield passes.many(Given, _masks(shapes, numbers))
 
 
+def _check_decisions(off: Mapping[str, Off]) -> None:
+    if soft := [name for name, decider in off.items() if not decider.decisions or decider.form is Form.GAUSSIAN]:
+        raise InputError(
+            sentence(
+                "a site must keep or drop for there to be sub-networks",
+                f"{', '.join(soft)} multiplies by noise",
+                "leave it out with sites=[...], or use thinned.ensemble.sample",
+            )
+        )
+
+
 def _check_count(shapes: Mapping[str, tuple[int, ...]], limit: int | None, usual: int) -> None:
     units = {name: math.prod(shape) for name, shape in shapes.items()}
     total, most = sum(units.values()), usual if limit is None else limit
     if total > _MOST or 2**total > most:
         count = f"2^{total} = {2**total:,}" if total <= 64 else f"2^{total}"
         parts = ", ".join(f"{n} of {name or 'the model'}" for name, n in units.items())
-        raise InputError(
+        raise TooManyError(
             sentence(
                 f"there must be at most {most:,} sub-networks to enumerate",
                 f"got {count} (units: {parts})",

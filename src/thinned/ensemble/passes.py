@@ -1,5 +1,6 @@
 """Forward passes in evaluation with chosen dropout sites active, and nothing else of the model changed."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,10 +13,11 @@ from torch.utils._pytree import tree_leaves
 
 from thinned import ops, sites
 from thinned._checks import InputError, sentence
-from thinned._reroute import COUNTERPARTS
-from thinned._torch_calls import DESCRIPTIONS
-from thinned.ensemble.deciders import Off
+from thinned._reroute import COUNTERPARTS, layer_by_layer
+from thinned._torch_calls import DESCRIPTIONS, Recurrent
+from thinned.ensemble.deciders import Drawn, Off
 from thinned.ensemble.discovery import Found, Inputs, evaluated, find
+from thinned.ensemble.recurrent import RECURRENT, over_members
 from thinned.layers import Addressed, ConcreteDropout
 
 __all__ = ["Passes", "Select"]
@@ -228,8 +230,10 @@ class _Active(TorchFunctionMode):
             if decider is None:
                 module.training = False
                 return
-            number = isinstance(module, ConcreteDropout)  # which has no decisions, and takes a key alone
-            object.__setattr__(module, "key", getattr(decider, "key", decider) if number else decider)
+            if isinstance(module, ConcreteDropout):  # it has no decisions, and takes a key alone
+                module.training = isinstance(decider, Drawn)
+                decider = getattr(decider, "key", None)
+            object.__setattr__(module, "key", decider)
 
     def _leave(self, module: nn.Module, *_: Any) -> None:
         while self._stack and self._close(self._stack[-1][0]) is not module:
@@ -268,9 +272,12 @@ class _Active(TorchFunctionMode):
         call = DESCRIPTIONS[func](*args, **kwargs)
         active = call.active and call.p > 0
         deciders = [self._next(path, active) for _ in call.shapes]
+        recurrent = functools.partial(over_members, func) if func in RECURRENT else None
         if not active or func not in COUNTERPARTS:
-            return func(*args, **kwargs)
+            return (recurrent or func)(*args, **kwargs)
         if isinstance(module, _TORCH_DROPOUTS):  # members' values don't fit into a tensor that they share
             args, kwargs = args[:3], {name: value for name, value in kwargs.items() if name != "inplace"}
         masks = iter([Off(None) if decider is None else decider for decider in deciders])
+        if recurrent is not None:
+            return layer_by_layer(recurrent, lambda: {"key": next(masks)}, Recurrent.of(*args), args)
         return COUNTERPARTS[func](lambda: {"key": next(masks)}, *args, **kwargs)
