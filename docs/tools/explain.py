@@ -125,7 +125,7 @@ def explain() -> str:
     for panel in PANELS:
         parts += [f"## {panel.title}\n", f"{panel.sees}\n", SECTIONS[panel.name]()]
         for name in panel.functions:
-            code = "" if name in shown else f"\n\n```python\n{functions[name].example}\n```"
+            code = "" if name in shown else f":\n\n```python\n{functions[name].example}\n```"
             parts.append(f"Done by `{name}`{code or ', as above.'}\n")
             shown.add(name)
     return "\n".join(parts)

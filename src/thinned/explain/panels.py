@@ -46,6 +46,7 @@ FUNCTIONS = (
         "thinned.functional.dropout",
         thinned.functional.dropout,
         """import thinned, torch
+
 a = torch.tensor([0.36, 0.13, 0.42, 0.25])
 y = thinned.functional.dropout(a, p=0.5, key=20)  # the mask at key 20, call 0
 assert torch.equal(y, torch.tensor([0.72, 0, 0.84, 0]))""",
@@ -55,6 +56,7 @@ assert torch.equal(y, torch.tensor([0.72, 0, 0.84, 0]))""",
         numpy_network.backward,
         """import numpy as np
 from thinned.numpy_network import EXAMPLE, EXAMPLE_INPUT, backward, forward
+
 trace = forward(EXAMPLE, EXAMPLE_INPUT[None], np.array([True, False, True, False]), p=0.5)
 gradient = backward(EXAMPLE, trace, y=np.array([1.0]))
 assert (gradient.hidden_weight[:, [1, 3]] == 0).all()  # dropped: exactly 0""",
@@ -64,6 +66,7 @@ assert (gradient.hidden_weight[:, [1, 3]] == 0).all()  # dropped: exactly 0""",
         thinned.ensemble.enumerate,
         """import thinned, torch
 from thinned.explain.numbers import torch_network
+
 every = thinned.ensemble.enumerate(torch_network(), torch.tensor([[0.5, 0.25]]).double(), output="logits")
 assert len(every.outputs) == 16
 assert torch.isclose(every.geometric_mean, every.weight_scaled)  # but not every.mean""",
@@ -72,6 +75,7 @@ assert torch.isclose(every.geometric_mean, every.weight_scaled)  # but not every
         "thinned.masks.keep_mask",
         thinned.masks.keep_mask,
         """import thinned, torch
+
 masks = torch.stack([thinned.masks.keep_mask((4,), p=0.5, key=20, call=n) for n in range(1000)])
 mean = (masks * 2 * torch.tensor([0.36, 0.13, 0.42, 0.25])).mean(0)""",
     ),
@@ -79,6 +83,7 @@ mean = (masks * 2 * torch.tensor([0.36, 0.13, 0.42, 0.25])).mean(0)""",
         "thinned.recalibrate_batchnorm",
         thinned.recalibrate_batchnorm,
         """import thinned, torch
+
 model = torch.nn.Sequential(thinned.Dropout(0.5), torch.nn.BatchNorm1d(4))
 batches = torch.rand(10, 64, 4)
 for batch in batches:
