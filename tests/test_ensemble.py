@@ -196,6 +196,21 @@ def test_an_addressed_model_has_the_same_members_and_its_clock_stands():
     assert int(model.thinned_clock) == 1
 
 
+def test_a_compiled_model_has_the_same_members():
+    model = mlp()
+    expected = ensemble.sample(model, ROWS, 5).outputs
+    assert torch.equal(ensemble.sample(torch.compile(model), ROWS, 5).outputs, expected)
+
+
+def test_half_precision():
+    model = mlp().bfloat16()
+    every, drawn = (f(model, ROWS.bfloat16(), output="logits") for f in (ensemble.enumerate, ensemble.sample))
+    assert every.mean.dtype == drawn.mean.dtype == torch.bfloat16
+    wide = ensemble.enumerate(model.double(), ROWS.bfloat16().double(), output="logits")
+    # an output has a few roundings to 8 bits: 2^-8 relative each, of logits below 2
+    torch.testing.assert_close(every.mean.double(), wide.mean, atol=2**-6, rtol=0)
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_transformers(attention):
     transformers = pytest.importorskip("transformers")
