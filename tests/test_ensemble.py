@@ -112,6 +112,10 @@ MODELS = {
     "channels, alpha": (Convolutional, torch.randn(4, 3, 8, 8)),
     "transformer layer": (lambda: encoder_layer(batch_first=True), SEQUENCES),
     "transformer layer, time first": (encoder_layer, torch.randn(5, 4, 8)),
+    "transformer, padded": (
+        lambda: nn.TransformerEncoder(encoder_layer(batch_first=True), 2),
+        {"src": SEQUENCES, "src_key_padding_mask": torch.arange(5).expand(4, 5) > 3},
+    ),
     "attention with weights": (lambda: Attention(True), SEQUENCES),
     "attention without": (lambda: Attention(False), SEQUENCES),
     "scaled dot product": (Products, torch.randn(4, 2, 5, 8)),
@@ -162,10 +166,11 @@ def test_a_member_is_one_network_however_rows_are_batched(name):
     build, x = MODELS[name]
     model = build().eval()
     axis = 1 if "time first" in name else 0
-    all_rows = ensemble.sample(model, x, 6).outputs
+    all_rows, keywords = ensemble.sample(model, x, 6).outputs, isinstance(x, dict)
 
     def one(row):
-        part = {**x, "x": x["x"][row : row + 1]} if isinstance(x, dict) else x.narrow(axis, row, 1)
+        tensors = {k: v[row : row + 1] if isinstance(v, torch.Tensor) else v for k, v in x.items()} if keywords else {}
+        part = tensors if keywords else x.narrow(axis, row, 1)
         return ensemble.sample(model, part, 6, batch_axis=axis).outputs
 
     for row in range(3):
@@ -196,6 +201,7 @@ def test_an_addressed_model_has_the_same_members_and_its_clock_stands():
     assert int(model.thinned_clock) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_compiled_model_has_the_same_members():
     model = mlp()
     expected = ensemble.sample(model, ROWS, 5).outputs
