@@ -30,6 +30,7 @@ from thinned.studies.columns import (
     as_numbers,
     as_text,
     check_finite,
+    check_names,
     is_number,
     listed,
     plain,
@@ -216,6 +217,14 @@ def _reading(column: "pd.Series[Any]", form: str) -> Reading | None:
     return Date.fit(column, form) if kind == Date.kind else READINGS[kind].fit(column)  # type: ignore[call-arg]
 
 
+def _scale(reading: Reading, block: Array) -> tuple[Array, Array, Array]:
+    """Of a reading's training columns: which vary, means and deviations."""
+    varying = block.min(axis=0) < block.max(axis=0)
+    if reading.unit:
+        return varying, np.zeros(block.shape[1]), np.ones(block.shape[1])
+    return varying, block.mean(axis=0), block.std(axis=0)
+
+
 def _numbers(column: "pd.Series[Any]") -> Array:
     """The column as float64 with NaN where missing.
 
@@ -261,24 +270,38 @@ class Encoder:
     columns: list[str]
     names: list[str]
 
-    def fit(self, features: pd.DataFrame) -> Self:
+    def fit(self, features: pd.DataFrame, rows: Array | None = None) -> Self:
         """Settle how each column is read, and take quantiles, levels, means and deviations from these rows.
 
         Args:
             features: frame of shape (rows, columns) without the target.
+            rows: numbers of the rows to fit on; None takes all.
 
         Raises:
             InputError: an infinite value, a column of something else than scalars, a repeated column name, no rows, or
                 no column that varies.
         """
-        frame = settle(plain(features))
-        if frame.empty:
-            raise InputError(sentence("an encoder needs rows and columns to fit", f"got shape {frame.shape}"))
-        self.columns = [str(name) for name in frame.columns]
-        formats = frame.attrs[FORMATS]
-        readings = [_reading(frame[name], formats.get(name, "")) for name in self.columns]
-        self._readings = [reading for reading in readings if reading is not None]
-        self._fit_scale(frame)
+        rows = np.arange(len(features)) if rows is None else rows
+        self.columns = [str(name) for name in features.columns]
+        check_names(self.columns)
+        if not len(rows) or not self.columns:
+            shape = len(rows), len(self.columns)
+            raise InputError(sentence("an encoder needs rows and columns to fit", f"got shape {shape}"))
+        self._readings: list[Reading] = []
+        scales: list[tuple[Array, Array, Array]] = []
+        for number, name in enumerate(self.columns):  # one after the other: a copy of all would cost the table's memory
+            frame = settle(plain(features.iloc[rows, [number]]))
+            reading = _reading(frame[name], frame.attrs[FORMATS].get(name, ""))
+            if reading is not None:
+                self._readings.append(reading)
+                scales.append(_scale(reading, reading.transform(frame[name])))
+        self._used, self._mean, self._deviation = (
+            np.concatenate(parts) for parts in (zip(*scales, strict=True) if scales else [[np.zeros(0)]] * 3)
+        )
+        self._used = self._used.astype(bool)
+        self._deviation[self._deviation == 0.0] = 1.0  # of constant columns, which are dropped
+        names = [name for reading in self._readings for name in reading.names]
+        self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
         if not self.names:
             raise InputError(
                 sentence(
@@ -288,20 +311,6 @@ class Encoder:
                 )
             )
         return self
-
-    def _fit_scale(self, frame: pd.DataFrame) -> None:
-        names = [name for reading in self._readings for name in reading.names]
-        used, means, deviations = [], [], []
-        for reading in self._readings:
-            block = reading.transform(frame[reading.name])
-            used.append(block.min(axis=0) < block.max(axis=0))
-            means.append(np.zeros(block.shape[1]) if reading.unit else block.mean(axis=0))
-            deviations.append(np.ones(block.shape[1]) if reading.unit else block.std(axis=0))
-        self._used, self._mean, self._deviation = (
-            np.concatenate(parts) if parts else np.zeros(0) for parts in (used, means, deviations)
-        )
-        self._deviation[self._deviation == 0.0] = 1.0  # of constant columns, which are dropped
-        self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
 
     def transform(self, features: pd.DataFrame) -> Array:
         """Encode rows.
@@ -315,25 +324,28 @@ class Encoder:
         Raises:
             InputError: a column is missing, or holds something else than it did in training, or infinite values.
         """
-        frame = self._ordered(features)
-        out = np.empty((len(frame), len(self.names)), dtype=np.float32)
+        place = self._places(features)
+        out = np.empty((len(features), len(self.names)), dtype=np.float32)
         filled = start = 0
         for reading in self._readings:
             stop = start + len(reading.names)
             used = self._used[start:stop]
             if used.any():
-                block = (reading.transform(frame[reading.name]) - self._mean[start:stop]) / self._deviation[start:stop]
+                column = plain(features.iloc[:, [place[reading.name]]]).iloc[:, 0]
+                block = (reading.transform(column) - self._mean[start:stop]) / self._deviation[start:stop]
                 width = int(used.sum())
                 out[:, filled : filled + width] = np.clip(block[:, used], -LIMIT, LIMIT)
                 filled += width
             start = stop
         return out
 
-    def _ordered(self, features: pd.DataFrame) -> pd.DataFrame:
-        """The columns of training, in their order."""
-        features = features.set_axis([str(name) for name in features.columns], axis=1)
-        present = set(features.columns)
-        absent = [name for name in self.columns if name not in present]
+    def _places(self, features: pd.DataFrame) -> dict[str, int]:
+        """Where the columns of training are."""
+        names = [str(name) for name in features.columns]
+        wanted = set(self.columns)
+        check_names([name for name in names if name in wanted])
+        place = {name: number for number, name in enumerate(names)}
+        absent = [name for name in self.columns if name not in place]
         if absent:
             raise InputError(
                 sentence(
@@ -342,7 +354,7 @@ class Encoder:
                     "add them; cells may be left empty",
                 )
             )
-        return plain(features.loc[:, self.columns])
+        return place
 
     def dumps(self) -> bytes:
         """The fitted encoder in skops' format: a compressed archive of JSON and arrays."""
