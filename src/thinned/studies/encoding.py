@@ -9,15 +9,19 @@ Each input column is read in one of four ways, settled by what the training rows
 | level | text or category with at most 64 values | one 0/1 column per level, rare levels together, missing |
 | text | text with more values | 32 hashed character n-grams |
 
+A number may have its piecewise-linear encoding besides (:mod:`thinned.studies.embedding`).
+
 All but the 0/1 columns of levels are then scaled to mean 0 and deviation 1, constant ones are dropped, and everything
-is clipped to ±10. The state is text, numbers and arrays, so a saved encoder can be read without trusting any code.
+is clipped to ±10. The pieces of a number share one scale, by which their variances sum to 1: with unit variance each,
+a number would weigh as much as 16, and its steps as much as its trend.
+
+The state is text, numbers and arrays, so a saved encoder can be read without trusting any code.
 """
 
-import math
 import zipfile
 import zlib
 from io import BytesIO
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -37,6 +41,7 @@ from thinned.studies.columns import (
     quote,
     settle,
 )
+from thinned.studies.embedding import edges, pieces
 
 __all__ = ["Encoder", "kind_of"]
 
@@ -79,16 +84,26 @@ class Number:
     """
 
     kind: ClassVar = "number"
-    fields: ClassVar[dict[str, type]] = {"median": float, "missing": bool, "rows": int, "quantiles": np.ndarray}
+    fields: ClassVar[dict[str, type]] = {
+        "median": float,
+        "missing": bool,
+        "rows": int,
+        "quantiles": np.ndarray,
+        "piecewise": bool,
+    }
     unit = False
 
-    def __init__(self, name: str, median: float, missing: bool, rows: int, quantiles: Array):
+    def __init__(self, name: str, median: float, missing: bool, rows: int, quantiles: Array, piecewise: bool):
         self.name, self.median, self.missing, self.rows, self.quantiles = name, median, missing, rows, quantiles
         self.ranked = len(np.unique(quantiles)) > 2  # of two values the rank says nothing new
+        self.piecewise = piecewise
+        self._edges = edges(quantiles) if piecewise else np.zeros(0)
+        self.pieces = max(len(self._edges) - 1, 0)
         self.names = [name, *[f"{name} rank"] * self.ranked, *[f"{name} is missing"] * missing]
+        self.names += [f"{name} piece {i + 1}" for i in range(self.pieces)]
 
     @classmethod
-    def fit(cls, column: "pd.Series[Any]") -> Self:
+    def fit(cls, column: "pd.Series[Any]", piecewise: bool) -> Self:
         values = _numbers(column)
         present = values[~np.isnan(values)]
         rows = len(present)
@@ -97,14 +112,14 @@ class Number:
         quantiles = np.quantile(present, np.linspace(0.0, 1.0, min(QUANTILES, rows)))
         # interpolation rounds, which may leave neighbours out of order by one unit in the last place
         quantiles = np.maximum.accumulate(quantiles)
-        return cls(str(column.name), float(np.median(present)), rows < len(values), rows, quantiles)
+        return cls(str(column.name), float(np.median(present)), rows < len(values), rows, quantiles, piecewise)
 
     def transform(self, column: "pd.Series[Any]") -> Array:
         values = _numbers(column)
         absent = np.isnan(values)
         values = np.where(absent, self.median, values)
         rank = [_normal_scores(values, self.quantiles, self.rows)] if self.ranked else []
-        return np.column_stack([values, *rank, *[absent] * self.missing])
+        return np.column_stack([values, *rank, *[absent] * self.missing, pieces(values, self._edges)])
 
 
 class Date:
@@ -112,7 +127,7 @@ class Date:
 
     kind: ClassVar = "date"
     fields: ClassVar[dict[str, type]] = {"form": str, "missing": bool, "means": np.ndarray}
-    unit = False
+    unit, pieces = False, 0
     parts: ClassVar = ["year", "month", "day", "weekday", "hour", "days since 1970"]
 
     def __init__(self, name: str, form: str, missing: bool, means: Array):
@@ -143,7 +158,7 @@ class Level:
 
     kind: ClassVar = "level"
     fields: ClassVar[dict[str, type]] = {"levels": list, "rare": bool, "missing": bool}
-    unit = True
+    unit, pieces = True, 0
 
     def __init__(self, name: str, levels: list[str], rare: bool, missing: bool):
         self.name, self.levels, self.rare, self.missing = name, levels, rare, missing
@@ -171,7 +186,7 @@ class Text:
 
     kind: ClassVar = "text"
     fields: ClassVar[dict[str, type]] = {}
-    unit = False
+    unit, pieces = False, 0
 
     def __init__(self, name: str):
         self.name = name
@@ -209,20 +224,28 @@ def kind_of(column: "pd.Series[Any]") -> str:
     return Level.kind if column.nunique() <= LEVELS else Text.kind
 
 
-def _reading(column: "pd.Series[Any]", form: str) -> Reading | None:
+def _reading(column: "pd.Series[Any]", form: str, piecewise: bool) -> Reading | None:
     """What reads a settled training column; ``None`` if every cell is missing."""
     kind = kind_of(column)
     if kind == "empty":
         return None
+    if kind == Number.kind:
+        return Number.fit(column, piecewise)
     return Date.fit(column, form) if kind == Date.kind else READINGS[kind].fit(column)  # type: ignore[call-arg]
 
 
 def _scale(reading: Reading, block: Array) -> tuple[Array, Array, Array]:
-    """Of a reading's training columns: which vary, means and deviations."""
+    """Of a reading's training columns: which vary, means and deviations.
+
+    The pieces of a number share the root of their summed variances.
+    """
     varying = block.min(axis=0) < block.max(axis=0)
     if reading.unit:
         return varying, np.zeros(block.shape[1]), np.ones(block.shape[1])
-    return varying, block.mean(axis=0), block.std(axis=0)
+    deviations = block.std(axis=0)
+    own = deviations[len(deviations) - reading.pieces :]
+    own[:] = np.sqrt(np.square(own).sum())
+    return varying, block.mean(axis=0), deviations
 
 
 def _numbers(column: "pd.Series[Any]") -> Array:
@@ -262,6 +285,9 @@ def _changed(column: "pd.Series[Any]", held: str, seen: str, remedy: str) -> Inp
 class Encoder:
     """Columns to a float32 matrix; fitted on training rows only.
 
+    Args:
+        embedding: "piecewise" adds the piecewise-linear encoding of numeric columns.
+
     Attributes:
         columns: names of the input columns, in the order of the frame it was fitted on.
         names: names of the output columns.
@@ -269,6 +295,9 @@ class Encoder:
 
     columns: list[str]
     names: list[str]
+
+    def __init__(self, embedding: Literal["piecewise"] | None = None) -> None:
+        self._piecewise = embedding == "piecewise"
 
     def fit(self, features: pd.DataFrame, rows: Array | None = None) -> Self:
         """Settle how each column is read, and take quantiles, levels, means and deviations from these rows.
@@ -288,17 +317,14 @@ class Encoder:
             shape = len(rows), len(self.columns)
             raise InputError(sentence("an encoder needs rows and columns to fit", f"got shape {shape}"))
         self._readings: list[Reading] = []
-        scales: list[tuple[Array, Array, Array]] = []
+        scales = [(np.zeros(0, dtype=bool), np.zeros(0), np.zeros(0))]
         for number, name in enumerate(self.columns):  # one after the other: a copy of all would cost the table's memory
             frame = settle(plain(features.iloc[rows, [number]]))
-            reading = _reading(frame[name], frame.attrs[FORMATS].get(name, ""))
+            reading = _reading(frame[name], frame.attrs[FORMATS].get(name, ""), self._piecewise)
             if reading is not None:
                 self._readings.append(reading)
                 scales.append(_scale(reading, reading.transform(frame[name])))
-        self._used, self._mean, self._deviation = (
-            np.concatenate(parts) for parts in (zip(*scales, strict=True) if scales else [[np.zeros(0)]] * 3)
-        )
-        self._used = self._used.astype(bool)
+        self._used, self._mean, self._deviation = (np.concatenate(parts) for parts in zip(*scales, strict=True))
         self._deviation[self._deviation == 0.0] = 1.0  # of constant columns, which are dropped
         names = [name for reading in self._readings for name in reading.names]
         self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
@@ -408,12 +434,13 @@ def _restore(entry: State, columns: list[str]) -> Reading:
     if {key: type(value) for key, value in fields.items()} != wanted or fields["name"] not in columns:
         raise TypeError(f"fields of {reading.kind}")
     if "quantiles" in fields:
-        _check_array(fields["quantiles"], np.float64, max(1, fields["quantiles"].size))
+        small = fields["quantiles"][np.abs(fields["quantiles"]) <= HUGE]
+        _check_array(small, np.float64, max(1, fields["quantiles"].size))
     if "form" in fields:  # pandas looks at it with the first date only
         pd.to_datetime(pd.Series(["2026-12-31"]), format=fields["form"] or "ISO8601", utc=True, errors="coerce")
     if "means" in fields:
         _check_array(fields["means"], np.float64, len(Date.parts))
-    if not 1 <= fields.get("rows", 1) < 2**53 or not math.isfinite(fields.get("median", 0.0)):
+    if not 1 <= fields.get("rows", 1) < 2**53 or not abs(fields.get("median", 0.0)) <= HUGE:
         raise ValueError(f"fields of {reading.kind}")
     if len(set(_texts(fields.get("levels", [])))) < len(fields.get("levels", [])):
         raise ValueError(f"fields of {reading.kind}")

@@ -202,7 +202,7 @@ def fit(table: Table, plan: Plan, setting: Setting, progress: Callable[[int], No
     every row trains four of them; their predictions are averaged. By time all hold out the latest fifth.
     """
     everything = np.arange(plan.rows)
-    encoder = Encoder().fit(table.features)
+    encoder = Encoder(setting.embedding).fit(table.features)
     x = torch.from_numpy(encoder.transform(table.features))
     y, center, spread = standardised(table, everything)
     data = [
