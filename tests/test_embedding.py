@@ -1,5 +1,7 @@
 """The piecewise-linear encoding: the paper's equation, and what holds for any values."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,7 +25,7 @@ finite = st.floats(-1e150, 1e150).map(lambda value: 0.0 if abs(value) < 1e-150 e
 def paper(value: float, ends: np.ndarray) -> list[float]:
     """Equation 1 of Gorishniy et al. (2022), case by case, with the outer bins closed."""
     found = []
-    for lower, upper in zip(ends[:-1], ends[1:], strict=True):
+    for lower, upper in itertools.pairwise(ends):
         if value < lower:
             found.append(0.0)
         elif value >= upper:

@@ -12,8 +12,8 @@ Each input column is read in one of four ways, settled by what the training rows
 A number may have its piecewise-linear encoding besides (:mod:`thinned.studies.embedding`).
 
 All but the 0/1 columns of levels are then scaled to mean 0 and deviation 1, constant ones are dropped, and everything
-is clipped to ±10. The pieces of a number share one scale, by which their variances sum to 1: with unit variance each,
-a number would weigh as much as 16, and its steps as much as its trend. The state is text, numbers and arrays, so a saved encoder can be read without trusting any code.
+is clipped to ±10. The pieces of a number share one scale, by which their variances sum to 1. The state is text, numbers
+and arrays, so a saved encoder can be read without trusting any code.
 """
 
 import math
