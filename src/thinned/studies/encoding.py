@@ -12,13 +12,16 @@ Each input column is read in one of four ways, settled by what the training rows
 A number may have its piecewise-linear encoding besides (:mod:`thinned.studies.embedding`).
 
 All but the 0/1 columns of levels are then scaled to mean 0 and deviation 1, constant ones are dropped, and everything
-is clipped to ±10. The pieces of a number share one scale, by which their variances sum to 1. The state is text, numbers
-and arrays, so a saved encoder can be read without trusting any code.
+is clipped to ±10. The pieces of a number share one scale, by which their variances sum to 1: with unit variance each,
+a number would weigh as much as 16, and its steps as much as its trend.
+
+The state is text, numbers and arrays, so a saved encoder can be read without trusting any code.
 """
 
 import math
 import zipfile
 import zlib
+from io import BytesIO
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -51,6 +54,8 @@ HASHES = 32
 QUANTILES = 1000
 SAMPLE = 100_000  # rows from which quantiles are taken
 LIMIT = 10.0
+LEAST = 1e-157  # no deviation is smaller, nor does a quotient by a larger one overflow
+UNPACKED = 1 << 30  # bytes: a state of tens of thousands of columns is far smaller
 HUGE = 1e150  # differences of values below it can't overflow, nor can ratios of differences of values above 1 / HUGE
 
 
@@ -405,7 +410,8 @@ class Encoder:
             self._used, self._mean, self._deviation = (state[key] for key in ("used", "mean", "deviation"))
             _check_array(self._used, bool, len(names))
             _check_array(self._mean, np.float64, len(names))
-            _check_array(self._deviation[self._deviation > 0.0], np.float64, len(names))
+            _check_array(self._deviation[self._deviation >= LEAST], np.float64, len(names))
+            _check_array(self._mean[np.abs(self._mean) <= HUGE], np.float64, len(names))
             self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(f"its content is wrong ({error!r:.60})") from None
@@ -426,11 +432,14 @@ def _restore(entry: State, columns: list[str]) -> Reading:
         raise TypeError(f"fields of {reading.kind}")
     if "quantiles" in fields:
         _check_array(fields["quantiles"], np.float64, max(1, fields["quantiles"].size))
+    if "form" in fields:  # pandas looks at it with the first date only
+        pd.to_datetime(pd.Series(["2026-12-31"]), format=fields["form"] or "ISO8601", utc=True, errors="coerce")
     if "means" in fields:
         _check_array(fields["means"], np.float64, len(Date.parts))
-    if fields.get("rows", 1) < 1 or not math.isfinite(fields.get("median", 0.0)):
+    if not 1 <= fields.get("rows", 1) < 2**53 or not math.isfinite(fields.get("median", 0.0)):
         raise ValueError(f"fields of {reading.kind}")
-    _texts(fields.get("levels", []))
+    if len(set(_texts(fields.get("levels", [])))) < len(fields.get("levels", [])):
+        raise ValueError(f"fields of {reading.kind}")
     restored: Reading = reading(**fields)
     return restored
 
@@ -452,11 +461,16 @@ def _read_state(data: bytes) -> State:
     from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415
 
     try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > UNPACKED:
+                raise _damaged(f"it unpacks to more than {UNPACKED:,} bytes")
         state = io.loads(data, trusted=[])
+    except InputError:
+        raise
     except UntrustedTypesFoundException as error:
         raise _damaged(f"it holds objects of other types ({error!s:.100})") from None
     except (
-        *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),  # the archive
+        *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, MemoryError),  # the archive
         *(ValueError, KeyError, TypeError, AttributeError, IndexError, ImportError, OverflowError),  # its schema
     ) as error:
         raise _damaged(f"it can't be read ({type(error).__name__})") from None
