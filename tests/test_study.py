@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import shutil
 import signal
 import sqlite3
@@ -22,7 +21,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 from typer.testing import CliRunner
 
 import thinned
@@ -118,7 +116,16 @@ def test_dropout_is_found_to_hurt_where_it_must(tmp_path: Path) -> None:
     frame = pd.DataFrame(rng.normal(size=(400, 3)), columns=list("abc"))
     frame["y"] = frame["a"] + frame["b"] - frame["c"]
     study = thinned.study(
-        frame, "y", out=tmp_path, arms=["dropout"], rates=(0.9,), folds=4, seeds=2, hidden=(4, 4), epochs=20, learning_rate=1e-2
+        frame,
+        "y",
+        out=tmp_path,
+        arms=["dropout"],
+        rates=(0.9,),
+        folds=4,
+        seeds=2,
+        hidden=(4, 4),
+        epochs=20,
+        learning_rate=1e-2,
     )
     assert study.results["verdict"]["outcome"] == "hurts"
     assert study.results["verdict"]["recommended"]["label"] == "no regularisation"
