@@ -1,6 +1,5 @@
 """``thinned.study``: from a table to a verdict, a report and a model."""
 
-import json
 import os
 import platform
 import tempfile
@@ -14,8 +13,8 @@ import pandas as pd
 import torch
 
 import thinned
-from thinned._checks import InputError, sentence
-from thinned.studies import claims, model, report
+from thinned import pages
+from thinned.studies import claims, model, report, results
 from thinned.studies.analysis import analyse
 from thinned.studies.arms import Arm
 from thinned.studies.encoding import kind_of
@@ -37,25 +36,18 @@ class Study:
         results: the content of ``results.json``.
     """
 
-    def __init__(self, folder: Path, results: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, held: dict[str, Any]) -> None:
         self.folder = folder
-        self.results = results
+        self.results = held
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Study":
         """Read a finished study.
 
         Raises:
-            InputError: the folder holds none.
+            InputError: the folder holds none, or one whose results are of another version or were changed.
         """
-        path = Path(folder) / "results.json"
-        try:
-            results = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                sentence(f"{folder} must be the folder of a finished study", f"reading {path} failed: {error}")
-            ) from None
-        return cls(Path(folder), results)
+        return cls(Path(folder), results.read(folder))
 
     @property
     def verdict(self) -> str:
@@ -78,10 +70,16 @@ class Study:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
-        """Write the report as one HTML file that needs no network; by default into the study's folder."""
-        target = self.folder / "report.html" if path is None else Path(path)
-        write_text(target, report.render(self.results))
-        return target
+        """Write the report as one HTML file that needs no network; by default into the study's folder.
+
+        Raises:
+            InputError: at ``path`` there is something else, or it can't be written.
+        """
+        html = report.render(self.results)
+        if path is not None:
+            return pages.write(Path(path), html)
+        write_text(self.folder / "report.html", html)
+        return self.folder / "report.html"
 
     @cached_property
     def model(self) -> model.Model:
@@ -176,7 +174,7 @@ def study(
         if plan.network is None and not (folder / "model" / "model.json").exists():
             _refit(table, plan, findings["verdict"]["recommended"]["setting"], folder, progress)
         finished = Study(folder, _results(table, plan, store, findings, command))
-        write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
+        write_text(folder / "results.json", results.dump(finished.results))
         finished.report()
     return finished
 
@@ -201,7 +199,7 @@ def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], c
     """What ``results.json`` holds: nothing in a report comes from anywhere else."""
     counts = pd.Series(table.target).value_counts()
     return {
-        "schema": 2,
+        "schema": results.SCHEMA,
         "data": {
             "name": table.name,
             "rows": plan.rows,
