@@ -85,11 +85,14 @@ def _price(claim: Claim) -> dict[str, Any]:
     # an interval of ratios may be as wide as one likes where splits are few: the claim must stay in sight
     least = max(0.8 * min([1.0, *(row["low"] for row in rows)]), 0.25)
     most = min(1.25 * max([claim["claimed"], *(row["top"] for row in rows)]), 32.0)
+    times = "format(datum.value, '~g') + ' ×'"
+    said = f"datum.value == {claim['claimed']:g} ? [{times}, 'as is said'] : {times}"
+    label = f"datum.value == 1 ? [{times}, 'no dropout'] : {said}"
     y = alt.Y(
         "mean:Q",
         title="Epochs, as a multiple",
         scale=alt.Scale(type="log", base=2, domain=[least, most], nice=False),
-        axis=alt.Axis(labelExpr="format(datum.value, '~g') + ' ×'", values=[0.25, 0.5, 1, 2, 4, 8, 16, 32]),
+        axis=alt.Axis(labelExpr=label, values=[0.25, 0.5, 1, 2, 4, 8, 16, 32]),
     )
     base = named("ratios").encode(x=_rates([row["x"] for row in rows]))
     reach = base.mark_rule(strokeWidth=2.5, color="var(--test)", clip=True).encode(y="low:Q", y2="top:Q")
@@ -99,10 +102,9 @@ def _price(claim: Claim) -> dict[str, Any]:
         shape=alt.Shape("known:N", scale=shapes, legend=None),
         tooltip=[alt.Tooltip("x:Q", title="Rate"), *interval_tips("Times the epochs", ".3g")],
     )
-    said = [{"at": 1.0, "text": "as without dropout"}, {"at": claim["claimed"], "text": "as is said"}]
-    level = named("levels").encode(y="at:Q")
-    text = level.mark_text(align="left", dx=4, dy=-7, color="var(--ink)").encode(x=alt.value(0), text="text:N")
-    return layers(level.mark_rule(**_RULE), reach, point, text, height=260, ratios=rows, levels=said)
+    rule = named("levels").mark_rule(**_RULE).encode(y="at:Q")
+    levels = [{"at": 1.0}, {"at": claim["claimed"]}]
+    return layers(rule, reach, point, height=260, ratios=rows, levels=levels)
 
 
 def _sizes(claim: Claim, gain: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(folder) / "results.json"
     try:
-        held = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        held: Any = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             sentence(f"{folder} must be the folder of a finished study", f"reading {path} failed: {error}")
@@ -45,7 +45,7 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
     fault = "it was changed since" if checksum != _checksum(held) else next(_faults(held), None)
     if fault is not None:
         raise InputError(sentence(f"{path} must be as the study wrote it", fault, _AGAIN))
-    return held
+    return dict(held)
 
 
 def _no_number(text: str) -> float:

@@ -70,7 +70,7 @@ def _differences(first: Results, second: Results) -> Iterator[tuple[str, str, st
         yield "arms of one study only", _words(only[0]), _words(only[1])
     for name in (name for name in grids[0] if name in grids[1]):
         if grids[0][name] != grids[1][name]:
-            yield f"settings of {name}", *(_few(grid[name]) for grid in grids)
+            yield f"settings of {name}", _few(grids[0][name]), _few(grids[1][name])
     for name, version in first["run"]["versions"].items():
         if version != second["run"]["versions"].get(name):
             yield f"version of {name}", version, _words(second["run"]["versions"].get(name))

@@ -30,8 +30,8 @@ def print_study(results: Mapping[str, Any], report: Path, console: Console) -> N
     took = f"{duration(run['seconds'])} ({run['networks_per_second']:.3g} a second)"
     about = (
         f"{run['networks']:,} networks in {took}. "
-        f"Means over {plan['folds'] * plan['seeds']} held-out test folds, each network as it was at its best validation "
-        "epoch; an improvement is one over early stopping alone."
+        f"Means over {plan['folds'] * plan['seeds']} held-out test folds, each network as it was at its best "
+        "validation epoch; an improvement is one over early stopping alone."
     )
     primary = [Text(c["sentence"]) for c in results["comparisons"] if c["primary"]]
     recommended = verdict["recommended"]
