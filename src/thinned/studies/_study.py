@@ -3,6 +3,7 @@
 import os
 import platform
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,6 +15,7 @@ import torch
 
 import thinned
 from thinned import pages
+from thinned._checks import InputError, sentence
 from thinned.studies import claims, model, report, results
 from thinned.studies.analysis import analyse
 from thinned.studies.arms import Arm
@@ -22,7 +24,7 @@ from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.plan import Plan, check_options, make_plan
 from thinned.studies.run import Progress, run
 from thinned.studies.splits import make_splits, test_share
-from thinned.studies.store import Store, open_store, write_text
+from thinned.studies.store import Store, open_store, write_text, writing
 from thinned.studies.table import Table, Task, load
 
 __all__ = ["Study", "study"]
@@ -78,7 +80,8 @@ class Study:
         html = report.render(self.results)
         if path is not None:
             return pages.write(Path(path), html)
-        write_text(self.folder / "report.html", html)
+        with writing():
+            write_text(self.folder / "report.html", html)
         return self.folder / "report.html"
 
     @cached_property
@@ -109,6 +112,7 @@ def study(
     time: str | None = None,
     sizes: Sequence[int] = (),
     network: str | None = None,
+    minutes: float | None = None,
     progress: Callable[[Progress, Plan], None] = lambda progress, plan: None,
     command: str | None = None,
 ) -> Study:
@@ -142,6 +146,8 @@ def study(
         sizes: numbers of training rows at which dropout, weight decay and early stopping are measured besides.
         network: ``module:function`` of a network of your own: the function takes the numbers of inputs and outputs and
             gives a module, whose dropout layers are the sites. Such a study leaves no model.
+        minutes: no cohort of networks is begun after this time; arms that are not finished by then are left out, and
+            the same call goes on with them.
         progress: called as training goes on.
         command: the command line, for the report.
 
@@ -169,22 +175,45 @@ def study(
     )
     folder = Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
     with open_store(folder, plan) as store:
-        run(table, plan, store, lambda step: progress(step, plan))
+        run(table, plan, store, lambda step: progress(step, plan), minutes)
         findings = _findings(table, plan, store)
         if plan.network is None and not (folder / "model" / "model.json").exists():
             _refit(table, plan, findings["verdict"]["recommended"]["setting"], folder, progress)
         finished = Study(folder, _results(table, plan, store, findings, command))
-        write_text(folder / "results.json", results.dump(finished.results))
+        with writing():
+            write_text(folder / "results.json", results.dump(finished.results))
         finished.report()
     return finished
 
 
 def _findings(table: Table, plan: Plan, store: Store) -> dict[str, Any]:
     """What the numbers say: all of ``results.json`` that is computed from the trained networks."""
-    records, shown = store.records(), plan.to_dict()
+    records, shown = _finished(store.records(), plan)
     share = test_share(make_splits(plan, table))
     claimed = {"rate": claims.rate(records, shown, share=share), "price": claims.price(records, shown, share=share)}
     return {**analyse(records, shown, table, share=share), "claims": claimed}
+
+
+def _finished(records: list[dict[str, Any]], plan: Plan) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The settings that were trained on every split, and the plan without the arms and questions that need others.
+
+    Raises:
+        InputError: no arm besides "none" is finished.
+    """
+    counts = Counter(record["setting"] for record in records if not record["size"])
+    whole = {setting for setting, count in counts.items() if count == plan.folds * plan.seeds}
+    shown = plan.to_dict()
+    for arm in shown["arms"]:  # the best of all is the best of what there is
+        if arm["name"] == "cocktail":
+            arm["settings"] = [setting for setting in arm["settings"] if setting in whole]
+    shown["arms"] = [arm for arm in shown["arms"] if arm["settings"] and whole.issuperset(arm["settings"])]
+    names = {arm["name"] for arm in shown["arms"]}
+    if "none" not in names or len(names - {"cocktail"}) < 2:
+        seen = f"{len(records)} of {plan.networks} networks are"
+        remedy = "run it again, with more minutes: it goes on where it stopped"
+        raise InputError(sentence("no regularisation and another arm must be finished in time", seen, remedy))
+    shown["questions"] = [q for q in shown["questions"] if {q["arm"], q["against"]} <= names]
+    return [record for record in records if record["setting"] in whole], shown
 
 
 def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
@@ -192,7 +221,9 @@ def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Calla
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
         progress(Progress(doing, plan.networks), plan)
 
-    model.fit(table, plan, plan.settings[setting], report_epoch).save(folder / "model")
+    fitted = model.fit(table, plan, plan.settings[setting], report_epoch)
+    with writing():
+        fitted.save(folder / "model")
 
 
 def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], command: str | None) -> dict[str, Any]:
@@ -212,9 +243,10 @@ def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], c
         },
         "plan": {**plan.to_dict(), "digest": plan.digest},
         "run": {
-            "networks": plan.networks,
+            "networks": len(store),
+            "left_out": [arm.label for arm in plan.arms if arm.name not in {a["name"] for a in findings["arms"]}],
             "seconds": store.seconds,
-            "networks_per_second": plan.networks / max(store.seconds, 1e-9),
+            "networks_per_second": len(store) / max(store.seconds, 1e-9),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "threads": torch.get_num_threads(),
             "versions": {

@@ -138,6 +138,7 @@ class Model:
         if (
             len(encoder.names) != card.inputs
             or {name: tuple(value.shape) for name, value in weights.items()} != expected
+            or not all(value.dtype == torch.float32 and value.isfinite().all() for value in weights.values())
         ):
             raise InputError(
                 sentence(f"{folder / _WEIGHTS} must hold what model.json describes", "it holds others", remedy)
@@ -159,13 +160,13 @@ def _read_card(path: Path) -> Card:
 
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise wrong(f"it is not JSON: {error}") from None
     kinds = {field.name: field.type for field in dataclasses.fields(Card)}
     if not isinstance(raw, dict) or set(raw) != set(kinds):
         raise wrong("its entries are others than those that were saved")
     checks: dict[str, Callable[[Any], bool]] = {
-        "task": lambda v: v in metrics.SELECTION,
+        "task": lambda v: isinstance(v, str) and v in metrics.SELECTION,
         "target": lambda v: isinstance(v, str),
         "classes": lambda v: isinstance(v, list) and all(isinstance(c, str) for c in v) and _fits(raw["task"], len(v)),
         "inputs": _count,
@@ -201,7 +202,7 @@ def fit(table: Table, plan: Plan, setting: Setting, progress: Callable[[int], No
     every row trains four of them; their predictions are averaged. By time all hold out the latest fifth.
     """
     everything = np.arange(plan.rows)
-    encoder = Encoder().fit(table.features)
+    encoder = Encoder(setting.embedding).fit(table.features)
     x = torch.from_numpy(encoder.transform(table.features))
     y, center, spread = standardised(table, everything)
     data = [
