@@ -424,10 +424,10 @@ RESULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "an older schema": (json_with(schema=1), "results must be of schema 2"),
     "a schema to come": (json_with(schema=99), "is of schema 99; use the version of thinned that wrote it"),
     "no schema": (json_without("schema"), "holds something else"),
-    "no verdict": (json_without("verdict"), "an entry is missing or damaged (KeyError: \"'verdict'\")"),
-    "another verdict": (json_with(verdict="yes"), "an entry is missing or damaged (TypeError"),
-    "no settings": (json_without("settings"), "an entry is missing or damaged"),
-    "settings of another kind": (json_with(settings=[1]), "an entry is missing or damaged"),
+    "no verdict": (json_without("verdict"), "must be as the study wrote it, it was changed since"),
+    "another verdict": (json_with(verdict="yes"), "must be as the study wrote it, it was changed since"),
+    "no settings": (json_without("settings"), "must be as the study wrote it, it was changed since"),
+    "settings of another kind": (json_with(settings=[1]), "must be as the study wrote it, it was changed since"),
 }
 
 

@@ -1,5 +1,6 @@
 """``thinned.study``: from a table to a verdict, a report and a model."""
 
+import json
 import os
 import platform
 import tempfile
@@ -179,9 +180,9 @@ def study(
         findings = _findings(table, plan, store)
         if plan.network is None and not (folder / "model" / "model.json").exists():
             _refit(table, plan, findings["verdict"]["recommended"]["setting"], folder, progress)
-        finished = Study(folder, _results(table, plan, store, findings, command))
+        finished = Study(folder, results.seal(_results(table, plan, store, findings, command)))
         with writing():
-            write_text(folder / "results.json", results.dump(finished.results))
+            write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
         finished.report()
     return finished
 
