@@ -1,102 +1,222 @@
 """The model that a study leaves: networks of the recommended arm, fitted on all rows, and saved without pickle."""
 
+import copy
 import dataclasses
-import hashlib
 import json
-import math
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from scipy.special import entr
 from sklearn.model_selection import KFold, StratifiedKFold
+from torch import nn
 
+from thinned import philox
 from thinned._checks import InputError, sentence
+from thinned.layers import Dropout
 from thinned.studies import cohort, metrics
+from thinned.studies.card import CARD, ENCODER, WEIGHTS, Card, digest, read_card
+from thinned.studies.conformal import cv_plus, kept, thin_out
 from thinned.studies.encoding import Encoder
+from thinned.studies.export import write_onnx
 from thinned.studies.network import MLP
 from thinned.studies.plan import Member, Plan, stream
 from thinned.studies.run import outputs, standardised
 from thinned.studies.table import Table, read_frame
 from thinned.studies.workers import one_core
 
-__all__ = ["Model", "fit"]
+__all__ = ["Model", "Uncertainty", "fit"]
 
-_MEMBERS = 5
-_WEIGHTS, _ENCODER, _CARD = "weights.safetensors", "encoder.skops", "model.json"
+Array = npt.NDArray[np.float64]
+
+_MEMBERS = _FOLDS = 5
+_HELD_OUT = "held_out"  # name of the residuals beside the weights
 _ROWS = 4096  # predicted at once
+_CELLS = 2_000_000  # ends of intervals that are compared at once
+_CHECKED = 64  # rows by which an exported network is checked
 
 
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """What there is to know of a saved model besides its arrays."""
+class Uncertainty(NamedTuple):
+    """How sure a prediction is, ``(rows,)`` each; see :meth:`Model.uncertainty`."""
 
-    task: str
-    target: str
-    classes: list[str]
-    inputs: int
-    hidden: list[int]
-    members: int
-    rate: float
-    center: float
-    spread: float
-    files: dict[str, str]
-    schema: int = 1
+    total: Array
+    aleatoric: Array
+    epistemic: Array
 
 
 class Model:
-    """An ensemble of networks and the encoding of their input; see :func:`fit`."""
+    """An ensemble of networks and the encoding of their input; see :func:`fit`.
+
+    What it computes for a row depends on that row alone, whatever others it is given with, but for the rounding of
+    float64 matrix products.
+    """
 
     def __init__(self, card: Card, encoder: Encoder, weights: dict[str, torch.Tensor]) -> None:
         self.card = card
         self._encoder = encoder
         self._weights = weights
         networks = [_network(card) for _ in range(card.members)]
-        self._stack = cohort.Stack(networks, [card.rate] * card.members, 0, range(card.members))
-        self._stack.base.eval()
+        stack = cohort.Stack(networks, [card.rate] * card.members, 0, range(card.members))
         with torch.no_grad():
-            for name, value in self._stack.parameters.items():
+            for name, value in stack.parameters.items():
                 value.copy_(weights[name])
+        self._base = stack.base.double().eval().requires_grad_(False)
 
-    def predict(self, features: Any) -> npt.NDArray[np.float64]:
-        """The members' mean prediction.
+    @property
+    def columns(self) -> list[str]:
+        """What each column of :meth:`encode` holds."""
+        return self._encoder.names
+
+    def encode(self, features: Any) -> npt.NDArray[np.float32]:
+        """Rows as the networks take them, ``(rows, len(columns))`` float32; what an exported network is given.
 
         Args:
             features: data frame (pandas or polars) with the columns that the study saw, others are ignored; or a file.
+
+        Raises:
+            InputError: a column is missing or can't be read as it was in training.
+        """
+        return self._encoder.transform(read_frame(features))
+
+    def predict(self, features: Any) -> Array:
+        """The members' mean prediction, with dropout off.
+
+        Args:
+            features: as for :meth:`encode`.
 
         Returns:
             Probabilities ``(rows, classes)``, or values ``(rows,)`` in target units.
 
         Raises:
-            InputError: a column is missing or can't be read as it was in training.
+            InputError: as :meth:`encode`.
         """
+        return np.concatenate([self._run(self._base, rows).mean(axis=0) for rows in self._chunks(features)])
+
+    def uncertainty(self, features: Any, masks: int = 20) -> Uncertainty:
+        """How much of a prediction's uncertainty is noise, and how much is that the networks don't agree.
+
+        The networks are the members, each thinned by ``masks`` addressed masks where the model was trained with
+        dropout (Gal & Ghahramani 2016): a mask is the same for every row, today and on another machine.
+
+        - Classification: entropies in nats. Total is that of the mean probability over all networks, aleatoric the mean
+          of theirs, epistemic the difference: the mutual information of class and network.
+        - Regression: standard deviations in target units. Epistemic is that over the networks. Aleatoric is the root
+          mean squared held-out residual, the same for every row; since that holds the members' own error too, it
+          is an upper estimate. Total squared is the sum of their squares.
+
+        Args:
+            features: as for :meth:`encode`.
+            masks: sub-networks of each member; one is enough where the model has no dropout, and is taken then.
+
+        Raises:
+            InputError: as :meth:`encode`.
+        """
+        if type(masks) is not int or masks < 1:
+            raise InputError(sentence("masks must be a whole number of at least 1", f"got {masks!r}"))
+        sampler = _Sampler(self._base)
+        number = masks if self.card.rate else 1
+        parts = [
+            self._split(np.concatenate([self._run(sampler.thinned(i), rows) for i in range(number)]))
+            for rows in self._chunks(features)
+        ]
+        return Uncertainty(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def interval(self, features: Any, coverage: float = 0.9) -> Array:
+        """Prediction intervals of a regression by CV+, from the rows that each member has not seen.
+
+        New rows like those of training lie in them with a probability of about ``coverage``, and of at least
+        2 · ``coverage`` − 1 whatever the network and the noise are (:mod:`thinned.studies.conformal`); each member's
+        held-out rows have stopped its training, which that theorem does not allow for.
+
+        Args:
+            features: as for :meth:`encode`.
+            coverage: between 0 and 1.
+
+        Returns:
+            ``(rows, 2)``, low and high in target units; infinite where there were too few rows for the coverage.
+
+        Raises:
+            InputError: the model is a classifier, or as :meth:`encode`.
+        """
+        if self.card.task != "regression":
+            raise InputError(sentence("intervals are for regression", f"the task is {self.card.task}"))
+        if not 0 < coverage < 1:
+            raise InputError(sentence("coverage must lie between 0 and 1", f"got {coverage}"))
+        residuals = self._weights[_HELD_OUT].numpy()
+        size = max(1, _CELLS // residuals.size)
+        parts = [
+            cv_plus(self._run(self._base, part), residuals, self.card.held_out, coverage)
+            for rows in self._chunks(features)
+            for part in torch.split(rows, size)
+        ]
+        return np.concatenate(parts)
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> float:
+        """Write the averaged network, all members in one graph, as an ONNX file (``pip install 'thinned[onnx]'``).
+
+        Its input ``rows`` is float32 ``(number, len(columns))``, as :meth:`encode` gives them: the encoding of the
+        table's columns is not part of the file. Its output, float32, is named ``probability`` ``(number, classes)`` or
+        ``value`` ``(number,)``. The file's metadata name the columns, the classes and the target.
+
+        Returns:
+            The largest absolute difference between onnxruntime's output and this model's, by which the file was
+            checked before it was written.
+
+        Raises:
+            ImportError: the extra is not installed.
+            InputError: ``path`` exists or can't be written.
+            RuntimeError: onnxruntime computes something else.
+        """
+        index = np.arange(_CHECKED * self.card.inputs).reshape(_CHECKED, -1)
+        rows = philox.normals(index, 0)
         card = self.card
-        rows = torch.from_numpy(self._encoder.transform(read_frame(features)))
-        parts = []
+        described = {"columns": self.columns, "classes": card.classes, "target": card.target, "task": card.task}
+        return write_onnx(
+            path,
+            _Average(copy.deepcopy(self._base).float(), card),
+            rows,
+            self._run(self._base, torch.from_numpy(rows).double()).mean(axis=0),
+            output="value" if card.task == "regression" else "probability",
+            metadata={name: json.dumps(value) for name, value in described.items()},
+        )
+
+    def _chunks(self, features: Any) -> Iterator[torch.Tensor]:
+        for part in torch.split(torch.from_numpy(self.encode(features)), _ROWS):
+            yield part.double()
+
+    def _run(self, base: nn.Module, rows: torch.Tensor) -> Array:
+        """Each member's prediction, ``(members, rows, classes)`` or ``(members, rows)``."""
+        card = self.card
         with torch.inference_mode():
-            for part in torch.split(rows, _ROWS):
-                output = self._stack(part.expand(card.members, *part.shape)).double().numpy()
-                parts.append(
-                    np.mean([metrics.predictions(card.task, o, card.center, card.spread) for o in output], axis=0)
-                )
-        shape = (0,) if card.task == "regression" else (0, len(card.classes))
-        return np.concatenate(parts) if parts else np.zeros(shape)
+            output = base(rows.expand(card.members, *rows.shape)).numpy()
+        return np.stack([metrics.predictions(card.task, o, card.center, card.spread) for o in output])
+
+    def _split(self, predicted: Array) -> Uncertainty:
+        """``(networks, rows, classes)`` or ``(networks, rows)`` to the parts of the uncertainty."""
+        if self.card.task == "regression":
+            epistemic = predicted.std(axis=0)
+            noise = np.full_like(epistemic, self.card.noise)
+            return Uncertainty(np.hypot(epistemic, noise), noise, epistemic)
+        total, aleatoric = _entropy(predicted.mean(axis=0)), _entropy(predicted).mean(axis=0)
+        return Uncertainty(total, aleatoric, np.maximum(total - aleatoric, 0.0))
 
     def save(self, folder: Path) -> None:
         """Write the model's three files, whole or not at all; a model that stood there is replaced."""
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        (partial / _WEIGHTS).write_bytes(safetensors.torch.save(self._weights))
-        (partial / _ENCODER).write_bytes(self._encoder.dumps())
-        files = {name: _digest(partial / name) for name in (_WEIGHTS, _ENCODER)}
+        (partial / WEIGHTS).write_bytes(safetensors.torch.save(self._weights))
+        (partial / ENCODER).write_bytes(self._encoder.dumps())
+        files = {name: digest(partial / name) for name in (WEIGHTS, ENCODER)}
         card = dataclasses.asdict(dataclasses.replace(self.card, files=files))
-        (partial / _CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
+        (partial / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
@@ -109,14 +229,14 @@ class Model:
         """
         remedy = "run the study again with a new --out"
         try:
-            card = _read_card(folder / _CARD)
-            for name, digest in card.files.items():
-                if _digest(folder / name) != digest:
+            card = read_card(folder / CARD)
+            for name, saved in card.files.items():
+                if digest(folder / name) != saved:
                     raise InputError(
                         sentence("a model's files must be as they were saved", f"{folder / name} has changed", remedy)
                     )
-            encoder = Encoder.loads((folder / _ENCODER).read_bytes())
-            weights = safetensors.torch.load((folder / _WEIGHTS).read_bytes())
+            encoder = Encoder.loads((folder / ENCODER).read_bytes())
+            weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
         except FileNotFoundError as error:
             raise InputError(
                 sentence(
@@ -129,99 +249,126 @@ class Model:
             raise InputError(
                 sentence(f"{folder} must hold a saved model", f"reading it failed: {error}", remedy)
             ) from None
-        with torch.device("meta"):  # sizes alone: what a tampered file asks for need not fit into memory
-            expected = {name: (card.members, *value.shape) for name, value in _network(card).named_parameters()}
-        if (
-            len(encoder.names) != card.inputs
-            or {name: tuple(value.shape) for name, value in weights.items()} != expected
-        ):
+        found = {name: (tuple(value.shape), value.dtype) for name, value in weights.items()}
+        if len(encoder.names) != card.inputs or found != _expected(card):
             raise InputError(
-                sentence(f"{folder / _WEIGHTS} must hold what model.json describes", "it holds others", remedy)
+                sentence(f"{folder / WEIGHTS} must hold what model.json describes", "it holds others", remedy)
             )
         return cls(card, encoder, weights)
+
+
+class _Sampler:
+    """A copy of the members in which dropout can be turned on: one mask for all rows, by its number."""
+
+    def __init__(self, base: nn.Module) -> None:
+        self._base = copy.deepcopy(base)  # so that threads can share the model
+        self._sites = [site for site in self._base.modules() if isinstance(site, Dropout)]
+        for site in self._sites:
+            site.train()
+            site.shared = (0,)
+
+    def thinned(self, number: int) -> nn.Module:
+        """Each member's sub-network of this number."""
+        for site in self._sites:
+            site.call = torch.tensor(number)
+        return self._base
+
+
+class _Average(nn.Module):
+    """What is exported: the members' mean prediction as one module; :func:`metrics.predictions` in torch."""
+
+    def __init__(self, base: nn.Module, card: Card) -> None:
+        super().__init__()
+        self.base, self.card = base, card
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        card = self.card
+        output = self.base(rows.expand(card.members, -1, -1))
+        if card.task == "regression":
+            return output[..., 0].mean(0) * card.spread + card.center
+        if card.task == "multiclass":
+            return output.softmax(-1).mean(0)
+        positive = output.sigmoid().mean(0)
+        return torch.cat([1 - positive, positive], dim=-1)
+
+
+def _entropy(probability: Array) -> Array:
+    """Of the last axis, in nats."""
+    return np.asarray(entr(probability).sum(axis=-1))
 
 
 def _network(card: Card) -> MLP:
     return MLP(card.inputs, card.hidden, outputs(card.task, len(card.classes)), card.rate)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _expected(card: Card) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Shape and type of each array that a model of this description has."""
+    with torch.device("meta"):  # sizes alone: what a tampered file asks for need not fit into memory
+        parameters = _network(card).named_parameters()
+    expected = {name: ((card.members, *value.shape), value.dtype) for name, value in parameters}
+    if card.task == "regression":
+        expected[_HELD_OUT] = ((card.members, kept(card.held_out)), torch.float64)
+    return expected
 
 
-def _read_card(path: Path) -> Card:
-    def wrong(seen: str) -> InputError:
-        return InputError(sentence(f"{path} must describe a saved model", seen, "run the study again with a new --out"))
+def fit(
+    table: Table,
+    plan: Plan,
+    rate: float,
+    progress: Callable[[int], None] = lambda epoch: None,
+    *,
+    members: int = _MEMBERS,
+) -> Model:
+    """Fit one arm on all rows.
 
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise wrong(f"it is not JSON: {error}") from None
-    kinds = {field.name: field.type for field in dataclasses.fields(Card)}
-    if not isinstance(raw, dict) or set(raw) != set(kinds):
-        raise wrong("its entries are others than those that were saved")
-    checks: dict[str, Callable[[Any], bool]] = {
-        "task": lambda v: v in metrics.SELECTION,
-        "target": lambda v: isinstance(v, str),
-        "classes": lambda v: isinstance(v, list) and all(isinstance(c, str) for c in v) and _fits(raw["task"], len(v)),
-        "inputs": _count,
-        "hidden": lambda v: isinstance(v, list) and 0 < len(v) < 100 and all(map(_count, v)),
-        "members": _count,
-        "rate": lambda v: isinstance(v, int | float) and 0 <= v < 1,
-        "center": lambda v: isinstance(v, float) and math.isfinite(v),
-        "spread": lambda v: isinstance(v, float) and math.isfinite(v) and v > 0,
-        "files": lambda v: isinstance(v, dict) and set(v) == {_WEIGHTS, _ENCODER},
-        "schema": lambda v: v == 1,
-    }
-    for name, check in checks.items():
-        if not check(raw[name]):
-            raise wrong(f"its {name} can't be {str(raw[name])[:60]!r}")
-    return Card(**raw)
-
-
-def _fits(task: str, classes: int) -> bool:
-    return {"regression": classes == 0, "binary": classes == 2}.get(task, classes > 2)
-
-
-def _count(value: Any) -> bool:
-    """A size that a network can have."""
-    return type(value) is int and 0 < value <= 1_000_000
-
-
-def fit(table: Table, plan: Plan, rate: float, progress: Callable[[int], None] = lambda epoch: None) -> Model:
-    """Fit the recommended arm on all rows.
-
-    Five networks (fewer, where a class has fewer rows), each with another fifth of the rows for early stopping, so that
-    every row trains four of them; their predictions are averaged.
+    Five networks, each with another fifth of the rows for early stopping, so that every row trains four of them; their
+    predictions are averaged. Where a class has fewer than five rows it is halves, thirds or quarters, and with more
+    members the rows are shuffled anew.
     """
     everything = np.arange(plan.rows)
     encoder = Encoder().fit(table.features)
     x = torch.from_numpy(encoder.transform(table.features))
     y, center, spread = standardised(table, everything)
-    make = KFold if table.task == "regression" else StratifiedKFold
-    state = int(stream(plan, "refit").integers(2**31))
-    rarest = plan.rows if table.task == "regression" else int(np.bincount(table.target).min())
-    number = max(2, min(_MEMBERS, rarest))  # each member sees each class
-    folds = list(make(number, shuffle=True, random_state=state).split(everything, table.target))
+    folds = _folds(table, plan, members)
     least = min(len(train) for train, _ in folds), min(len(held) for _, held in folds)
-    data = [
-        cohort.Data(x, y, *(torch.from_numpy(part) for part in (train[: least[0]], held[: least[1]], held[:1])))
-        for train, held in folds
-    ]
+    rows = [(torch.from_numpy(train[: least[0]]), torch.from_numpy(held[: least[1]])) for train, held in folds]
+    data = [cohort.Data(x, y, train, held, held) for train, held in rows]
     card = Card(
         task=table.task,
         target=table.target_name,
         classes=list(table.classes),
         inputs=x.shape[1],
         hidden=list(plan.hidden),
-        members=number,
+        members=len(folds),
         rate=rate,
         center=center,
         spread=spread,
+        held_out=least[1],
+        noise=0.0,
         files={},
     )
-    members = [Member(plan.seeds, fold, rate) for fold in range(number)]  # a repeat that the study has not used
+    trained = [Member(plan.seeds, member, rate) for member in range(len(folds))]  # a repeat that the study has not used
     with one_core():
-        outcomes = cohort.train(plan, lambda: _network(card), members, data, progress)
+        outcomes = cohort.train(plan, lambda: _network(card), trained, data, progress)
     weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
+    if table.task == "regression":
+        residuals = np.stack(
+            [(d.y[d.test] - o.at_best[:, 0]).double().numpy() * spread for d, o in zip(data, outcomes, strict=True)]
+        )
+        weights[_HELD_OUT] = torch.from_numpy(thin_out(residuals))
+        card = dataclasses.replace(card, noise=float(np.sqrt(np.mean(residuals**2))))
     return Model(card, encoder, weights)
+
+
+def _folds(table: Table, plan: Plan, members: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """For each member the rows that train it and those that stop it."""
+    rarest = plan.rows if table.task == "regression" else int(np.bincount(table.target).min())
+    number = max(2, min(_FOLDS, rarest))  # each member sees each class
+    make = KFold if table.task == "regression" or rarest < number else StratifiedKFold
+    state = int(stream(plan, "refit").integers(2**31))
+    folds = [
+        fold
+        for shuffle in range(-(-members // number))
+        for fold in make(number, shuffle=True, random_state=state + shuffle).split(np.arange(plan.rows), table.target)
+    ]
+    return folds[:members]

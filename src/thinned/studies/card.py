@@ -1,0 +1,98 @@
+"""What a saved model says of itself: ``model.json``."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from thinned._checks import InputError, sentence
+from thinned.studies import metrics
+
+__all__ = ["CARD", "ENCODER", "WEIGHTS", "Card", "digest", "read_card"]
+
+WEIGHTS, ENCODER, CARD = "weights.safetensors", "encoder.skops", "model.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What there is to know of a saved model besides its arrays.
+
+    Attributes:
+        task: "binary", "multiclass" or "regression".
+        target: name of the predicted column.
+        classes: names of the classes in the order of their probabilities; empty for regression.
+        inputs: number of encoded columns.
+        hidden: widths of the hidden layers.
+        members: number of networks.
+        rate: of dropout on the hidden layers.
+        center: mean of the target (regression).
+        spread: its standard deviation.
+        held_out: rows that each member was stopped by.
+        noise: root mean squared residual of those rows in target units (regression).
+        files: SHA-256 of the other files.
+        schema: of this file.
+    """
+
+    task: str
+    target: str
+    classes: list[str]
+    inputs: int
+    hidden: list[int]
+    members: int
+    rate: float
+    center: float
+    spread: float
+    held_out: int
+    noise: float
+    files: dict[str, str]
+    schema: int = 1
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_card(path: Path) -> Card:
+    def wrong(seen: str) -> InputError:
+        return InputError(sentence(f"{path} must describe a saved model", seen, "run the study again with a new --out"))
+
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise wrong(f"it is not JSON: {error}") from None
+    kinds = {field.name: field.type for field in dataclasses.fields(Card)}
+    if not isinstance(raw, dict) or set(raw) != set(kinds):
+        raise wrong("its entries are others than those that were saved")
+    checks: dict[str, Callable[[Any], bool]] = {
+        "task": lambda v: isinstance(v, str) and v in metrics.SELECTION,
+        "target": lambda v: isinstance(v, str),
+        "classes": lambda v: isinstance(v, list) and all(isinstance(c, str) for c in v) and _fits(raw["task"], len(v)),
+        "inputs": _count,
+        "hidden": lambda v: isinstance(v, list) and 0 < len(v) < 100 and all(map(_count, v)),
+        "members": _count,
+        "rate": lambda v: isinstance(v, int | float) and 0 <= v < 1,
+        "center": lambda v: isinstance(v, float) and math.isfinite(v),
+        "spread": lambda v: isinstance(v, float) and math.isfinite(v) and v > 0,
+        "held_out": _count,
+        "noise": lambda v: isinstance(v, float) and math.isfinite(v) and v >= 0,
+        "files": lambda v: isinstance(v, dict) and set(v) == {WEIGHTS, ENCODER},
+        "schema": lambda v: v == 1,
+    }
+    for name, check in checks.items():
+        if not check(raw[name]):
+            raise wrong(f"its {name} can't be {str(raw[name])[:60]!r}")
+    return Card(**raw)
+
+
+def _fits(task: str, classes: int) -> bool:
+    return {"regression": classes == 0, "binary": classes == 2}.get(task, classes > 2)
+
+
+def _count(value: Any) -> bool:
+    """A size that a network can have."""
+    return type(value) is int and 0 < value <= 100_000_000
+
+
