@@ -18,8 +18,9 @@ from torch import nn
 
 from thinned import datasets
 from thinned.studies import cohort
-from thinned.studies.plan import Member, Plan, make_plan, make_splits
+from thinned.studies.plan import Member, Plan, make_plan
 from thinned.studies.run import encode, run
+from thinned.studies.splits import make_splits
 from thinned.studies.store import Store
 from thinned.studies.table import load
 

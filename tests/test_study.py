@@ -33,7 +33,8 @@ from thinned.studies import run as run_module
 from thinned.studies.analysis import analyse, corrected_t
 from thinned.studies.metrics import predictions, score
 from thinned.studies.model import Model
-from thinned.studies.plan import make_plan, make_splits
+from thinned.studies.plan import make_plan
+from thinned.studies.splits import make_splits
 from thinned.studies.store import Store
 from thinned.studies.table import load
 

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,10 @@ def study_command(
     task: Annotated[
         Literal["binary", "multiclass", "regression"] | None, typer.Option(help="  [default: told from the target]")
     ] = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(metavar="ARM,ARM,...", help="What to compare, as dropout,weight_decay,cocktail  [default: all]"),
+    ] = None,
     rates: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +94,26 @@ def study_command(
     seeds: Annotated[int, typer.Option(metavar="N", help="Repeats, each with new folds and initial weights.")] = 2,
     epochs: Epochs = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from this number.")] = 0,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            callback=_numbers(int, "numbers of rows"),
+            help="Numbers of training rows at which the gain is measured besides, as 250,500,1000",
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FUNCTION", help="Your own network: a function of inputs and outputs."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="Rows of one value of this column are never on two sides of a split."),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="Train on the past, test on the future, by this column of dates or numbers."),
+    ] = None,
 ) -> None:
     """Measure on held-out rows whether dropout helps, and at which rate.
 
@@ -96,6 +121,12 @@ def study_command(
     read, results.json to work with, and a model for `thinned predict`.
     """
     options: dict[str, Any] = {"task": task, "folds": folds, "seeds": seeds, "epochs": epochs, "seed": seed}
+    options["network"] = network
+    options |= {"group": group, "time": time}
+    if arms is not None:
+        options["arms"] = [part.strip() for part in arms.split(",")]
+    if sizes is not None:
+        options["sizes"] = tuple(int(part) for part in sizes.split(","))
     if rates is not None:
         options["rates"] = tuple(float(part) for part in rates.split(","))
     if hidden is not None:
@@ -144,14 +175,17 @@ def _print(finished: Any) -> None:
     run, metrics = results["run"], results["metrics"]
     shown = list(metrics)[:3]
     table = RichTable(box=None, pad_edge=False)
-    for heading in ("", *(metrics[name]["label"] for name in shown), "chosen in"):
-        table.add_column(heading, justify="right" if heading else "left")
-    splits = results["comparison"]["best"]["splits"]
+    for heading in ("", *(metrics[name]["label"] for name in shown), "mostly chosen"):
+        table.add_column(heading, justify="right" if heading in {m["label"] for m in metrics.values()} else "left")
+    plan = results["plan"]
     for arm in results["arms"]:
+        name = "early stopping alone" if arm["name"] == "none" else arm["label"]
+        chosen = Counter(plan["settings"][number]["label"] for number in arm["best"]["chosen"]).most_common(1)[0][0]
         values = (f"{arm['best']['scores'][name]['mean']:.4f}" for name in shown)
-        table.add_row(arm["name"], *values, f"{arm['chosen_in']['best']} of {splits}" if arm["rate"] else "")
+        table.add_row(name, *values, chosen if chosen != arm["label"] else "")
     out_console.print(
-        f"\n{run['networks']} networks in {run['seconds']:.0f} s; means over {splits} held-out test folds:\n"
+        f"\n{run['networks']} networks in {run['seconds']:.0f} s ({run['networks_per_second']:.1f} a second); "
+        f"means over {plan['folds'] * plan['seeds']} held-out test folds, each network at its best validation epoch:\n"
     )
     out_console.print(table)
     out_console.print(Text(f"\n{results['verdict']['headline']}", style="bold"))

@@ -15,12 +15,14 @@ import torch
 
 import thinned
 from thinned._checks import InputError, sentence
-from thinned.studies import model, report
+from thinned.studies import claims, model, report
 from thinned.studies.analysis import analyse
+from thinned.studies.arms import Arm
 from thinned.studies.encoding import kind_of
 from thinned.studies.metrics import METRICS, SELECTION
-from thinned.studies.plan import RATES, Plan, check_options, make_plan
+from thinned.studies.plan import Plan, check_options, make_plan
 from thinned.studies.run import Progress, run
+from thinned.studies.splits import make_splits, test_share
 from thinned.studies.store import Store, open_store, write_text
 from thinned.studies.table import Table, Task, load
 
@@ -63,16 +65,15 @@ class Study:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a rate: mean losses and held-out scores at the best validation epoch, and how often it was chosen."""
+        """One row a setting: mean losses and held-out scores at the best validation epoch."""
         rows = {
-            arm["name"]: {
-                "rate": arm["rate"],
-                **{f"{part}_loss": arm["best"][part]["mean"] for part in ("train", "validation", "test")},
-                **{name: score["mean"] for name, score in arm["best"]["scores"].items()},
-                "best_epoch": arm["best_epoch"],
-                "chosen_in": arm["chosen_in"]["best"],
+            setting["label"]: {
+                **{f"{part}_loss": setting["best"][part]["mean"] for part in ("train", "validation", "test")},
+                **{name: score["mean"] for name, score in setting["best"]["scores"].items()},
+                "best_epoch": setting["best_epoch"],
+                "improvement": setting["improvement"]["best"]["mean"],
             }
-            for arm in self.results["arms"]
+            for setting in self.results["settings"]
         }
         return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -97,7 +98,8 @@ def study(
     *,
     out: str | os.PathLike[str] | None = None,
     task: Task | None = None,
-    rates: Sequence[float] = RATES,
+    arms: Sequence[str | Arm] | None = None,
+    rates: Sequence[float] | None = None,
     folds: int = 5,
     seeds: int = 2,
     hidden: Sequence[int] | None = None,
@@ -105,14 +107,18 @@ def study(
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    group: str | None = None,
+    time: str | None = None,
+    sizes: Sequence[int] = (),
+    network: str | None = None,
     progress: Callable[[Progress, Plan], None] = lambda progress, plan: None,
     command: str | None = None,
 ) -> Study:
-    """Find out whether dropout helps a network on a table, and at which rate.
+    """Find out which way to regularise a network helps on a table: dropout, where and at which rate, or another.
 
-    Multilayer perceptrons without regularisation and with dropout at each rate are trained on the same folds, with the
-    same initial weights, data order and random numbers. The rate is chosen on validation rows and scored on test rows
-    that neither training nor choice has seen.
+    Networks of each arm are trained on the same folds, with the same initial weights, data order and random numbers.
+    What an arm leaves open (a rate, a weight decay) is chosen on validation rows and scored on test rows that neither
+    training nor choice has seen.
 
     Args:
         data: path of a CSV or Parquet file, or a pandas or polars data frame.
@@ -120,7 +126,10 @@ def study(
         out: folder for the study's files; None makes a temporary one. Finished networks that a study of the same plan
             and data left there are taken over.
         task: "binary", "multiclass" or "regression"; None infers it from the target.
-        rates: dropout rates on the hidden layers, in [0, 1).
+        arms: names of :data:`thinned.studies.arms.ARMS`, "cocktail" (the best of all by validation), and
+            :class:`~thinned.studies.arms.Arm` of your own; None takes all. No regularisation, with and without early
+            stopping, is always among them.
+        rates: of the arm "dropout", in [0, 1); None takes 0.1, 0.2, ..., 0.8.
         folds: outer test folds.
         seeds: repeats, each with folds, initial weights and data order of its own.
         hidden: widths of the hidden layers; None chooses two of a width that suits the number of rows.
@@ -128,6 +137,13 @@ def study(
         batch_size: rows a step; None chooses it by the number of rows.
         learning_rate: of Adam.
         seed: everything random follows from it.
+        group: a column that says which rows belong together, as those of one patient: they stay on one side of every
+            split. It is no feature.
+        time: a column of numbers or dates: every split trains on older rows, validates on later ones and tests on
+            those after them. It is no feature. Repeats then differ in initial weights, data order and masks alone.
+        sizes: numbers of training rows at which dropout, weight decay and early stopping are measured besides.
+        network: ``module:function`` of a network of your own: the function takes the numbers of inputs and outputs and
+            gives a module, whose dropout layers are the sites. Such a study leaves no model.
         progress: called as training goes on.
         command: the command line, for the report.
 
@@ -137,11 +153,12 @@ def study(
     Raises:
         InputError: the table, the target, an option or the folder can't be used.
     """
-    check_options(rates, hidden, folds=folds, seeds=seeds, epochs=epochs, batch_size=batch_size, seed=seed)
-    table = load(data, target, task, folds=folds)
+    check_options(rates, hidden, sizes, folds=folds, seeds=seeds, epochs=epochs, batch_size=batch_size, seed=seed)
+    table = load(data, target, task, folds=folds, group=group, time=time)
     plan = make_plan(
         table,
-        rates=tuple(rates),
+        arms=arms,
+        rates=rates,
         folds=folds,
         seeds=seeds,
         hidden=None if hidden is None else tuple(hidden),
@@ -149,32 +166,42 @@ def study(
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
+        sizes=sizes,
+        network=network,
     )
     folder = Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
     with open_store(folder, plan) as store:
         run(table, plan, store, lambda step: progress(step, plan))
-        findings = analyse(store.records(), plan.to_dict())
-        if not (folder / "model" / "model.json").exists():
-            _refit(table, plan, findings["verdict"]["recommended_rate"], folder, progress)
+        findings = _findings(table, plan, store)
+        if plan.network is None and not (folder / "model" / "model.json").exists():
+            _refit(table, plan, findings["verdict"]["recommended"]["setting"], folder, progress)
         finished = Study(folder, _results(table, plan, store, findings, command))
         write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
         finished.report()
     return finished
 
 
-def _refit(table: Table, plan: Plan, rate: float, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
+def _findings(table: Table, plan: Plan, store: Store) -> dict[str, Any]:
+    """What the numbers say: all of ``results.json`` that is computed from the trained networks."""
+    records, shown = store.records(), plan.to_dict()
+    share = test_share(make_splits(plan, table))
+    claimed = {"rate": claims.rate(records, shown, share=share), "price": claims.price(records, shown, share=share)}
+    return {**analyse(records, shown, table, share=share), "claims": claimed}
+
+
+def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
     def report_epoch(epoch: int) -> None:
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
         progress(Progress(doing, plan.networks), plan)
 
-    model.fit(table, plan, rate, report_epoch).save(folder / "model")
+    model.fit(table, plan, plan.settings[setting], report_epoch).save(folder / "model")
 
 
 def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], command: str | None) -> dict[str, Any]:
     """What ``results.json`` holds: nothing in a report comes from anywhere else."""
     counts = pd.Series(table.target).value_counts()
     return {
-        "schema": 1,
+        "schema": 2,
         "data": {
             "name": table.name,
             "rows": plan.rows,

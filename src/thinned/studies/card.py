@@ -10,6 +10,7 @@ from typing import Any
 
 from thinned._checks import InputError, sentence
 from thinned.studies import metrics
+from thinned.studies.arms import Setting
 
 __all__ = ["CARD", "ENCODER", "WEIGHTS", "Card", "digest", "read_card"]
 
@@ -27,10 +28,10 @@ class Card:
         inputs: number of encoded columns.
         hidden: widths of the hidden layers.
         members: number of networks.
-        rate: of dropout on the hidden layers.
+        setting: how it was regularised.
         center: mean of the target (regression).
         spread: its standard deviation.
-        held_out: rows that each member was stopped by.
+        held_out: how many rows each member was stopped by.
         noise: root mean squared residual of those rows in target units (regression).
         files: SHA-256 of the other files.
         schema: of this file.
@@ -42,10 +43,10 @@ class Card:
     inputs: int
     hidden: list[int]
     members: int
-    rate: float
+    setting: Setting
     center: float
     spread: float
-    held_out: int
+    held_out: list[int]
     noise: float
     files: dict[str, str]
     schema: int = 1
@@ -73,10 +74,9 @@ def read_card(path: Path) -> Card:
         "inputs": _count,
         "hidden": lambda v: isinstance(v, list) and 0 < len(v) < 100 and all(map(_count, v)),
         "members": _count,
-        "rate": lambda v: isinstance(v, int | float) and 0 <= v < 1,
         "center": lambda v: isinstance(v, float) and math.isfinite(v),
         "spread": lambda v: isinstance(v, float) and math.isfinite(v) and v > 0,
-        "held_out": _count,
+        "held_out": lambda v: isinstance(v, list) and len(v) == raw["members"] and all(map(_count, v)),
         "noise": lambda v: isinstance(v, float) and math.isfinite(v) and v >= 0,
         "files": lambda v: isinstance(v, dict) and set(v) == {WEIGHTS, ENCODER},
         "schema": lambda v: v == 1,
@@ -84,7 +84,10 @@ def read_card(path: Path) -> Card:
     for name, check in checks.items():
         if not check(raw[name]):
             raise wrong(f"its {name} can't be {str(raw[name])[:60]!r}")
-    return Card(**raw)
+    try:
+        return Card(**{**raw, "setting": Setting(**raw["setting"])})
+    except (TypeError, InputError):
+        raise wrong(f"its setting can't be {str(raw['setting'])[:60]!r}") from None
 
 
 def _fits(task: str, classes: int) -> bool:

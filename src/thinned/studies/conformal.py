@@ -6,58 +6,65 @@ less a term that vanishes with the number of rows), and in practice about 1 − 
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["cv_plus", "kept", "thin_out"]
+__all__ = ["cv_plus", "step", "thin_out"]
 
 Array = npt.NDArray[np.float64]
 
-_KEPT = 400  # residuals of a member: they widen each side by at most 1 / 400 of the probability
+_KEPT = 400  # residuals of a member, so that a million rows take seconds
 
 
-def kept(number: int) -> int:
-    """How many of that many residuals :func:`thin_out` keeps."""
-    return min(number, _KEPT)
+def step(held_out: Sequence[int]) -> int:
+    """Of how many residuals :func:`thin_out` keeps one, where members have held out so many."""
+    return -(-max(held_out) // _KEPT)
 
 
-def thin_out(residuals: Array) -> Array:
-    """At most 400 order statistics of each member's absolute residuals, for a saved model to hold.
+def thin_out(residuals: Sequence[Array]) -> Array:
+    """The order statistics of each member's absolute residuals that a saved model holds.
 
-    Each kept value stands for as many residuals, none of which is greater than it: intervals only get wider.
+    Every q-th is kept, and the greatest, where q is :func:`step`: all of them, up to 400 a member.
 
     Args:
-        residuals: ``(members, n)``.
+        residuals: of each member, ``(its held-out rows,)``.
 
     Returns:
-        ``(members, min(n, 400))``, sorted.
+        ``(members, kept)``, each member's in order; filled up with infinity where it has fewer than others.
     """
-    number = residuals.shape[1]
-    ranks = -(-np.arange(1, kept(number) + 1) * number // kept(number))  # rounded up
-    return np.ascontiguousarray(np.sort(np.abs(residuals), axis=1)[:, ranks - 1])
+    every = step([len(own) for own in residuals])
+    ordered = [np.sort(np.abs(own)) for own in residuals]
+    thinned = [np.append(own[every - 1 :: every], own[len(own) // every * every :][-1:]) for own in ordered]
+    out = np.full((len(thinned), max(map(len, thinned))), np.inf)
+    for row, own in zip(out, thinned, strict=True):
+        row[: len(own)] = own
+    return out
 
 
-def cv_plus(predicted: Array, residuals: Array, number: int, coverage: float) -> Array:
+def cv_plus(predicted: Array, residuals: Array, held_out: Sequence[int], coverage: float) -> Array:
     """The interval of each row.
 
-    With n held-out rows, the upper end is the ⌈(1 − α)(n + 1)⌉-th smallest of: the prediction of the member that row i
-    was held out from, plus that row's absolute residual; the lower end mirrors it.
+    With n held-out rows in all, the upper end is the ⌈(1 − α)(n + 1)⌉-th smallest of: the prediction of the member that
+    row i was held out from, plus that row's absolute residual. The lower end mirrors it.
+
+    Where every q-th residual is kept, j of them below a point stand for at least q j of a member's, or all: to be sure
+    of m residuals below it, of all K members, ⌈(m + K (q − 1)) / q⌉ kept ones must be. That only widens intervals.
 
     Args:
         predicted: ``(members, rows)``, of the members that the residuals are of.
-        residuals: ``(members, kept(number))``, as :func:`thin_out` gives them.
-        number: how many rows each member's residuals are of.
+        residuals: as :func:`thin_out` gives them.
+        held_out: how many rows each member has held out.
         coverage: 1 − α.
 
     Returns:
         ``(rows, 2)``: low and high; infinite where there are too few residuals for the coverage.
     """
-    members, size = residuals.shape
-    rank = math.ceil(coverage * (members * number + 1))
-    if rank > members * number:
+    every, members = step(held_out), len(held_out)
+    place = -(-(math.ceil(coverage * (sum(held_out) + 1)) + members * (every - 1)) // every) - 1
+    if place >= residuals.size:
         return np.tile([-np.inf, np.inf], (predicted.shape[1], 1))
-    place = -(-rank * size // number) - 1
 
     def upper(centers: Array) -> Array:
         ends = (centers.T[:, :, None] + residuals).reshape(centers.shape[1], -1)

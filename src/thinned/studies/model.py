@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -15,20 +16,21 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from scipy.special import entr
-from sklearn.model_selection import KFold, StratifiedKFold
 from torch import nn
 
 from thinned import philox
 from thinned._checks import InputError, sentence
 from thinned.layers import Dropout
 from thinned.studies import cohort, metrics
+from thinned.studies.arms import Setting
 from thinned.studies.card import CARD, ENCODER, WEIGHTS, Card, digest, read_card
-from thinned.studies.conformal import cv_plus, kept, thin_out
+from thinned.studies.conformal import cv_plus, step, thin_out
 from thinned.studies.encoding import Encoder
 from thinned.studies.export import write_onnx
-from thinned.studies.network import MLP
-from thinned.studies.plan import Member, Plan, stream
+from thinned.studies.network import MLP, site_rates
+from thinned.studies.plan import Member, Plan
 from thinned.studies.run import outputs, standardised
+from thinned.studies.splits import refit_parts
 from thinned.studies.table import Table, read_frame
 from thinned.studies.workers import one_core
 
@@ -36,7 +38,7 @@ __all__ = ["Model", "Uncertainty", "fit"]
 
 Array = npt.NDArray[np.float64]
 
-_MEMBERS = _FOLDS = 5
+_MEMBERS = 5
 _HELD_OUT = "held_out"  # name of the residuals beside the weights
 _ROWS = 4096  # predicted at once
 _CELLS = 2_000_000  # ends of intervals that are compared at once
@@ -63,9 +65,9 @@ class Model:
         self._encoder = encoder
         self._weights = weights
         networks = [_network(card) for _ in range(card.members)]
-        stack = cohort.Stack(networks, [card.rate] * card.members, 0, range(card.members))
+        stack = cohort.Stack(networks, [site_rates(networks[0], card.setting)] * card.members, 0, range(card.members))
         with torch.no_grad():
-            for name, value in stack.parameters.items():
+            for name, value in stack.learned.items():
                 value.copy_(weights[name])
         self._base = stack.base.double().eval().requires_grad_(False)
 
@@ -121,7 +123,8 @@ class Model:
         if type(masks) is not int or masks < 1:
             raise InputError(sentence("masks must be a whole number of at least 1", f"got {masks!r}"))
         sampler = _Sampler(self._base)
-        number = masks if self.card.rate else 1
+        setting = self.card.setting
+        number = masks if setting.dropout and setting.schedule != "early" else 1
         parts = [
             self._split(np.concatenate([self._run(sampler.thinned(i), rows) for i in range(number)]))
             for rows in self._chunks(features)
@@ -298,77 +301,65 @@ def _entropy(probability: Array) -> Array:
 
 
 def _network(card: Card) -> MLP:
-    return MLP(card.inputs, card.hidden, outputs(card.task, len(card.classes)), card.rate)
+    return MLP(card.inputs, card.hidden, outputs(card.task, len(card.classes)), card.setting)
 
 
 def _expected(card: Card) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     """Shape and type of each array that a model of this description has."""
     with torch.device("meta"):  # sizes alone: what a tampered file asks for need not fit into memory
-        parameters = _network(card).named_parameters()
-    expected = {name: ((card.members, *value.shape), value.dtype) for name, value in parameters}
+        learned = _network(card).state_dict()
+    expected = {name: ((card.members, *value.shape), value.dtype) for name, value in learned.items()}
     if card.task == "regression":
-        expected[_HELD_OUT] = ((card.members, kept(card.held_out)), torch.float64)
+        expected[_HELD_OUT] = ((card.members, -(-max(card.held_out) // step(card.held_out))), torch.float64)
     return expected
 
 
 def fit(
     table: Table,
     plan: Plan,
-    rate: float,
+    setting: Setting,
     progress: Callable[[int], None] = lambda epoch: None,
     *,
     members: int = _MEMBERS,
 ) -> Model:
-    """Fit one arm on all rows.
+    """Fit one setting of the plan on all rows.
 
     Five networks, each with another fifth of the rows for early stopping, so that every row trains four of them; their
-    predictions are averaged. Where a class has fewer than five rows it is halves, thirds or quarters, and with more
-    members the rows are shuffled anew.
+    predictions are averaged. Where a class or the groups are too few for that, there are fewer. More members hold out
+    smaller parts. By time all hold out the latest fifth.
     """
-    everything = np.arange(plan.rows)
     encoder = Encoder().fit(table.features)
     x = torch.from_numpy(encoder.transform(table.features))
-    y, center, spread = standardised(table, everything)
-    folds = _folds(table, plan, members)
-    least = min(len(train) for train, _ in folds), min(len(held) for _, held in folds)
-    rows = [(torch.from_numpy(train[: least[0]]), torch.from_numpy(held[: least[1]])) for train, held in folds]
-    data = [cohort.Data(x, y, train, held, held) for train, held in rows]
+    y, center, spread = standardised(table, np.arange(plan.rows))
+    parts = [tuple(map(torch.from_numpy, part)) for part in refit_parts(plan, table, max(members, _MEMBERS))[:members]]
+    data = [cohort.Data(x, y, train, held, held) for train, held in parts]
     card = Card(
         task=table.task,
         target=table.target_name,
         classes=list(table.classes),
         inputs=x.shape[1],
         hidden=list(plan.hidden),
-        members=len(folds),
-        rate=rate,
+        members=len(data),
+        setting=setting,
         center=center,
         spread=spread,
-        held_out=least[1],
+        held_out=[len(d.test) for d in data],
         noise=0.0,
         files={},
     )
-    trained = [Member(plan.seeds, member, rate) for member in range(len(folds))]  # a repeat that the study has not used
+    outcomes: list[cohort.Outcome] = []
+    number = plan.settings.index(setting)
     with one_core():
-        outcomes = cohort.train(plan, lambda: _network(card), trained, data, progress)
+        # groups differ in size: members of other shapes make another batched program
+        for _, same in itertools.groupby(enumerate(data), key=lambda numbered: numbered[1].shape):
+            folds, own = zip(*same, strict=True)
+            batch = [Member(plan.seeds, fold, number) for fold in folds]  # a repeat that the study has not used
+            outcomes += cohort.train(plan, lambda _: _network(card), batch, own, progress)
     weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
     if table.task == "regression":
-        residuals = np.stack(
-            [(d.y[d.test] - o.at_best[:, 0]).double().numpy() * spread for d, o in zip(data, outcomes, strict=True)]
-        )
+        residuals = [
+            (d.y[d.test] - o.at_best[:, 0]).double().numpy() * spread for d, o in zip(data, outcomes, strict=True)
+        ]
         weights[_HELD_OUT] = torch.from_numpy(thin_out(residuals))
-        card = dataclasses.replace(card, noise=float(np.sqrt(np.mean(residuals**2))))
+        card = dataclasses.replace(card, noise=float(np.sqrt(np.mean(np.concatenate(residuals) ** 2))))
     return Model(card, encoder, weights)
-
-
-def _folds(table: Table, plan: Plan, members: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """For each member the rows that train it and those that stop it."""
-    rarest = plan.rows if table.task == "regression" else int(np.bincount(table.target).min())
-    number = max(2, min(_FOLDS, rarest))  # each member sees each class
-    make = KFold if table.task == "regression" or rarest < number else StratifiedKFold
-    state = int(stream(plan, "refit").integers(2**31))
-    folds = [
-        fold
-        for shuffle in range(-(-members // number))
-        for fold in make(number, shuffle=True, random_state=state + shuffle).split(np.arange(plan.rows), table.target)
-    ]
-    return folds[:members]

@@ -35,8 +35,8 @@ class Store:
         return cls(connection)
 
     def records(self) -> list[dict[str, Any]]:
-        """All finished networks, in the order of repeat, fold and rate."""
-        rows = self._connection.execute("SELECT record FROM network ORDER BY repeat, fold, rate").fetchall()
+        """All finished networks, in the order of size, repeat, fold and setting."""
+        rows = self._connection.execute("SELECT record FROM network ORDER BY size, repeat, fold, setting").fetchall()
         return [json.loads(row[0]) for row in rows]
 
     def __len__(self) -> int:
@@ -47,8 +47,8 @@ class Store:
         """Commit the networks of one cohort, and the time since the last: all of them or, at any interruption, none."""
         with self._connection:
             self._connection.executemany(
-                "INSERT INTO network VALUES (?, ?, ?, ?)",
-                [(r["repeat"], r["fold"], r["rate"], json.dumps(r)) for r in records],
+                "INSERT INTO network VALUES (?, ?, ?, ?, ?)",
+                [(r["size"], r["repeat"], r["fold"], r["setting"], json.dumps(r)) for r in records],
             )
             self._connection.execute("INSERT INTO cohort (seconds) VALUES (?)", (seconds,))
 
@@ -126,7 +126,8 @@ def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS cohort (number INTEGER PRIMARY KEY, seconds REAL NOT NULL)")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS network "
-            "(repeat INTEGER, fold INTEGER, rate REAL, record TEXT NOT NULL, PRIMARY KEY (repeat, fold, rate))"
+            "(size INTEGER, repeat INTEGER, fold INTEGER, setting INTEGER, record TEXT NOT NULL, "
+            "PRIMARY KEY (size, repeat, fold, setting))"
         )
         row = connection.execute("SELECT json FROM plan").fetchone()
         if not connection.execute("SELECT count(*) FROM network").fetchone()[0]:  # nothing was kept of an earlier plan
