@@ -53,10 +53,18 @@ class Card:
 
 
 def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_card(path: Path) -> Card:
+    """Read ``model.json``.
+
+    Raises:
+        InputError: it does not describe a model that can be.
+        OSError: it can't be read.
+    """
+
     def wrong(seen: str) -> InputError:
         return InputError(sentence(f"{path} must describe a saved model", seen, "run the study again with a new --out"))
 
@@ -97,5 +105,3 @@ def _fits(task: str, classes: int) -> bool:
 def _count(value: Any) -> bool:
     """A size that a network can have."""
     return type(value) is int and 0 < value <= 100_000_000
-
-

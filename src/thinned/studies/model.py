@@ -286,7 +286,7 @@ class _Average(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         card = self.card
-        output = self.base(rows.expand(card.members, -1, -1))
+        output: torch.Tensor = self.base(rows.expand(card.members, -1, -1))
         if card.task == "regression":
             return output[..., 0].mean(0) * card.spread + card.center
         if card.task == "multiclass":
