@@ -42,7 +42,7 @@ STUDIES = {
     "charts": 0,
     "comparing": 0,
     "conformal": 0,
-    "export": 0,
+    "export": 2,
     "metrics": 0,
     "workers": 0,
     "network": 0,

@@ -49,7 +49,7 @@ class Card:
     held_out: list[int]
     noise: float
     files: dict[str, str]
-    schema: int = 1
+    schema: int = 2
 
 
 def digest(path: Path) -> str:
@@ -82,24 +82,38 @@ def read_card(path: Path) -> Card:
         "inputs": _count,
         "hidden": lambda v: isinstance(v, list) and 0 < len(v) < 100 and all(map(_count, v)),
         "members": _count,
+        "setting": _is_setting,
         "center": lambda v: isinstance(v, float) and math.isfinite(v),
         "spread": lambda v: isinstance(v, float) and math.isfinite(v) and v > 0,
         "held_out": lambda v: isinstance(v, list) and len(v) == raw["members"] and all(map(_count, v)),
         "noise": lambda v: isinstance(v, float) and math.isfinite(v) and v >= 0,
         "files": lambda v: isinstance(v, dict) and set(v) == {WEIGHTS, ENCODER},
-        "schema": lambda v: v == 1,
+        "schema": lambda v: v == 2,
     }
     for name, check in checks.items():
         if not check(raw[name]):
             raise wrong(f"its {name} can't be {str(raw[name])[:60]!r}")
-    try:
-        return Card(**{**raw, "setting": Setting(**raw["setting"])})
-    except (TypeError, InputError):
-        raise wrong(f"its setting can't be {str(raw['setting'])[:60]!r}") from None
+    return Card(**{**raw, "setting": Setting(**raw["setting"])})
 
 
 def _fits(task: str, classes: int) -> bool:
     return {"regression": classes == 0, "binary": classes == 2}.get(task, classes > 2)
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether a :class:`Setting` can be made of it, and is the one that was saved."""
+    kinds: dict[str, tuple[type, ...]] = {"dropout": (int, float), "weight_decay": (int, float), "one_mask": (bool,)}
+    kinds["max_norm"] = (int, float, type(None))
+    fields = {field.name for field in dataclasses.fields(Setting)}
+    if not isinstance(value, dict) or set(value) != fields:
+        return False
+    if not all(type(value[name]) in kinds.get(name, (str, type(None))) for name in fields):
+        return False
+    try:
+        Setting(**value)
+    except InputError:
+        return False
+    return True
 
 
 def _count(value: Any) -> bool:

@@ -67,7 +67,7 @@ def cv_plus(predicted: Array, residuals: Array, held_out: Sequence[int], coverag
         return np.tile([-np.inf, np.inf], (predicted.shape[1], 1))
 
     def upper(centers: Array) -> Array:
-        ends = (centers.T[:, :, None] + residuals).reshape(centers.shape[1], -1)
+        ends = (centers.T[:, :, None] + residuals).reshape(-1, residuals.size)
         return np.asarray(np.partition(ends, place, axis=1)[:, place])
 
     return np.stack([-upper(-predicted), upper(predicted)], axis=1)

@@ -26,7 +26,7 @@ from thinned.studies.arms import Setting
 from thinned.studies.card import CARD, ENCODER, WEIGHTS, Card, digest, read_card
 from thinned.studies.conformal import cv_plus, step, thin_out
 from thinned.studies.encoding import Encoder
-from thinned.studies.export import write_onnx
+from thinned.studies.export import Average, write_onnx
 from thinned.studies.network import MLP, site_rates
 from thinned.studies.plan import Member, Plan
 from thinned.studies.run import outputs, standardised
@@ -122,11 +122,8 @@ class Model:
         """
         if type(masks) is not int or masks < 1:
             raise InputError(sentence("masks must be a whole number of at least 1", f"got {masks!r}"))
-        sampler = _Sampler(self._base)
-        setting = self.card.setting
-        number = masks if setting.dropout and setting.schedule != "early" else 1
         parts = [
-            self._split(np.concatenate([self._run(sampler.thinned(i), rows) for i in range(number)]))
+            self._split(np.concatenate([self._run(base, rows) for base in self._thinned(masks)]))
             for rows in self._chunks(features)
         ]
         return Uncertainty(*(np.concatenate(part) for part in zip(*parts, strict=True)))
@@ -183,7 +180,7 @@ class Model:
         described = {"columns": self.columns, "classes": card.classes, "target": card.target, "task": card.task}
         return write_onnx(
             path,
-            _Average(copy.deepcopy(self._base).float(), card),
+            Average(copy.deepcopy(self._base).float(), card),
             rows,
             self._run(self._base, torch.from_numpy(rows).double()).mean(axis=0),
             output="value" if card.task == "regression" else "probability",
@@ -193,6 +190,20 @@ class Model:
     def _chunks(self, features: Any) -> Iterator[torch.Tensor]:
         for part in torch.split(torch.from_numpy(self.encode(features)), _ROWS):
             yield part.double()
+
+    def _thinned(self, masks: int) -> Iterator[nn.Module]:
+        """The members with dropout on, a mask of all rows after the other; as they are where training ends without."""
+        setting = self.card.setting
+        if not setting.dropout or setting.schedule == "early":
+            yield self._base
+            return
+        base = copy.deepcopy(self._base)  # so that threads can share the model
+        sites = [site for site in base.modules() if isinstance(site, Dropout)]
+        for number in range(masks):
+            for site in sites:
+                site.train()
+                site.shared, site.call = (0,), torch.tensor(number)
+            yield base
 
     def _run(self, base: nn.Module, rows: torch.Tensor) -> Array:
         """Each member's prediction, ``(members, rows, classes)`` or ``(members, rows)``."""
@@ -258,41 +269,6 @@ class Model:
                 sentence(f"{folder / WEIGHTS} must hold what model.json describes", "it holds others", remedy)
             )
         return cls(card, encoder, weights)
-
-
-class _Sampler:
-    """A copy of the members in which dropout can be turned on: one mask for all rows, by its number."""
-
-    def __init__(self, base: nn.Module) -> None:
-        self._base = copy.deepcopy(base)  # so that threads can share the model
-        self._sites = [site for site in self._base.modules() if isinstance(site, Dropout)]
-        for site in self._sites:
-            site.train()
-            site.shared = (0,)
-
-    def thinned(self, number: int) -> nn.Module:
-        """Each member's sub-network of this number."""
-        for site in self._sites:
-            site.call = torch.tensor(number)
-        return self._base
-
-
-class _Average(nn.Module):
-    """What is exported: the members' mean prediction as one module; :func:`metrics.predictions` in torch."""
-
-    def __init__(self, base: nn.Module, card: Card) -> None:
-        super().__init__()
-        self.base, self.card = base, card
-
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        card = self.card
-        output: torch.Tensor = self.base(rows.expand(card.members, -1, -1))
-        if card.task == "regression":
-            return output[..., 0].mean(0) * card.spread + card.center
-        if card.task == "multiclass":
-            return output.softmax(-1).mean(0)
-        positive = output.sigmoid().mean(0)
-        return torch.cat([1 - positive, positive], dim=-1)
 
 
 def _entropy(probability: Array) -> Array:
