@@ -109,11 +109,12 @@ class Stack:
         self.parameters = {name: nn.Parameter(value.detach().contiguous()) for name, value in stacked.items()}
         self.clock = torch.zeros((), dtype=torch.int64)
         self.rates: dict[str, torch.Tensor] = {}
+        self._idle: list[nn.Module] = []
         self._native = bool(getattr(self.base, "stacks", False))
         self._addresses: dict[str, torch.Tensor] = {}
         for name, site in schedules.sites(self.base).items():
-            site.p = 0.0
             if not any(member[name] for member in rates):
+                self._idle.append(site)
                 continue
             key = philox.fold_in(seed, philox.site_number(name))
             keys = np.array([philox.fold_in(key, member) for member in members], dtype=np.uint64)
@@ -132,6 +133,12 @@ class Stack:
     def learned(self) -> dict[str, torch.Tensor]:
         """Parameters and running statistics: what a trained network is, by qualified name."""
         return self.parameters | self.buffers
+
+    def train(self) -> None:
+        """Put the base in training mode, but for the dropout sites at which no member drops."""
+        self.base.train()
+        for site in self._idle:
+            site.eval()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """``(members, rows, inputs)`` to ``(members, rows, outputs)``."""
@@ -180,13 +187,13 @@ def train(
     """Train one network for each member, all in one batched program.
 
     Members of one repeat and fold share their initial weights, data order and mask key (a higher rate drops what a
-    lower one drops, and more), so that differences between settings are paired. What a member becomes depends neither on
-    the other members nor on their number, but for the rounding of batched matrix products.
+    lower one drops, and more), so that differences between settings are paired. What a member becomes depends neither
+    on the other members nor on their number, but for the rounding of batched matrix products.
 
     Args:
         plan: the budget, and the seed that everything random follows from.
-        build: makes a freshly initialised network for a setting, from torch's default generator; of one structure for all
-            members.
+        build: makes a freshly initialised network for a setting, from torch's default generator; the settings of all
+            members are of one structure.
         members: what to train.
         data: the split of each member, all of one shape.
         progress: called with the number of finished epochs.
@@ -209,7 +216,7 @@ def train(
     best_epoch = torch.zeros(len(members), dtype=torch.int64)
     curves: list[tuple[torch.Tensor, torch.Tensor]] = []
     for epoch in range(plan.epochs):
-        stack.base.train()
+        stack.train()
         _set_rates(stack, networks, settings, epoch, plan.epochs)
         for batch in torch.split(_orders(plan, rows, epoch), plan.batch_size, dim=1):
             x, y = rows.batch(batch)

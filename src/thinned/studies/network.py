@@ -30,6 +30,8 @@ class Linear(nn.Linear):
         """Affine map, for one network or for each member its own."""
         if self.weight.ndim == 2:
             return super().forward(input)
+        if self.bias is None:
+            return torch.bmm(input, self.weight.mT)
         # one batched matrix product: vmap's decomposition of F.linear takes an extra pass for the bias
         return torch.baddbmm(self.bias.unsqueeze(1), input, self.weight.mT)
 
@@ -96,6 +98,9 @@ class Hidden(nn.Module):
         self.linear = Linear(inputs, outputs)
         self.dropout = (BatchDropout if setting.one_mask else Dropout)(setting.dropout)
         self.norm = None if setting.batch_norm is None else BatchNorm(outputs)
+        if self.norm is not None:
+            # the norm takes a bias out again, so that its gradient is rounding alone, which Adam makes steps of
+            self.linear.bias = None
         self.drops_first = setting.batch_norm == "before"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -172,7 +177,7 @@ def load_network(name: str, inputs: int, outputs: int) -> nn.Module:
         build = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(sentence(requirement, f"got {name!r}: {error}", "is its folder on PYTHONPATH?")) from None
-    network = build(inputs, outputs)
+    network = build(inputs, outputs) if callable(build) else build
     if not isinstance(network, nn.Module):
         raise InputError(sentence(f"{name} must make a torch.nn.Module", f"it made a {type(network).__name__}"))
     convert(network)

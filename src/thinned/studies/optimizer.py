@@ -19,9 +19,9 @@ class _Stacked(Protocol):
 class AdamW:
     """Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019) and max-norm, member by member.
 
-    Weight decay takes ``learning rate · decay`` of a matrix off before each step. After it, a hidden unit whose incoming
-    weights have a larger norm than the member's limit is scaled back to it (Srivastava et al. 2014, §5.1). Biases,
-    scales and shifts are left alone by both, the output layer by the second.
+    Weight decay takes ``learning rate · decay`` of a matrix off before each step. After it, a hidden unit whose
+    incoming weights have a larger norm than the member's limit is scaled back to it (Srivastava et al. 2014, §5.1).
+    Biases, scales and shifts are left alone by both, the output layer by the second.
 
     Args:
         stack: its ``parameters`` have a leading axis of members; the output layer's matrix is the last of them.
