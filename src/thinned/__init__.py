@@ -7,7 +7,7 @@ loaded at first use; the last two need ``pip install 'thinned[study]'``.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from thinned import addressing, functional, layers, masks, philox, schedules, sites, variants
+from thinned import addressing, ensemble, functional, layers, masks, philox, schedules, sites, uncertainty, variants
 from thinned.addressing import address, convert
 from thinned.attention import scaled_dot_product_attention
 from thinned.layers import (
@@ -61,6 +61,7 @@ __all__ = [
     "datasets",
     "drop_connect",
     "dropout_init_",
+    "ensemble",
     "estimators",
     "functional",
     "layers",
@@ -71,6 +72,7 @@ __all__ = [
     "schedules",
     "sites",
     "study",
+    "uncertainty",
     "variants",
 ]
 

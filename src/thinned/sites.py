@@ -21,7 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from thinned._checks import sentence
 from thinned._torch_calls import DESCRIPTIONS, NOISE, Call
 
-__all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording", "site_name"]
+__all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording", "site_name", "unrouted", "untouched"]
 
 _OPAQUE = (nn.MultiheadAttention, nn.RNNBase)  # one event each, though they have children
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
@@ -162,7 +162,7 @@ def record(model: nn.Module, *args: Any, **kwargs: Any) -> Recording:
     if not isinstance(model, nn.Module):
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
     recorder = _Recorder(model)
-    with _untouched(model), torch.compiler.set_stance("force_eager"), recorder.hooks(), recorder:
+    with untouched(model), torch.compiler.set_stance("force_eager"), recorder.hooks(), recorder:
         model.train()
         recorder.recording = True
         model(*args, **kwargs)
@@ -182,7 +182,17 @@ def recording() -> bool:
     return bool(_running)
 
 
-_running: list["_Recorder"] = []
+@contextmanager
+def unrouted() -> Iterator[None]:
+    """Within, :func:`recording` holds: converted and addressed models run as if they were not."""
+    _running.append(mark := object())
+    try:
+        yield
+    finally:
+        _running.remove(mark)
+
+
+_running: list[object] = []
 
 
 class _Draft:
@@ -217,15 +227,13 @@ class _Recorder(TorchFunctionMode):
     def hooks(self) -> Iterator[None]:
         before = nn.modules.module.register_module_forward_pre_hook(self._enter)
         after = nn.modules.module.register_module_forward_hook(self._leave, always_call=True)
-        _running.append(self)
         try:
-            with warnings.catch_warnings():
+            with unrouted(), warnings.catch_warnings():
                 warnings.filterwarnings(
                     "ignore", "Using `torch.compile", UserWarning
                 )  # nothing is compiled in the pass
                 yield
         finally:
-            _running.remove(self)
             before.remove()
             after.remove()
 
@@ -339,7 +347,7 @@ def _is_thinned(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module) -> Iterator[None]:
     """Leave the model and the random generators as they are, whatever happens within."""
     modules = [(m, dict(m.__dict__), [dict(d) for d in _tables(m)]) for m in model.modules()]
     kept = [b for b in model.buffers() if not _uninitialised(b)]

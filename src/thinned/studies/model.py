@@ -15,7 +15,6 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from scipy.special import entr
 from torch import nn
 
 from thinned import philox
@@ -33,6 +32,7 @@ from thinned.studies.run import outputs, standardised
 from thinned.studies.splits import refit_parts
 from thinned.studies.table import Table, read_frame
 from thinned.studies.workers import one_core
+from thinned.uncertainty import split_entropy, split_variance
 
 __all__ = ["Model", "Uncertainty", "fit"]
 
@@ -104,7 +104,7 @@ class Model:
     def uncertainty(self, features: Any, masks: int = 20) -> Uncertainty:
         """How much of a prediction's uncertainty is noise, and how much is that the networks don't agree.
 
-        The networks are the members, each thinned by ``masks`` addressed masks where the model was trained with
+        The networks are the members, at least two, each thinned by ``masks`` addressed masks where the model was trained with
         dropout (Gal & Ghahramani 2016): a mask is the same for every row, today and on another machine.
 
         - Classification: entropies in nats. Total is that of the mean probability over all networks, aleatoric the mean
@@ -122,6 +122,9 @@ class Model:
         """
         if type(masks) is not int or masks < 1:
             raise InputError(sentence("masks must be a whole number of at least 1", f"got {masks!r}"))
+        if self.card.members == 1 and (masks == 1 or not self._samples):
+            seen, remedy = "the model is one without masks", "fit several members"
+            raise InputError(sentence("uncertainty needs networks to compare", seen, remedy))
         parts = [
             self._split(np.concatenate([self._run(base, rows) for base in self._thinned(masks)]))
             for rows in self._chunks(features)
@@ -191,10 +194,14 @@ class Model:
         for part in torch.split(torch.from_numpy(self.encode(features)), _ROWS):
             yield part.double()
 
+    @property
+    def _samples(self) -> bool:
+        """Whether there is dropout where training ends."""
+        return self.card.setting.dropout > 0 and self.card.setting.schedule != "early"
+
     def _thinned(self, masks: int) -> Iterator[nn.Module]:
         """The members with dropout on, a mask of all rows after the other; as they are where training ends without."""
-        setting = self.card.setting
-        if not setting.dropout or setting.schedule == "early":
+        if not self._samples:
             yield self._base
             return
         base = copy.deepcopy(self._base)  # so that threads can share the model
@@ -214,12 +221,10 @@ class Model:
 
     def _split(self, predicted: Array) -> Uncertainty:
         """``(networks, rows, classes)`` or ``(networks, rows)`` to the parts of the uncertainty."""
-        if self.card.task == "regression":
-            epistemic = predicted.std(axis=0)
-            noise = np.full_like(epistemic, self.card.noise)
-            return Uncertainty(np.hypot(epistemic, noise), noise, epistemic)
-        total, aleatoric = _entropy(predicted.mean(axis=0)), _entropy(predicted).mean(axis=0)
-        return Uncertainty(total, aleatoric, np.maximum(total - aleatoric, 0.0))
+        networks = torch.from_numpy(predicted)
+        if self.card.task != "regression":
+            return Uncertainty(*(part.numpy() for part in split_entropy(networks)))
+        return Uncertainty(*(part.sqrt().numpy() for part in split_variance(networks, self.card.noise**2)))
 
     def save(self, folder: Path) -> None:
         """Write the model's three files, whole or not at all; a model that stood there is replaced."""
@@ -269,11 +274,6 @@ class Model:
                 sentence(f"{folder / WEIGHTS} must hold what model.json describes", "it holds others", remedy)
             )
         return cls(card, encoder, weights)
-
-
-def _entropy(probability: Array) -> Array:
-    """Of the last axis, in nats."""
-    return np.asarray(entr(probability).sum(axis=-1))
 
 
 def _network(card: Card) -> MLP:
