@@ -86,7 +86,7 @@ def by_hand(found: Model, rows: np.ndarray, call: int | None) -> np.ndarray:
         w = {name: value[m].double().numpy() for name, value in found._weights.items()}
         x = drop(rows.astype(np.float64), "input_dropout", m)
         for layer in ("hidden.0", "hidden.1"):
-            x = x @ w[f"{layer}.linear.weight"].T + w[f"{layer}.linear.bias"]
+            x = x @ w[f"{layer}.linear.weight"].T + w.get(f"{layer}.linear.bias", 0.0)  # batch norm has its own shift
             if setting.batch_norm == "before":
                 x = drop(x, f"{layer}.dropout", m)
             if setting.batch_norm:
@@ -197,6 +197,19 @@ def test_members_by_groups_and_time_have_residuals(columns: dict[str, str]) -> N
     assert (found.predict(frame) < high).all()
 
 
+def test_one_network_can_not_be_compared() -> None:
+    table = load(make_frame(), "y")
+    for setting, names in ((Setting(), "one"), (Setting(0.3), "several")):
+        plan = make_plan(table, arms=[Arm("own", "own", (setting,))], hidden=(4,), epochs=1)
+        found = model.fit(table, plan, setting, members=1)
+        if names == "one":
+            with pytest.raises(InputError, match="uncertainty needs networks to compare"):
+                found.uncertainty(make_frame())
+        else:
+            assert (found.uncertainty(make_frame()).epistemic > 0).all()
+            assert found.card.held_out == [30]
+
+
 @pytest.mark.parametrize("masks", [0, 2.5, True, None])
 def test_masks_are_counted(masks: Any) -> None:
     with pytest.raises(InputError, match="masks must be a whole number of at least 1"):
@@ -268,7 +281,7 @@ def test_a_card_of_something_else_is_refused(change: dict[str, Any], tmp_path: P
     if change == {"setting": {"batch_norm": "after"}}:
         change = {"setting": card["setting"] | change["setting"]}
     (tmp_path / "model" / "model.json").write_text(json.dumps(card | change))
-    with pytest.raises(InputError, match="must describe a saved model|must hold what model.json describes"):
+    with pytest.raises(InputError, match=r"must describe a saved model|must hold what model\.json describes"):
         Model.load(tmp_path / "model")
 
 

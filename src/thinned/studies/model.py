@@ -104,8 +104,9 @@ class Model:
     def uncertainty(self, features: Any, masks: int = 20) -> Uncertainty:
         """How much of a prediction's uncertainty is noise, and how much is that the networks don't agree.
 
-        The networks are the members, at least two, each thinned by ``masks`` addressed masks where the model was trained with
-        dropout (Gal & Ghahramani 2016): a mask is the same for every row, today and on another machine.
+        The networks are the members, each thinned by ``masks`` addressed masks where training ends with dropout (Gal &
+        Ghahramani 2016): a mask is the same for every row, today and on another machine. The mean probability or value
+        over them is not quite that of :meth:`predict`, whose networks are whole.
 
         - Classification: entropies in nats. Total is that of the mean probability over all networks, aleatoric the mean
           of theirs, epistemic the difference: the mutual information of class and network.
@@ -115,10 +116,10 @@ class Model:
 
         Args:
             features: as for :meth:`encode`.
-            masks: sub-networks of each member; one is enough where the model has no dropout, and is taken then.
+            masks: sub-networks of each member, where there is dropout.
 
         Raises:
-            InputError: as :meth:`encode`.
+            InputError: there is one network only, or as :meth:`encode`.
         """
         if type(masks) is not int or masks < 1:
             raise InputError(sentence("masks must be a whole number of at least 1", f"got {masks!r}"))
