@@ -144,9 +144,7 @@ def test_arms_of_one_split_start_and_order_alike() -> None:
     outcomes = cohort.train(PLAN, BUILD, members, [data] * 3)
     for other in outcomes[1:]:
         np.testing.assert_allclose(outcomes[0].train_loss, other.train_loss, rtol=1e-5)
-    assert not torch.allclose(
-        outcomes[0].at_end, cohort.train(PLAN, BUILD, [Member(0, 1, 0)], [data])[0].at_end
-    )
+    assert not torch.allclose(outcomes[0].at_end, cohort.train(PLAN, BUILD, [Member(0, 1, 0)], [data])[0].at_end)
 
 
 def test_evaluation_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +169,9 @@ class ByHand(nn.Module):
 
     def __init__(self, network: MLP, setting: Setting, member: int) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(nn.Linear(m.in_features, m.out_features, m.bias is not None) for m in linears(network))
+        self.linears = nn.ModuleList(
+            nn.Linear(m.in_features, m.out_features, m.bias is not None) for m in linears(network)
+        )
         self.norms = nn.ModuleList(nn.BatchNorm1d(8) for _ in range(2)) if setting.batch_norm else None
         for own, given in zip(self.linears, linears(network), strict=True):
             own.load_state_dict(given.state_dict())

@@ -14,7 +14,9 @@ RANKS = {
     "_checks": 0,
     "_torch_calls": 0,
     "philox": 0,
+    "pages": 0,
     "kernels": 1,
+    "numpy_network": 1,
     "schedules": 1,
     "uncertainty": 1,
     "variance": 1,
@@ -32,6 +34,7 @@ RANKS = {
     "ensemble": 8,
     "studies": 8,
     "estimators": 9,
+    "explain": 9,
     "cli": 10,
     "__main__": 11,
 }

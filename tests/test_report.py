@@ -2,20 +2,15 @@
 
 import copy
 import json
-import os
 import re
-import select
-import shutil
-import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from browser import Browser, Page
 
 import thinned
 from thinned.studies import charts
@@ -25,7 +20,6 @@ Results = dict[str, Any]
 TASKS = ("binary", "multiclass", "regression")
 HOSTILE = ["<script>alert(1)</script>", "</script>", "{{7*7}}", "\"'`><img src=x onerror=alert(1)>"]
 HOSTILE += ["a\u2028b\u2029c", "{% raw %}&lt;"]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 #: of the protocol: confidence, power, the year of a paper, and the zero that means no difference
 PROTOCOL = {"95", "80", "2003", "0"}
 
@@ -62,46 +56,6 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Results]:
         return copy.deepcopy(made[task])
 
     return of
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, visible text, and the content of scripts."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.text, self.scripts, self.styles = "", list[str](), ""
-        self._within = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag == "script":
-            self.scripts.append("")
-        if tag in ("script", "style"):
-            self._within = tag
-        elif tag not in ("bdi", "strong", "span", "code", "option"):
-            self.text += " "
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == self._within:
-            self._within = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._within == "script":
-            self.scripts[-1] += data
-        elif self._within == "style":
-            self.styles += data
-        else:
-            self.text += data
-
-    def having(self, attribute: str) -> list[str]:
-        return [attributes[attribute] for _, attributes in self.tags if attribute in attributes]
-
-    @property
-    def specs(self) -> dict[str, Any]:
-        return json.loads(self.scripts[0])
 
 
 def numbers(text: str) -> set[str]:
@@ -288,103 +242,6 @@ def test_nothing_is_loaded_from_elsewhere(study):
 def test_series_differ_in_more_than_colour():
     colours, dashes, shapes = zip(*charts.PARTS.values(), strict=True)
     assert len(set(colours)) == len(set(dashes)) == len(set(shapes)) == len(charts.PARTS)
-
-
-class Browser:
-    """Headless Chromium, spoken to through a pipe: no port is opened and no package is needed."""
-
-    def __init__(self, profile: Path) -> None:
-        theirs_in, self._write = os.pipe()
-        self._read, theirs_out = os.pipe()
-        options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-        options += " --disable-component-update --disable-sync --hide-scrollbars --remote-debugging-pipe"
-        # Chromium reads commands from descriptor 3 and answers on 4
-        shell = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
-        self._process = subprocess.Popen(
-            ["bash", "-c", shell, str(CHROMIUM), *options.split(), f"--user-data-dir={profile}"],
-            pass_fds=(theirs_in, theirs_out),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(theirs_in)
-        os.close(theirs_out)
-        self._buffer, self._number, self._session = b"", 0, ""
-        self.events: list[dict[str, Any]] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._write, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._receive()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                return answer["result"]
-            self.events.append(answer)
-
-    def _receive(self) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            assert select.select([self._read], [], [], 60)[0], "the browser has not answered for a minute"
-            part = os.read(self._read, 1 << 20)
-            assert part, "the browser has ended"
-            self._buffer += part
-        one, _, self._buffer = self._buffer.partition(b"\0")
-        return json.loads(one)
-
-    def value(self, expression: str) -> Any:
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def show(self, page: Path, width: int, scheme: str = "light", media: str = "screen") -> None:
-        self.events.clear()
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.call("Emulation.setDeviceMetricsOverride", **metrics)
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.call("Emulation.setEmulatedMedia", media=media, features=features)
-        self.call("Page.navigate", url=page.as_uri())
-        end = time.monotonic() + 30
-        while self.value("document.documentElement?.dataset.charts") != "drawn":
-            assert time.monotonic() < end, ("the charts were not drawn", self.complaints)
-            time.sleep(0.05)
-
-    @property
-    def complaints(self) -> list[Any]:
-        """Console messages, exceptions, dialogs and what the page's policy has blocked."""
-        bad = {"Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Page.javascriptDialogOpening"}
-        return [event["params"] for event in self.events if event["method"] in bad]
-
-    @property
-    def requests(self) -> list[str]:
-        sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
-        return [one["request"]["url"] for one in sent if not one["request"]["url"].startswith("data:")]
-
-    def close(self) -> None:
-        self._session = ""
-        try:
-            self.call("Browser.close")
-            self._process.wait(30)
-        except (AssertionError, OSError, subprocess.TimeoutExpired):
-            self._process.kill()
-            self._process.wait()
-        finally:
-            os.close(self._read)
-            os.close(self._write)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on the PATH: the report's look in a real browser is not checked")
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 SIZES = """[...document.querySelectorAll("[data-chart] svg")].map(svg => {

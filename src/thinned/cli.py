@@ -235,6 +235,20 @@ def export(
     out_console.print(Text(f"{text} (onnxruntime differs by at most {difference:.1e})"), soft_wrap=True)
 
 
+@app.command()
+def explain(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page; a file of that name is overwritten.")] = Path(
+        "explain.html"
+    ),
+) -> None:
+    """Write a page that shows what dropout does on a network of four hidden units, to be played with offline."""
+    from thinned.explain import write  # noqa: PLC0415 - takes seconds to import
+
+    with _input_errors():
+        written = write(out)
+    out_console.print(Text(f"Page: {written}"), soft_wrap=True)
+
+
 def _version(show: bool) -> None:
     if show:
         out_console.print(f"thinned {__version__}")

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from thinned.studies.comparing import Comparison, Posterior, corrected_t, equivalence, holm
 from thinned.studies.metrics import METRICS
 from thinned.studies.nested import Record, Trained
 
-__all__ = ["OUTCOMES", "ROPE", "answers", "formatter", "label_of", "metric_name", "region"]
+__all__ = ["OUTCOMES", "ROPE", "answers", "capitalised", "formatter", "label_of", "metric_name", "region"]
 
 OUTCOMES = ("helps", "hurts", "practically equal", "not enough evidence")
 #: half-width of the region of practical equivalence, as a share of the baseline's loss
@@ -25,6 +25,15 @@ def region(trained: Trained) -> float:
     return float(trained.plan.get("rope", ROPE)) * level
 
 
+class _Tested(NamedTuple):
+    """A question with its test; ``level`` is the mean score of what the arm is compared with."""
+
+    question: Record
+    comparison: Comparison
+    posterior: Posterior
+    level: float
+
+
 def answers(trained: Trained) -> list[dict[str, Any]]:
     """The comparisons of ``results.json``, in the order of the plan's questions.
 
@@ -32,19 +41,21 @@ def answers(trained: Trained) -> list[dict[str, Any]]:
     error rate, and the others share a fifth. A question about an arm that diverged is left out, but counts in the
     family.
     """
-    asked = trained.plan["questions"]
     rope = region(trained)
-    found: list[tuple[Record, Comparison, Posterior, float] | None] = []
-    for q in asked:
-        if q["arm"] not in trained.arms or q["against"] not in trained.arms:
-            found.append(None)
-            continue
-        other = trained.nested(q["against"], q["against_when"])
-        gains = other - trained.nested(q["arm"], q["when"])
-        posterior = equivalence(gains, trained.share, rope)
-        found.append((q, corrected_t(gains, trained.share), posterior, float(other.mean())))
-    adjusted = holm([entry[1].p_value if entry else 1.0 for entry in found], _weights([q["primary"] for q in asked]))
-    return [_answer(trained, rope, p, *entry) for entry, p in zip(found, adjusted, strict=True) if entry is not None]
+    asked = trained.plan["questions"]
+    tested = [_test(trained, question, rope) for question in asked]
+    p_values = [1.0 if test is None else test.comparison.p_value for test in tested]
+    adjusted = holm(p_values, _weights([bool(question["primary"]) for question in asked]))
+    return [_answer(trained, test, p, rope) for test, p in zip(tested, adjusted, strict=True) if test is not None]
+
+
+def _test(trained: Trained, question: Record, rope: float) -> _Tested | None:
+    if question["arm"] not in trained.arms or question["against"] not in trained.arms:
+        return None
+    other = trained.nested(question["against"], question["against_when"])
+    gains = other - trained.nested(question["arm"], question["when"])
+    posterior = equivalence(gains, trained.share, rope)
+    return _Tested(question, corrected_t(gains, trained.share), posterior, float(other.mean()))
 
 
 def _weights(primary: list[bool]) -> list[float]:
@@ -55,70 +66,56 @@ def _weights(primary: list[bool]) -> list[float]:
     return [_PRIMARY / first if p else (1 - _PRIMARY) / others for p in primary]
 
 
-def _answer(
-    trained: Trained,
-    rope: float,
-    p_adjusted: float,
-    question: Record,
-    c: Comparison,
-    posterior: Posterior,
-    level: float,
-) -> dict[str, Any]:
-    outcome = _outcome(c, posterior, p_adjusted)
+def _answer(trained: Trained, tested: _Tested, p_adjusted: float, rope: float) -> dict[str, Any]:
+    question, outcome = tested.question, _outcome(tested, p_adjusted)
     return {
         **{name: question[name] for name in ("arm", "when", "against", "against_when", "primary")},
         "question": question["text"],
-        **c._asdict(),
+        **tested.comparison._asdict(),
         "p_adjusted": p_adjusted,
         "rope": rope,
-        **posterior._asdict(),
+        **tested.posterior._asdict(),
         "outcome": outcome,
-        "sentence": _sentence(trained, question, c, posterior, level, rope, p_adjusted, outcome),
+        "sentence": _sentence(trained, tested, p_adjusted, rope, outcome),
     }
 
 
-def _outcome(comparison: Comparison, posterior: Posterior, p_adjusted: float) -> str:
+def _outcome(tested: _Tested, p_adjusted: float) -> str:
     """Equivalence goes first: a difference too small to matter may be significant all the same."""
-    if posterior.p_equal > _SURE:
+    if tested.posterior.p_equal > _SURE:
         return "practically equal"
     if p_adjusted < _ALPHA:
-        return "helps" if comparison.difference > 0 else "hurts"
+        return "helps" if tested.comparison.difference > 0 else "hurts"
     return "not enough evidence"
 
 
-def _sentence(
-    trained: Trained,
-    question: Record,
-    c: Comparison,
-    posterior: Posterior,
-    level: float,
-    rope: float,
-    p_adjusted: float,
-    outcome: str,
-) -> str:
-    show, name = formatter(c), metric_name(trained.selection)
-    arm, against = (
-        f"{label_of(trained, question[side])} {_AT[question[when]]}"
-        for side, when in (("arm", "when"), ("against", "against_when"))
-    )
-    below = "below" if c.difference > 0 else "above"
+def _sentence(trained: Trained, tested: _Tested, p_adjusted: float, rope: float, outcome: str) -> str:
+    question, c, level = tested.question, tested.comparison, tested.level
+    show = formatter(c)
+    arm = f"{label_of(trained, question['arm'])} {_AT[question['when']]}"
+    against = f"{label_of(trained, question['against'])} {_AT[question['against_when']]}"
     found = (
-        f"{arm[0].upper()}{arm[1:]} had a {name} of {show(level - c.difference)}, {show(abs(c.difference))} {below} "
-        f"the {show(level)} of {against} (95\u00a0% interval of the improvement {show(c.low, '+')} to {show(c.high, '+')}, "
-        f"adjusted {_p(p_adjusted)})"
+        f"{capitalised(arm)} had a {metric_name(trained.selection)} of {show(level - c.difference)}, "
+        f"{show(abs(c.difference))} {'below' if c.difference > 0 else 'above'} the {show(level)} of {against} "
+        f"(95\u00a0% interval of the improvement {show(c.low, '+')} to {show(c.high, '+')}, adjusted {_p(p_adjusted)})"
     )
     return {
         "helps": f"{found}: it helps.",
         "hurts": f"{found}: it hurts.",
         "practically equal": (
             f"{found}: practically equal, the difference being smaller than {show(rope)} with a probability of "
-            f"{_percent(posterior.p_equal)}."
+            f"{_percent(tested.posterior.p_equal)}."
         ),
         "not enough evidence": (
             f"{found}: not enough evidence, where a true difference of {show(c.detectable)} would have been found four "
             "times out of five."
         ),
     }[outcome]
+
+
+def capitalised(text: str) -> str:
+    """With a capital at the start, and no other change."""
+    return text[:1].upper() + text[1:]
 
 
 def label_of(trained: Trained, name: str) -> str:

@@ -142,7 +142,7 @@ def _budget(trained: Trained) -> Iterator[Warned]:
 
 
 def _edges(trained: Trained) -> Iterator[Warned]:
-    """An arm whose chosen setting lies at an end of its grid in most splits."""
+    """An arm whose chosen setting lies at an end of its grid, if that has an inside, in most splits."""
     for name, settings in trained.arms.items():
         chosen = trained.choose(settings, "best")
         for field in _GRIDS:
@@ -151,7 +151,7 @@ def _edges(trained: Trained) -> Iterator[Warned]:
             for end, edge in (("lower", grid[0]), ("upper", grid[-1])):
                 times = sum(value(s) == edge for s in chosen)
                 # 0 is no regularisation at all: nothing lies beyond
-                if len(grid) > 1 and edge > 0 and times > _MOST * len(chosen):
+                if len(grid) > 2 and edge > 0 and times > _MOST * len(chosen):
                     yield Warned(
                         Caution.GRID_EDGE,
                         f"{label_of(trained, name)}: {field.replace('_', ' ')} {edge:g}, the {end} end of the grid, "

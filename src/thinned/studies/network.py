@@ -30,10 +30,11 @@ class Linear(nn.Linear):
         """Affine map, for one network or for each member its own."""
         if self.weight.ndim == 2:
             return super().forward(input)
-        if self.bias is None:
+        bias: torch.Tensor | None = self.bias  # torch's annotation leaves out that there may be none
+        if bias is None:
             return torch.bmm(input, self.weight.mT)
         # one batched matrix product: vmap's decomposition of F.linear takes an extra pass for the bias
-        return torch.baddbmm(self.bias.unsqueeze(1), input, self.weight.mT)
+        return torch.baddbmm(bias.unsqueeze(1), input, self.weight.mT)
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -48,9 +49,10 @@ class BatchNorm(nn.BatchNorm1d):
         if self.weight.ndim == 1:
             return super().forward(input)
         members, rows, units = input.shape
-        own = (value.reshape(-1) for value in (self.running_mean, self.running_var, self.weight, self.bias))  # type: ignore[union-attr]
         columns = input.transpose(0, 1).reshape(rows, members * units)
-        y = F.batch_norm(columns, *own, self.training, self.momentum or 0.0, self.eps)
+        mean, variance = (value.view(-1) for value in (self.running_mean, self.running_var) if value is not None)
+        scale, shift = self.weight.view(-1), self.bias.view(-1)
+        y = F.batch_norm(columns, mean, variance, scale, shift, self.training, self.momentum or 0.0, self.eps)
         return y.view(rows, members, units).transpose(0, 1)
 
 
@@ -73,7 +75,10 @@ class _StackedHidden(torch.autograd.Function):
         shared: tuple[int, ...],
     ) -> torch.Tensor:
         y = torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
-        functional.dropout(y, rate, inplace=True, shared=shared, key=key, call=call).clamp_min_(0)
+        if shared:  # the decisions of one row for all: the mask is small, and one product takes it to every row
+            y.mul_(functional.dropout(torch.ones_like(y[:, :1]), rate, key=key, call=call)).clamp_min_(0)
+        else:
+            functional.dropout(y, rate, inplace=True, key=key, call=call).clamp_min_(0)
         ctx.save_for_backward(x, weight, y, rate)
         return y
 
@@ -100,7 +105,7 @@ class Hidden(nn.Module):
         self.norm = None if setting.batch_norm is None else BatchNorm(outputs)
         if self.norm is not None:
             # the norm takes a bias out again, so that its gradient is rounding alone, which Adam makes steps of
-            self.linear.bias = None
+            self.linear.register_parameter("bias", None)
         self.drops_first = setting.batch_norm == "before"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -109,7 +114,7 @@ class Hidden(nn.Module):
         if self.norm is not None:
             x = linear(x)
             x = self.norm(dropout(x) if self.drops_first else x).relu_()
-            return x if self.drops_first else dropout(x)  # type: ignore[no-any-return]
+            return x if self.drops_first else dropout(x)
         if self.training and linear.weight.ndim == 3 and dropout.rate is not None:
             return _StackedHidden.apply(  # type: ignore[no-any-return, no-untyped-call]
                 x, linear.weight, linear.bias, dropout.rate, dropout.key, dropout.call, dropout.shared
@@ -138,7 +143,7 @@ class MLP(nn.Module):
         self.output = Linear(widths[-1], outputs)
         self.output_dropout = Dropout(0.0)
         for name, rate in site_rates(self, setting).items():
-            self.get_submodule(name).p = rate
+            setattr(self.get_submodule(name), "p", rate)  # noqa: B010 - mypy knows no p
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(..., rows, inputs)`` to ``(..., rows, outputs)``."""

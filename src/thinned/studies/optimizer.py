@@ -48,7 +48,8 @@ class AdamW:
     def step(self) -> None:
         """Take one step with the parameters' gradients, and clear them."""
         if self._decayed:
-            torch._foreach_mul_(self._decayed, self._kept)
+            for p, kept in zip(self._decayed, self._kept, strict=True):
+                p.mul_(kept)
         used = [n for n, p in enumerate(self._parameters) if p.grad is not None]
         adam(
             [self._parameters[n] for n in used],

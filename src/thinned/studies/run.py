@@ -1,5 +1,6 @@
 """Runs a study: the table's splits, encoded, trained in cohorts, stored, analysed."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -22,10 +23,11 @@ from thinned.studies.store import Store
 from thinned.studies.table import Table
 from thinned.studies.workers import run_jobs
 
-__all__ = ["Job", "Progress", "build_network", "encode", "make_jobs", "outputs", "record", "run", "standardised"]
+__all__ = ["Job", "Progress", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
 
-# A cohort is small enough for its activations to stay in the cache, and large enough to spread the cost of a call.
-_MEMBERS = 36
+# A cohort is large enough to spread the cost of a call, and small enough for parameters and activations to stay near the
+# core: so many networks, or so many weights between hidden layers.
+_MEMBERS, _FEWEST_MEMBERS, _WEIGHTS = 80, 9, 600_000
 # Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
 # more encoded copies of the table are held than cohorts are trained at a time.
 _ROWS_TOGETHER = 200_000
@@ -70,7 +72,7 @@ def standardised(table: Table, train: npt.NDArray[np.int64]) -> tuple[torch.Tens
 
 
 class Job(NamedTuple):
-    """What one cohort trains: every setting of a structure on some splits of a repeat."""
+    """What one cohort trains: settings of one structure, each on the same splits."""
 
     splits: list[Split]
     settings: list[int]
@@ -105,23 +107,21 @@ def run(table: Table, plan: Plan, store: Store, progress: Callable[[Progress], N
 
 
 def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:
-    """The cohorts of a plan: parts of a repeat, of nearly equal size; the longest come first."""
-    jobs = []
+    """The cohorts of a plan: settings of one structure, on splits of nearly equal number; the longest come first."""
+    weights = sum(before * after for before, after in itertools.pairwise(plan.hidden)) or 1
+    most = max(_FEWEST_MEMBERS, min(_MEMBERS, _WEIGHTS // weights))
     structures: dict[Any, list[int]] = {}
     for number, setting in enumerate(plan.settings):
         structures.setdefault(setting.structure, []).append(number)
     sized = [number for number, setting in enumerate(plan.settings) if setting in plan.sized]
+    jobs = []
     for size, settings in [(0, own) for own in structures.values()] + [(size, sized) for size in plan.sizes]:
-        for repeat in range(plan.seeds):
-            own = [split for split in splits if split.repeat == repeat]
-            together = 1 if plan.rows > _ROWS_TOGETHER else max(1, _MEMBERS // len(settings))
-            parts = math.ceil(len(own) / together)
-            for part in np.array_split(np.arange(len(own)), parts):
-                pieces = math.ceil(len(settings) / _MEMBERS)
-                jobs += [
-                    Job([own[i] for i in part], [settings[i] for i in piece], size)
-                    for piece in np.array_split(np.arange(len(settings)), pieces)
-                ]
+        together = 1 if plan.rows > _ROWS_TOGETHER else max(1, most // len(settings))
+        for places in np.array_split(np.arange(len(splits)), math.ceil(len(splits) / together)):
+            jobs += [
+                Job([splits[i] for i in places], [settings[i] for i in some], size)
+                for some in np.array_split(np.arange(len(settings)), math.ceil(len(settings) / most))
+            ]
     return sorted(jobs, key=lambda job: -len(job.members) * (job.size or plan.rows))
 
 
@@ -158,7 +158,7 @@ def _train(table: Table, plan: Plan, job: Job, tell: Callable[[int], None]) -> l
             seen = f"those of {diverged} of {len(members)} networks are not"
             remedy = "look for extreme values in the target, or lower the learning rate"
             raise InputError(sentence("losses must stay finite", seen, remedy))
-        records += [record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
+        records += [_record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
     return records
 
 
@@ -173,7 +173,7 @@ def _tell_epochs(tell: Callable[[int], None], before: int, members: int, epoch: 
     tell(before + epoch * members)
 
 
-def record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outcome) -> dict[str, Any]:
+def _record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outcome) -> dict[str, Any]:
     """What is kept of a network: curves, and losses and scores at its best validation epoch and at the end."""
     truth, target = encoded.data.y[encoded.data.test], table.target[encoded.split.test]
 

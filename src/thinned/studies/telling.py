@@ -7,6 +7,7 @@ from scipy.special import entr
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from thinned._checks import InputError
 from thinned.studies.encoding import Encoder
 from thinned.studies.table import Table
 
@@ -29,9 +30,12 @@ def telling_columns(table: Table) -> Iterator[tuple[str, float]]:
         return  # a class too rare to be in both halves
     for name in table.features.columns:
         column = table.features[[name]]
-        encoder = Encoder().fit(column.iloc[grown])
+        try:
+            encoder = Encoder().fit(column.iloc[grown])
+        except InputError:  # it has the same value in all of these rows
+            continue
         x, unseen = encoder.transform(column.iloc[grown]), encoder.transform(column.iloc[scored])
-        value = _held_out(table, x, unseen, grown, scored) if x.shape[1] else 0.0
+        value = _held_out(table, x, unseen, grown, scored)
         if value > _TELLING:
             yield str(name), value
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from thinned.studies.answers import formatter, label_of, metric_name
+from thinned.studies.answers import capitalised, formatter, label_of, metric_name
 from thinned.studies.comparing import Comparison, corrected_error
 from thinned.studies.nested import Trained
 
@@ -56,20 +56,28 @@ def _recommended(trained: Trained) -> dict[str, Any]:
 
 def _headline(trained: Trained, answer: Answer, recommended: Answer) -> str:
     """What was found, and what to do; advice that the recommended setting contradicts is not given."""
-    subject = "dropout" if answer["arm"] == "dropout" else label_of(trained, answer["arm"])
+    against_none = answer["against"] == "none"
     found = {
-        "helps": "{} helps on this data",
-        "hurts": "{} hurts on this data",
-        "practically equal": "{} makes no difference that matters here",
-        "not enough evidence": "{} makes no difference that this study could find",
-    }[answer["outcome"]].format(subject[0].upper() + subject[1:])
-    own = trained.arms[answer["arm"]]
-    setting = trained.setting(recommended["setting"])
-    if answer["outcome"] == "helps" and answer["arm"] == "dropout" and recommended["setting"] in own:
-        return f"{found}: use a rate of {setting['dropout']:g} on the hidden layers."
-    if answer["outcome"] != "helps" and recommended["setting"] in trained.arms.get("none", ()):
+        "helps": "{} helps on this data{}",
+        "hurts": "{} hurts on this data{}",
+        "practically equal": "{} makes no difference that matters here{}",
+        "not enough evidence": "{} makes no difference that this study could find{}",
+    }[answer["outcome"]].format(
+        capitalised(_subject(trained, answer)),
+        "" if against_none else f", compared with {label_of(trained, answer['against'])}",
+    )
+    setting, helps = recommended["setting"], answer["outcome"] == "helps"
+    if helps and against_none and answer["arm"] == "dropout" and setting in trained.arms["dropout"]:
+        return f"{found}: use a rate of {trained.setting(setting)['dropout']:g} on the hidden layers."
+    if not helps and against_none and answer["arm"] != "none" and setting in trained.arms["none"]:
         return f"{found}: leave it out, and stop early."
-    return f"{found}; the least validation loss had: {recommended['label']}."
+    return f"{found}; of all that was tried, {recommended['label']} had the least validation loss."
+
+
+def _subject(trained: Trained, answer: Answer) -> str:
+    if (answer["arm"], answer["when"], answer["against"], answer["against_when"]) == ("none", "best", "none", "end"):
+        return "early stopping"
+    return "dropout" if answer["arm"] == "dropout" else label_of(trained, answer["arm"])
 
 
 def _detail(trained: Trained, answer: Answer, comparisons: Sequence[Answer], recommended: Answer) -> str:
@@ -95,8 +103,8 @@ def _detail(trained: Trained, answer: Answer, comparisons: Sequence[Answer], rec
         }[at_end["outcome"]]
         detail.append(
             f"When both train for all {trained.plan['epochs']} epochs instead, {says}: the "
-            f"{metric_name(trained.selection)} improves by {show(at_end['difference'], '+')}, 95\u00a0% interval {show(at_end['low'], '+')} to "
-            f"{show(at_end['high'], '+')}."
+            f"{metric_name(trained.selection)} improves by {show(at_end['difference'], '+')}, 95\u00a0% interval "
+            f"{show(at_end['low'], '+')} to {show(at_end['high'], '+')}."
         )
     detail.append(f"Recommended: {recommended['label']}. {recommended['reason']}")
     return " ".join(detail)
