@@ -74,7 +74,7 @@ def closed_test(p: list[float], w: list[float]) -> list[float]:
     adjusted = [0.0] * len(p)
     for size in range(1, len(p) + 1):
         for some in itertools.combinations(family, size):
-            local = min(1.0, min(p[i] * sum(w[j] for j in some) / w[i] for i in some))
+            local = min(1.0, *(p[i] * sum(w[j] for j in some) / w[i] for i in some))
             for i in some:
                 adjusted[i] = max(adjusted[i], local)
     return adjusted

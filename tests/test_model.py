@@ -311,9 +311,7 @@ def test_an_exported_network_predicts_the_same(task: str, name: str, tmp_path: P
         found.export_onnx(tmp_path / "model.onnx")
 
 
-def test_a_network_that_computes_something_else_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     forward = export.Average.forward

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from browser import Browser, Page
+from browser import Page
 
 import thinned
 from thinned.studies import charts

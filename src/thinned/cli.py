@@ -106,6 +106,9 @@ def study_command(
         str | None,
         typer.Option(metavar="MODULE:FUNCTION", help="Your own network: a function of inputs and outputs."),
     ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="N", help="Begin no more networks after this time  [default: train all]")
+    ] = None,
     group: Annotated[
         str | None,
         typer.Option(metavar="COL", help="Rows of one value of this column are never on two sides of a split."),
@@ -121,7 +124,7 @@ def study_command(
     read, results.json to work with, and a model for `thinned predict`.
     """
     options: dict[str, Any] = {"task": task, "folds": folds, "seeds": seeds, "epochs": epochs, "seed": seed}
-    options["network"] = network
+    options |= {"network": network, "minutes": minutes}
     options |= {"group": group, "time": time}
     if arms is not None:
         options["arms"] = [part.strip() for part in arms.split(",")]

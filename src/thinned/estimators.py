@@ -4,6 +4,7 @@ Their networks are those that a study leaves: several, trained together as one b
 rows of its own, and averaged. ``pip install 'thinned[study]'``.
 """
 
+import dataclasses
 import operator
 from collections.abc import Sequence
 from typing import Any, Literal, Self
@@ -19,10 +20,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from thinned._checks import InputError, sentence
 from thinned.studies import model
 from thinned.studies.arms import Arm, Setting
-from thinned.studies.plan import Plan, check_options, make_plan
+from thinned.studies.plan import VALIDATION, Plan, check_options, make_plan
 from thinned.studies.table import LARGEST, Table, Task, read_frame
 
 __all__ = ["ThinnedClassifier", "ThinnedRegressor"]
+
+_STEPS = 2000  # of training, at least: 50 epochs of a few hundred rows are too few for Adam's small steps
 
 
 class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -101,7 +104,11 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         check_options(None, hidden, **counts)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         arm = Arm("own", setting.label, (setting,))
-        return make_plan(table, arms=[arm], hidden=hidden, learning_rate=self.learning_rate, seed=seed, **counts)
+        plan = make_plan(table, arms=[arm], hidden=hidden, learning_rate=self.learning_rate, seed=seed, **counts)
+        if self.epochs is not None:
+            return plan
+        steps = max(1, int(plan.rows * (1 - VALIDATION)) // plan.batch_size)
+        return dataclasses.replace(plan, epochs=max(plan.epochs, -(-_STEPS // steps)))
 
 
 class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
@@ -119,7 +126,7 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
         max_norm: largest norm of a hidden unit's incoming weights; None is no limit.
         batch_norm: batch norm on the hidden layers, with dropout directly "before" or "after" it; None is without.
         hidden: widths of the hidden layers; None takes two of the power of two nearest to √rows, from 16 to 256.
-        epochs: training budget; None takes 50, fewer from 5,000 training rows on.
+        epochs: training budget; None takes 50, fewer from 5,000 training rows on, but at least 2,000 steps.
         batch_size: rows a step; None takes about a hundredth of the training rows, from 16 to 512.
         learning_rate: of Adam.
         members: number of networks.
@@ -135,7 +142,7 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
         >>> from sklearn.datasets import load_iris
         >>> from thinned.estimators import ThinnedClassifier
         >>> X, y = load_iris(return_X_y=True)
-        >>> ThinnedClassifier(epochs=30, random_state=0).fit(X, y).score(X, y) > 0.9
+        >>> ThinnedClassifier(hidden=(16,), epochs=30, learning_rate=0.01, random_state=0).fit(X, y).score(X, y) > 0.9
         True
     """
 
@@ -179,7 +186,7 @@ class ThinnedRegressor(RegressorMixin, _Thinned):  # type: ignore[misc]
         >>> from sklearn.datasets import load_diabetes
         >>> from thinned.estimators import ThinnedRegressor
         >>> X, y = load_diabetes(return_X_y=True)
-        >>> ThinnedRegressor(epochs=30, random_state=0).fit(X, y).score(X, y) > 0.4
+        >>> ThinnedRegressor(hidden=(16,), epochs=30, learning_rate=0.01, random_state=0).fit(X, y).score(X, y) > 0.4
         True
     """
 

@@ -188,7 +188,7 @@ def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
         targets: ``(rows,)``, class numbers.
 
     Returns:
-        T, between 1/1024 and 1024: the ends where all rows are right, or no better than chance.
+        T, between 1/1024 and 1024; near 0 where all rows are right, 1024 where logits are no better than chance.
 
     Example:
         >>> import torch

@@ -106,7 +106,8 @@ class Moments:
 
 def _weighted(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """The weighted sum over members, float64."""
-    flat = values.reshape(len(weights), -1)
+    wide = values if values.dtype.itemsize > 2 else values.float()
+    flat = wide.reshape(len(weights), -1)
     if flat.dtype == torch.float64 or flat.numel() < 1 << 16:
         sums = weights @ flat.double()
     else:  # a matrix product in float32 of weights scaled to about 1, for which the rounding of a chunk is enough

@@ -47,7 +47,9 @@ def _domain() -> alt.Scale:
 
 def _subnetworks() -> dict[str, Any]:
     x = alt.X("output:Q", scale=_domain(), title="Output", axis=alt.Axis(tickCount=6))
-    y = alt.Y("probability:Q", title="Chance of the sub-network", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=4))
+    y = alt.Y(
+        "probability:Q", title="Chance of the sub-network", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=4)
+    )
     base = named("members").encode(x=x)
     stem = base.mark_rule(color="var(--test)", strokeWidth=1.5).encode(y=y, y2=alt.datum(0))
     point = base.mark_point(filled=True, opacity=1).encode(

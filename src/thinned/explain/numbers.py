@@ -85,9 +85,7 @@ def subnetworks(p: float, logistic: bool = True) -> Ensemble:
         return Ensemble(masks, probability, trace.logit, mean, mean, float(scaled.logit[0]))
     left, stayed = (np.exp(probability @ np.log(o)) for o in (trace.output, 1 - trace.output))
     mean = float(probability @ trace.output)
-    return Ensemble(
-        masks, probability, trace.output, mean, float(left / (left + stayed)), float(scaled.output[0])
-    )
+    return Ensemble(masks, probability, trace.output, mean, float(left / (left + stayed)), float(scaled.output[0]))
 
 
 def convergence(p: float) -> tuple[Array, Array]:

@@ -27,7 +27,9 @@ class Function:
     @property
     def summary(self) -> str:
         """The first sentence of the docstring."""
-        return (inspect.getdoc(self.of) or "").split("\n\n")[0].replace("\n", " ").replace("``", "").replace(":func:", "")
+        return (
+            (inspect.getdoc(self.of) or "").split("\n\n")[0].replace("\n", " ").replace("``", "").replace(":func:", "")
+        )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,9 +22,10 @@ from thinned.studies.arms import Arm
 from thinned.studies.encoding import kind_of
 from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.plan import Plan, check_options, make_plan
+from thinned.studies.results import SCHEMA, intact, read_results
 from thinned.studies.run import Progress, run
 from thinned.studies.splits import make_splits, test_share
-from thinned.studies.store import Store, open_store, write_text
+from thinned.studies.store import Store, open_store, write_text, writing
 from thinned.studies.table import Table, Task, load
 
 __all__ = ["Study", "study"]
@@ -48,14 +50,10 @@ class Study:
         Raises:
             InputError: the folder holds none.
         """
-        path = Path(folder) / "results.json"
-        try:
-            results = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                sentence(f"{folder} must be the folder of a finished study", f"reading {path} failed: {error}")
-            ) from None
-        return cls(Path(folder), results)
+        found = cls(Path(folder), read_results(Path(folder)))
+        with intact(found.folder):
+            _ = found.verdict, found.table, repr(found)
+        return found
 
     @property
     def verdict(self) -> str:
@@ -78,9 +76,16 @@ class Study:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
-        """Write the report as one HTML file that needs no network; by default into the study's folder."""
+        """Write the report as one HTML file that needs no network; by default into the study's folder.
+
+        Raises:
+            InputError: the results are damaged, or the file can't be written.
+        """
         target = self.folder / "report.html" if path is None else Path(path)
-        write_text(target, report.render(self.results))
+        with intact(self.folder):
+            page = report.render(self.results)
+        with writing():
+            write_text(target, page)
         return target
 
     @cached_property
@@ -111,6 +116,7 @@ def study(
     time: str | None = None,
     sizes: Sequence[int] = (),
     network: str | None = None,
+    minutes: float | None = None,
     progress: Callable[[Progress, Plan], None] = lambda progress, plan: None,
     command: str | None = None,
 ) -> Study:
@@ -144,6 +150,8 @@ def study(
         sizes: numbers of training rows at which dropout, weight decay and early stopping are measured besides.
         network: ``module:function`` of a network of your own: the function takes the numbers of inputs and outputs and
             gives a module, whose dropout layers are the sites. Such a study leaves no model.
+        minutes: no cohort of networks is begun after this time; arms that are not finished by then are left out, and
+            the same call goes on with them.
         progress: called as training goes on.
         command: the command line, for the report.
 
@@ -171,22 +179,45 @@ def study(
     )
     folder = Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
     with open_store(folder, plan) as store:
-        run(table, plan, store, lambda step: progress(step, plan))
+        run(table, plan, store, lambda step: progress(step, plan), minutes)
         findings = _findings(table, plan, store)
         if plan.network is None and not (folder / "model" / "model.json").exists():
             _refit(table, plan, findings["verdict"]["recommended"]["setting"], folder, progress)
         finished = Study(folder, _results(table, plan, store, findings, command))
-        write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
-        finished.report()
+        with writing():
+            write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
+            write_text(folder / "report.html", report.render(finished.results))
     return finished
 
 
 def _findings(table: Table, plan: Plan, store: Store) -> dict[str, Any]:
     """What the numbers say: all of ``results.json`` that is computed from the trained networks."""
-    records, shown = store.records(), plan.to_dict()
+    records, shown = _finished(store.records(), plan)
     share = test_share(make_splits(plan, table))
     claimed = {"rate": claims.rate(records, shown, share=share), "price": claims.price(records, shown, share=share)}
     return {**analyse(records, shown, table, share=share), "claims": claimed}
+
+
+def _finished(records: list[dict[str, Any]], plan: Plan) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The settings that were trained on every split, and the plan without the arms and questions that need others.
+
+    Raises:
+        InputError: no arm besides "none" is finished.
+    """
+    counts = Counter(record["setting"] for record in records if not record["size"])
+    whole = {setting for setting, count in counts.items() if count == plan.folds * plan.seeds}
+    shown = plan.to_dict()
+    for arm in shown["arms"]:  # the best of all is the best of what there is
+        if arm["name"] == "cocktail":
+            arm["settings"] = [setting for setting in arm["settings"] if setting in whole]
+    shown["arms"] = [arm for arm in shown["arms"] if arm["settings"] and whole.issuperset(arm["settings"])]
+    names = {arm["name"] for arm in shown["arms"]}
+    if "none" not in names or len(names - {"cocktail"}) < 2:
+        seen = f"{len(records)} of {plan.networks} networks are"
+        remedy = "run it again, with more minutes: it goes on where it stopped"
+        raise InputError(sentence("no regularisation and another arm must be finished in time", seen, remedy))
+    shown["questions"] = [q for q in shown["questions"] if {q["arm"], q["against"]} <= names]
+    return [record for record in records if record["setting"] in whole], shown
 
 
 def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
@@ -194,14 +225,16 @@ def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Calla
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
         progress(Progress(doing, plan.networks), plan)
 
-    model.fit(table, plan, plan.settings[setting], report_epoch).save(folder / "model")
+    fitted = model.fit(table, plan, plan.settings[setting], report_epoch)
+    with writing():
+        fitted.save(folder / "model")
 
 
 def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], command: str | None) -> dict[str, Any]:
     """What ``results.json`` holds: nothing in a report comes from anywhere else."""
     counts = pd.Series(table.target).value_counts()
     return {
-        "schema": 2,
+        "schema": SCHEMA,
         "data": {
             "name": table.name,
             "rows": plan.rows,
@@ -214,9 +247,10 @@ def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], c
         },
         "plan": {**plan.to_dict(), "digest": plan.digest},
         "run": {
-            "networks": plan.networks,
+            "networks": len(store),
+            "left_out": [arm.label for arm in plan.arms if arm.name not in {a["name"] for a in findings["arms"]}],
             "seconds": store.seconds,
-            "networks_per_second": plan.networks / max(store.seconds, 1e-9),
+            "networks_per_second": len(store) / max(store.seconds, 1e-9),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "threads": torch.get_num_threads(),
             "versions": {

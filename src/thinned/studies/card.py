@@ -70,7 +70,7 @@ def read_card(path: Path) -> Card:
 
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise wrong(f"it is not JSON: {error}") from None
     kinds = {field.name: field.type for field in dataclasses.fields(Card)}
     if not isinstance(raw, dict) or set(raw) != set(kinds):

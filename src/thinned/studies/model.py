@@ -269,8 +269,7 @@ class Model:
             raise InputError(
                 sentence(f"{folder} must hold a saved model", f"reading it failed: {error}", remedy)
             ) from None
-        found = {name: (tuple(value.shape), value.dtype) for name, value in weights.items()}
-        if len(encoder.names) != card.inputs or found != _expected(card):
+        if len(encoder.names) != card.inputs or not _described(card, weights):
             raise InputError(
                 sentence(f"{folder / WEIGHTS} must hold what model.json describes", "it holds others", remedy)
             )
@@ -281,14 +280,20 @@ def _network(card: Card) -> MLP:
     return MLP(card.inputs, card.hidden, outputs(card.task, len(card.classes)), card.setting)
 
 
-def _expected(card: Card) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    """Shape and type of each array that a model of this description has."""
+def _described(card: Card, weights: dict[str, torch.Tensor]) -> bool:
+    """Whether these are the arrays that a model of this description has: names, shapes, types, and numbers alone."""
     with torch.device("meta"):  # sizes alone: what a tampered file asks for need not fit into memory
         learned = _network(card).state_dict()
     expected = {name: ((card.members, *value.shape), value.dtype) for name, value in learned.items()}
     if card.task == "regression":
-        expected[_HELD_OUT] = ((card.members, -(-max(card.held_out) // step(card.held_out))), torch.float64)
-    return expected
+        kept = -(-max(card.held_out) // step(card.held_out))
+        expected[_HELD_OUT] = ((card.members, kept), torch.float64)
+    if {name: (tuple(value.shape), value.dtype) for name, value in weights.items()} != expected:
+        return False
+    # shorter lists of residuals are filled up with infinity
+    return not any(
+        value.isnan().any() or (name != _HELD_OUT and value.isinf().any()) for name, value in weights.items()
+    )
 
 
 def fit(
@@ -305,7 +310,7 @@ def fit(
     predictions are averaged. Where a class or the groups are too few for that, there are fewer. More members hold out
     smaller parts. By time all hold out the latest fifth.
     """
-    encoder = Encoder().fit(table.features)
+    encoder = Encoder(setting.embedding).fit(table.features)
     x = torch.from_numpy(encoder.transform(table.features))
     y, center, spread = standardised(table, np.arange(plan.rows))
     parts = [tuple(map(torch.from_numpy, part)) for part in refit_parts(plan, table, max(members, _MEMBERS))[:members]]

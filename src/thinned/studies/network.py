@@ -1,6 +1,5 @@
 """The network of a study: a multilayer perceptron whose parameters may carry a leading axis of members."""
 
-import importlib
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from torch import nn
 
 from thinned import functional, schedules
 from thinned._checks import InputError, sentence
+from thinned._places import find, working_directory
 from thinned.addressing import convert
 from thinned.kernels._address import thresholds
 from thinned.layers import BatchDropout, Dropout
@@ -176,13 +176,13 @@ def load_network(name: str, inputs: int, outputs: int) -> nn.Module:
     Raises:
         InputError: there is no such function, or what it gives is no network, has no dropout or doesn't fit.
     """
-    module, _, function = name.partition(":")
-    requirement = "the network must be given as module:function, a function of inputs and outputs"
-    try:
-        build = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(sentence(requirement, f"got {name!r}: {error}", "is its folder on PYTHONPATH?")) from None
-    network = build(inputs, outputs) if callable(build) else build
+    build = find(name, "the network")
+    if not callable(build):
+        raise InputError(
+            sentence(f"{name} must be a function of inputs and outputs", f"it is a {type(build).__name__}")
+        )
+    with working_directory():
+        network = build(inputs, outputs)
     if not isinstance(network, nn.Module):
         raise InputError(sentence(f"{name} must make a torch.nn.Module", f"it made a {type(network).__name__}"))
     convert(network)

@@ -10,6 +10,7 @@ import numpy as np
 
 from thinned import philox
 from thinned._checks import InputError, sentence
+from thinned._places import source_digest
 from thinned.studies.arms import Arm, Question, Setting, choose_arms, declare
 from thinned.studies.table import Table
 
@@ -38,6 +39,7 @@ class Plan:
         rows: of the table.
         sizes: numbers of training rows at which dropout, weight decay and early stopping are measured besides.
         network: "module:function" of the user's own network, or None.
+        network_source: SHA-256 of the file that the function is in.
         group: column whose groups stay on one side of each split.
         time: column by which rows are trained on before those they are tested on.
     """
@@ -55,6 +57,7 @@ class Plan:
     rows: int
     sizes: tuple[int, ...] = ()
     network: str | None = None
+    network_source: str | None = None
     group: str | None = None
     time: str | None = None
 
@@ -188,6 +191,7 @@ def make_plan(
         rows=rows,
         sizes=tuple(sorted(set(sizes))),
         network=network,
+        network_source=None if network is None else source_digest(network),
         group=table.group,
         time=table.time,
     )

@@ -73,6 +73,8 @@ def read_frame(source: Any) -> pd.DataFrame:
         raise InputError(
             sentence("data must be a path or a data frame of pandas or polars", f"got {type(source).__name__}", remedy)
         )
+    if not len(frame.columns):
+        raise InputError(sentence("a table needs columns", "this one has none", "check how it was written"))
     return plain(frame)
 
 
@@ -100,15 +102,18 @@ def _read_file(path: Path) -> pd.DataFrame:
     name = str(path)
     name = quote(name if len(name) <= 58 else "…" + name[-57:])  # of a long path, the end tells more
     try:
-        folder = stat.S_ISDIR(path.stat().st_mode)
+        found = path.stat()
     except (OSError, ValueError):  # ValueError: a NUL in the path
         remedy = "download it first" if ":/" in str(path) else "check the path"  # Path makes one slash of two
         raise InputError(sentence("data must be an existing file", f"there is no {name}", remedy)) from None
-    if folder:
+    if stat.S_ISDIR(found.st_mode):
         raise InputError(sentence("data must be a file", f"{name} is a folder", f"name one file; {READ}"))
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(sentence("data must be a file", f"{name} is a pipe or a device", "save it as a file first"))
     suffix = path.name.lower()
     if not suffix.endswith(TEXT + PARQUET):
         raise InputError(sentence(READ, f"got {name}", "save the table in one of these formats"))
+    _check_memory(found.st_size, name)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -120,17 +125,38 @@ def _read_file(path: Path) -> pd.DataFrame:
     return _parquet(data, name) if suffix.endswith(PARQUET) else _csv(_text(data, name), name)
 
 
+def _check_memory(size: int, name: str) -> None:
+    """Refuse what would fill this machine, before it is read: a few bytes may say that they unpack to many."""
+    if size > _memory() // 3:  # it is held as bytes, as text or cells, and as numbers
+        seen = f"{name} holds at least {size / 1e9:,.1f} GB and this machine has {_memory() / 1e9:,.1f} GB"
+        raise InputError(sentence("a table must fit into memory three times", seen, "take a sample of its rows"))
+
+
+def _memory() -> int:
+    """Bytes of this machine, or 16 GiB where the system doesn't tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 16 << 30
+
+
 def _parquet(data: bytes, name: str) -> pd.DataFrame:
     import pyarrow as pa  # noqa: PLC0415 - slow to import, and needed for Parquet only
     from pyarrow import parquet  # noqa: PLC0415
 
     try:
-        table = parquet.read_table(io.BytesIO(data))
+        file = parquet.ParquetFile(io.BytesIO(data))
+        check_names(list(file.schema_arrow.names))
+        about, groups = file.metadata, range(file.metadata.num_row_groups)
+        rows = max(about.num_rows, sum(about.row_group(group).num_rows for group in groups))
+        _check_memory(8 * rows * about.num_columns, name)
+        table = file.read()
         table.validate(full=True)  # text that isn't UTF-8 would fail later, in pandas
-        check_names(list(table.column_names))
         # pandas' own notes in the file would only restore an index, which is no feature, and may be damaged too
         frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
-    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: a date beyond all calendars
         raise InputError(
             sentence("a .parquet file must be intact", f"{name} can't be read ({_line(error)})", "write it again")
         ) from None
@@ -146,7 +172,9 @@ def _text(data: bytes, name: str) -> str:
     """Decode a CSV file's bytes."""
     if data.startswith(b"\x1f\x8b"):
         try:
-            data = gzip.decompress(data)
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(_memory() // 3 + 1)
+            _check_memory(len(data), name)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise InputError(
                 sentence("a gzip file must be intact", f"{name} is damaged ({_line(error)})", "compress it again")

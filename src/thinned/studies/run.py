@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,10 @@ from thinned.studies.store import Store
 from thinned.studies.table import Table
 from thinned.studies.workers import run_jobs
 
-__all__ = ["Job", "Progress", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
+__all__ = ["Progress", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
 
-# A cohort is large enough to spread the cost of a call, and small enough for parameters and activations to stay near the
-# core: so many networks, or so many weights between hidden layers.
+# A cohort is large enough to spread the cost of a call, and small enough for parameters and activations to stay near
+# the core: so many networks, or so many weights between hidden layers.
 _MEMBERS, _FEWEST_MEMBERS, _WEIGHTS = 80, 9, 600_000
 # Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
 # more encoded copies of the table are held than cohorts are trained at a time.
@@ -54,9 +54,9 @@ class Encoded(NamedTuple):
     spread: float
 
 
-def encode(table: Table, split: Split, embedding: str | None = None) -> Encoded:
+def encode(table: Table, split: Split, embedding: Literal["piecewise"] | None = None) -> Encoded:
     """Fit the encoding on the split's training rows, and apply it to all rows."""
-    encoder = Encoder().fit(table.features.iloc[split.train])
+    encoder = Encoder(embedding).fit(table.features.iloc[split.train])
     y, center, spread = standardised(table, split.train)
     rows = [torch.from_numpy(np.asarray(part, dtype=np.int64)) for part in (split.train, split.validation, split.test)]
     return Encoded(split, cohort.Data(torch.from_numpy(encoder.transform(table.features)), y, *rows), center, spread)
@@ -84,8 +84,13 @@ class Job(NamedTuple):
         return [Member(split.repeat, split.fold, s, self.size) for split in self.splits for s in self.settings]
 
 
-def run(table: Table, plan: Plan, store: Store, progress: Callable[[Progress], None]) -> None:
-    """Train every network of the plan that the store does not hold yet; finished cohorts are stored as they come."""
+def run(
+    table: Table, plan: Plan, store: Store, progress: Callable[[Progress], None], minutes: float | None = None
+) -> None:
+    """Train every network of the plan that the store does not hold yet; finished cohorts are stored as they come.
+
+    No cohort is begun after so many minutes.
+    """
     done = {Member(r["repeat"], r["fold"], r["setting"], r["size"]) for r in store.records()}
     splits = make_splits(plan, table)
     least = min(len(split.train) for split in splits)
@@ -101,7 +106,8 @@ def run(table: Table, plan: Plan, store: Store, progress: Callable[[Progress], N
         progress(_progress(plan, jobs, trained, len(done)))
 
     began = time.perf_counter()
-    for _, records in run_jobs(work, len(jobs), watch):
+    end = math.inf if minutes is None else began + 60 * minutes
+    for _, records in run_jobs(work, len(jobs), watch, lambda: time.perf_counter() > end):
         store.add(records, time.perf_counter() - began)
         began = time.perf_counter()
 
@@ -153,11 +159,6 @@ def _train(table: Table, plan: Plan, job: Job, tell: Callable[[int], None]) -> l
         build = partial(build_network, plan, columns, outputs(plan.task, len(table.classes)))
         tell_epochs = partial(_tell_epochs, tell, len(records) * plan.epochs, len(members))
         outcomes = cohort.train(plan, build, members, [encoded.data for encoded in own], tell_epochs)
-        diverged = sum(not np.isfinite([o.train_loss, o.validation_loss]).all() for o in outcomes)
-        if diverged:
-            seen = f"those of {diverged} of {len(members)} networks are not"
-            remedy = "look for extreme values in the target, or lower the learning rate"
-            raise InputError(sentence("losses must stay finite", seen, remedy))
         records += [_record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
     return records
 
@@ -178,6 +179,9 @@ def _record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outc
     truth, target = encoded.data.y[encoded.data.test], table.target[encoded.split.test]
 
     def at(epoch: int, output: torch.Tensor) -> dict[str, Any]:
+        if not output.isfinite().all():  # the network diverged: the analysis leaves its setting out, and says so
+            none = dict.fromkeys(metrics.names(table.task))
+            return {"train": None, "validation": None, "test": None, "scores": none}
         predicted = metrics.predictions(table.task, output.double().numpy(), encoded.center, encoded.spread)
         return {
             "train": float(outcome.train_loss[epoch]),
