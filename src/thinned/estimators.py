@@ -25,7 +25,7 @@ from thinned.studies.table import LARGEST, Table, Task, read_frame
 
 __all__ = ["ThinnedClassifier", "ThinnedRegressor"]
 
-_STEPS = 2000  # of training, at least: 50 epochs of a few hundred rows are too few for Adam's small steps
+_STEPS = 1000  # of training, at least: 50 epochs of a few hundred rows are too few for Adam's small steps
 
 
 class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -126,7 +126,7 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
         max_norm: largest norm of a hidden unit's incoming weights; None is no limit.
         batch_norm: batch norm on the hidden layers, with dropout directly "before" or "after" it; None is without.
         hidden: widths of the hidden layers; None takes two of the power of two nearest to √rows, from 16 to 256.
-        epochs: training budget; None takes 50, fewer from 5,000 training rows on, but at least 2,000 steps.
+        epochs: training budget; None takes 50, fewer from 5,000 training rows on, but at least 1,000 steps.
         batch_size: rows a step; None takes about a hundredth of the training rows, from 16 to 512.
         learning_rate: of Adam.
         members: number of networks.
