@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [--rows 1000000] [--columns 50] [--folds 2] [--from frame|parquet|csv]
 
-One rate and none, one epoch, from a table of float64 numbers; the final model's five members are a part of it. The
-memory is the proportional set size (Linux), in which a page that processes share is counted once, sampled ten times a
-second. "Before" is the interpreter with all that is imported, and the table that the caller holds.
+One rate and none, 64-64, one epoch, from a table of float64 numbers; the final model's five members are a part of it.
+The memory is the proportional set size (Linux), in which a page that processes share is counted once, sampled ten times
+a second. "Before" is the interpreter with all that is imported, and the table that the caller holds.
 """
 
 import argparse
@@ -66,8 +66,8 @@ class Peak:
         while not self._end.wait(0.1):
             self.of[self.doing] = max(self.of.get(self.doing, 0), memory())
 
-    def step(self, progress: Any, plan: Any) -> None:
-        self.doing = progress.doing.partition(" (")[0]
+    def doing_now(self, doing: str) -> None:
+        self.doing = doing.partition(" (")[0]
 
 
 def main() -> None:
@@ -97,8 +97,10 @@ def main() -> None:
                 rates=[0.5],
                 folds=args.folds,
                 seeds=1,
+                hidden=(64, 64),
                 epochs=1,
-                progress=peak.step,
+                batch_size=4096,
+                progress=lambda step, plan: peak.doing_now(step.doing),
             )
     print(
         f"{args.rows:,} rows x {args.columns} columns, {size / 1e6:,.0f} MB, from a {args.source}; {args.folds} folds; "

@@ -29,6 +29,7 @@ from thinned.studies.plan import make_plan
 from thinned.studies.table import load
 
 MIX = Setting(dropout=0.3, embedding="piecewise", weight_decay=1.0)
+LINE = "ROC-AUC {:.4f}, log loss {:.4f}, {:.1f} s"
 
 
 def realmlp(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> np.ndarray:
@@ -37,7 +38,8 @@ def realmlp(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> np.ndarray:
         text = frame.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]]
         return frame.astype(dict.fromkeys(text, "category"))
 
-    peer = RealMLP_TD_Classifier(random_state=seed, device="cpu").fit(features(train), (train.churn == "yes").astype(int))
+    peer = RealMLP_TD_Classifier(random_state=seed, device="cpu")
+    peer.fit(features(train), (train.churn == "yes").astype(int))
     return peer.predict_proba(features(test))[:, 1]
 
 
@@ -75,10 +77,10 @@ def main() -> None:
             probability = fit(frame.iloc[train], frame.iloc[test], args.seed + fold)
             seconds = time.perf_counter() - start
             rows[name].append((roc_auc_score(y[test], probability), log_loss(y[test], probability), seconds))
-            print("fold {}, {}: ROC-AUC {:.4f}, log loss {:.4f}, {:.1f} s".format(fold, name, *rows[name][-1]), flush=True)
+            print(f"fold {fold}, {name}: {LINE.format(*rows[name][-1])}", flush=True)
     print(f"pytabkit {importlib.metadata.version('pytabkit')}, means of {args.folds} folds:")
     for name, found in rows.items():
-        print("{:<36} ROC-AUC {:.4f}, log loss {:.4f}, {:.1f} s".format(name, *np.mean(found, axis=0)))
+        print(f"{name}: {LINE.format(*np.mean(found, axis=0))}")
 
 
 if __name__ == "__main__":

@@ -112,6 +112,10 @@ MODELS = {
     "channels, alpha": (Convolutional, torch.randn(4, 3, 8, 8)),
     "transformer layer": (lambda: encoder_layer(batch_first=True), SEQUENCES),
     "transformer layer, time first": (encoder_layer, torch.randn(5, 4, 8)),
+    "transformer, padded": (
+        lambda: nn.TransformerEncoder(encoder_layer(batch_first=True), 2),
+        {"src": SEQUENCES, "src_key_padding_mask": torch.arange(5).expand(4, 5) > 3},
+    ),
     "attention with weights": (lambda: Attention(True), SEQUENCES),
     "attention without": (lambda: Attention(False), SEQUENCES),
     "scaled dot product": (Products, torch.randn(4, 2, 5, 8)),
@@ -162,10 +166,11 @@ def test_a_member_is_one_network_however_rows_are_batched(name):
     build, x = MODELS[name]
     model = build().eval()
     axis = 1 if "time first" in name else 0
-    all_rows = ensemble.sample(model, x, 6).outputs
+    all_rows, keywords = ensemble.sample(model, x, 6).outputs, isinstance(x, dict)
 
     def one(row):
-        part = {**x, "x": x["x"][row : row + 1]} if isinstance(x, dict) else x.narrow(axis, row, 1)
+        tensors = {k: v[row : row + 1] if isinstance(v, torch.Tensor) else v for k, v in x.items()} if keywords else {}
+        part = tensors if keywords else x.narrow(axis, row, 1)
         return ensemble.sample(model, part, 6, batch_axis=axis).outputs
 
     for row in range(3):
@@ -194,6 +199,22 @@ def test_an_addressed_model_has_the_same_members_and_its_clock_stands():
     model(ROWS)
     assert torch.equal(ensemble.sample(model, ROWS, 5).outputs, before)
     assert int(model.thinned_clock) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_model_has_the_same_members():
+    model = mlp()
+    expected = ensemble.sample(model, ROWS, 5).outputs
+    assert torch.equal(ensemble.sample(torch.compile(model), ROWS, 5).outputs, expected)
+
+
+def test_half_precision():
+    model = mlp().bfloat16()
+    every, drawn = (f(model, ROWS.bfloat16(), output="logits") for f in (ensemble.enumerate, ensemble.sample))
+    assert every.mean.dtype == drawn.mean.dtype == torch.bfloat16
+    wide = ensemble.enumerate(model.double(), ROWS.bfloat16().double(), output="logits")
+    # an output has a few roundings to 8 bits: 2^-8 relative each, of logits below 2
+    torch.testing.assert_close(every.mean.double(), wide.mean, atol=2**-6, rtol=0)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -11,7 +11,19 @@ import numpy.typing as npt
 
 from thinned import philox
 
-__all__ = ["EXAMPLE", "EXAMPLE_INPUT", "Network", "Trace", "backward", "forward", "initial", "keep", "loss", "train"]
+__all__ = [
+    "EXAMPLE",
+    "EXAMPLE_INPUT",
+    "Network",
+    "Trace",
+    "backward",
+    "descend",
+    "forward",
+    "initial",
+    "keep",
+    "loss",
+    "train",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -69,10 +81,13 @@ def forward(network: Network, x: Array, mask: npt.NDArray[np.bool_] | None = Non
     """
     before = x @ network.hidden_weight + network.hidden_bias
     hidden = np.maximum(before, 0.0)
-    multiplier = np.ones_like(hidden) if mask is None else mask * philox.scale(p) * np.ones_like(hidden)
-    dropped = hidden * multiplier
+    multiplier: Array = np.ones_like(hidden)
+    if mask is not None:
+        multiplier = multiplier * mask * philox.scale(p)
+    dropped: Array = hidden * multiplier
     logit = dropped @ network.output_weight + network.output_bias
-    return Trace(x, before, hidden, multiplier, dropped, logit, 1.0 / (1.0 + np.exp(-logit)))
+    output = np.exp(-np.logaddexp(0.0, -logit))  # the logistic function, where exp(-logit) might overflow
+    return Trace(x, before, hidden, multiplier, dropped, logit, output)
 
 
 def loss(trace: Trace, y: Array) -> float:
@@ -100,9 +115,14 @@ def initial(seed: int, inputs: int = 2, hidden: int = 4, size: float = 0.1) -> N
 
 
 def train(network: Network, x: Array, y: Array, p: float, epochs: int, rate: float = 0.1, key: int = 0) -> Network:
-    """Gradient descent on all rows at once, with a new mask for each row and epoch: call number ``epoch`` of ``key``."""
-    for epoch in range(epochs):
-        mask = keep((len(x), len(network.output_weight)), p, key, epoch)
+    """Gradient descent on all rows at once, with a new mask for each row and epoch."""
+    for mask in keep((epochs, len(x), len(network.output_weight)), p, key):
         gradient = backward(network, forward(network, x, mask, p), y)
-        network = Network(*(a - rate * g for a, g in zip(astuple(network), astuple(gradient), strict=True)))
+        network = descend(network, gradient, rate)
     return network
+
+
+def descend(network: Network, gradient: Network, rate: float) -> Network:
+    """One step against the gradient."""
+    pairs = zip(astuple(network), astuple(gradient), strict=True)
+    return Network(*(parameter - rate * slope for parameter, slope in pairs))

@@ -187,7 +187,9 @@ def unrouted() -> Iterator[None]:
     """Within, :func:`recording` holds: converted and addressed models run as if they were not."""
     _running.append(mark := object())
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)  # nothing is compiled in the pass
+            yield
     finally:
         _running.remove(mark)
 
@@ -228,10 +230,7 @@ class _Recorder(TorchFunctionMode):
         before = nn.modules.module.register_module_forward_pre_hook(self._enter)
         after = nn.modules.module.register_module_forward_hook(self._leave, always_call=True)
         try:
-            with unrouted(), warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", "Using `torch.compile", UserWarning
-                )  # nothing is compiled in the pass
+            with unrouted():
                 yield
         finally:
             before.remove()

@@ -139,7 +139,7 @@ def reliability(probabilities: torch.Tensor, targets: torch.Tensor, bins: int = 
         raise InputError(sentence("bins must be at least 1", f"got bins={bins}"))
     confidence, predicted = (p, torch.ones_like(targets)) if binary else p.max(-1)
     edges = torch.linspace(0, 1, bins + 1, dtype=p.dtype, device=p.device)
-    index = torch.bucketize(confidence, edges[1:-1])
+    index = torch.bucketize(confidence.contiguous(), edges[1:-1])  # of a slice torch would warn
     count = torch.bincount(index, minlength=bins)
     filled = count > 0
     confidences = torch.bincount(index, confidence, bins)[filled] / count[filled]

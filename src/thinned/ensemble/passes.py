@@ -59,7 +59,6 @@ class Passes:
             stack.enter_context(sites.untouched(self.model))
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(sites.unrouted())
-            stack.enter_context(_no_fast_path())
             for module in self.model.modules():
                 if module.training:
                     module.training = False
@@ -173,19 +172,11 @@ def _tensor(output: Any) -> torch.Tensor:
     )
 
 
-@contextmanager
-def _no_fast_path() -> Iterator[None]:
-    """Transformer layers in evaluation run their parts, among which sites are, and not one fused kernel."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
 class _Active(TorchFunctionMode):
-    """Runs chosen sites with their deciders, and holds their modules' training flags while these run."""
+    """Runs chosen sites with their deciders, and holds their modules' training flags while these run.
+
+    While a mode is on, torch's transformer layers run their parts, among which the sites are, and no fused kernel.
+    """
 
     def __init__(self, model: nn.Module, chosen: set[str], holders: set[str]) -> None:
         super().__init__()

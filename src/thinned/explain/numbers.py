@@ -24,15 +24,15 @@ OUTPUT_KEY, NORM_KEY = (philox.fold_in(KEY, philox.site_number(name)) for name i
 MASKS = 1000
 NORM_ROWS = 256
 NAMES = ("unit 1", "unit 2", "unit 3", "unit 4")
-RATES = tuple(round(0.05 * i, 2) for i in range(19))  # what the slider can be set to
+RATES = tuple(round(0.05 * i, 2) for i in range(1, 19))  # what the slider can be set to
 LEFT = 1.0  # the example's customer left
 
 
 def churn_rows() -> tuple[Array, Array]:
     """All rows of the bundled table as the churn network sees them: (5000, 2) inputs, and 1.0 for who left."""
     table = thinned.datasets.churn()
-    x = np.c_[table["number_customer_service_calls"] / 10, table["total_day_minutes"] / 1000]
-    return x, (table["churn"] == "yes").to_numpy(np.float64)
+    x = table[["number_customer_service_calls", "total_day_minutes"]].to_numpy(np.float64) / [10, 1000]
+    return x, np.where(table["churn"] == "yes", LEFT, 0.0)
 
 
 def five_rows(y: Array) -> npt.NDArray[np.intp]:
@@ -40,17 +40,16 @@ def five_rows(y: Array) -> npt.NDArray[np.intp]:
     return np.concatenate([np.flatnonzero(y == 0)[:3], np.flatnonzero(y == 1)[:2]])
 
 
-def torch_network(network: net.Network = net.EXAMPLE, p: float = 0.5, logistic: bool = True) -> nn.Sequential:
-    """The same network in PyTorch, in float64, with :class:`thinned.Dropout`."""
+def torch_network(network: net.Network = net.EXAMPLE, p: float = 0.5) -> nn.Sequential:
+    """The same network in PyTorch, in float64, with :class:`thinned.Dropout`; its output is the logit."""
     inputs, hidden = network.hidden_weight.shape
-    layers = [nn.Linear(inputs, hidden), nn.ReLU(), thinned.Dropout(p), nn.Linear(hidden, 1)]
-    model = nn.Sequential(*layers, *([nn.Sigmoid()] if logistic else [])).double()
+    first, last = nn.Linear(inputs, hidden).double(), nn.Linear(hidden, 1).double()
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor(network.hidden_weight.T))
-        model[0].bias.copy_(torch.tensor(network.hidden_bias))
-        model[3].weight.copy_(torch.tensor(network.output_weight)[None])
-        model[3].bias.fill_(float(network.output_bias))
-    return model
+        first.weight.copy_(torch.tensor(network.hidden_weight.T))
+        first.bias.copy_(torch.tensor(network.hidden_bias))
+        last.weight.copy_(torch.tensor(network.output_weight)[None])
+        last.bias.fill_(float(network.output_bias))
+    return nn.Sequential(first, nn.ReLU(), thinned.Dropout(p), last)
 
 
 def step(p: float, mask: Mask) -> tuple[net.Trace, net.Network, float]:
@@ -73,19 +72,23 @@ class Ensemble:
 
 
 def subnetworks(p: float, logistic: bool = True) -> Ensemble:
-    """All 2^4 sub-networks of the churn network on the example's customer."""
-    numbers = np.arange(16)
-    masks = (numbers[:, None] >> np.arange(4)[::-1] & 1).astype(bool)
-    kept = philox.threshold(p) / 65536
-    probability = np.prod(np.where(masks, kept, 1 - kept), axis=1)
-    trace = net.forward(net.EXAMPLE, np.repeat(net.EXAMPLE_INPUT[None], 16, axis=0), masks, p)
-    scaled = net.forward(net.EXAMPLE, net.EXAMPLE_INPUT[None])
-    if not logistic:  # the output as the centre of a normal distribution: the geometric mean is one, around the mean
-        mean = float(probability @ trace.logit)
-        return Ensemble(masks, probability, trace.logit, mean, mean, float(scaled.logit[0]))
-    left, stayed = (np.exp(probability @ np.log(o)) for o in (trace.output, 1 - trace.output))
-    mean = float(probability @ trace.output)
-    return Ensemble(masks, probability, trace.output, mean, float(left / (left + stayed)), float(scaled.output[0]))
+    """All 2^4 sub-networks of the churn network on the example's customer, by :func:`thinned.ensemble.enumerate`."""
+    dropped = 1 - philox.threshold(p) / 65536  # the rate that masks have
+    x = torch.tensor(net.EXAMPLE_INPUT[None])
+    every = thinned.ensemble.enumerate(torch_network(p=dropped), x, output="logits" if logistic else "values")
+    [masks] = (site.reshape(-1, 4).numpy() for site in every.masks().values())
+    order = np.argsort(masks @ [8, 4, 2, 1])
+    assert every.outputs is not None  # noqa: S101 - sixteen values are kept
+    # a value is taken as the centre of a normal distribution: the geometric mean of such is one, around their mean
+    geometric_mean = every.mean if every.geometric_mean is None else every.geometric_mean
+    return Ensemble(
+        masks[order],
+        every.probabilities.numpy()[order],
+        (every.outputs.sigmoid() if logistic else every.outputs).flatten().numpy()[order],
+        every.mean.item(),
+        geometric_mean.item(),
+        every.weight_scaled.item(),
+    )
 
 
 def convergence(p: float) -> tuple[Array, Array]:
@@ -147,6 +150,7 @@ def batch_norm(p: float) -> Shift:
     model = nn.Sequential(OrderedDict(dropout=thinned.Dropout(p), norm=norm))
     thinned.address(model, seed=KEY)
     spread = [model(a).std(0)]
+    assert norm.running_var is not None  # noqa: S101 - for the type checker
     trained = norm.running_var.clone()
     spread.append(model.eval()(a).std(0))
     thinned.recalibrate_batchnorm(model, [a])

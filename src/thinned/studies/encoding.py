@@ -18,7 +18,6 @@ a number would weigh as much as 16, and its steps as much as its trend.
 The state is text, numbers and arrays, so a saved encoder can be read without trusting any code.
 """
 
-import math
 import zipfile
 import zlib
 from io import BytesIO
@@ -35,6 +34,7 @@ from thinned.studies.columns import (
     as_numbers,
     as_text,
     check_finite,
+    check_names,
     is_number,
     listed,
     plain,
@@ -234,14 +234,18 @@ def _reading(column: "pd.Series[Any]", form: str, piecewise: bool) -> Reading | 
     return Date.fit(column, form) if kind == Date.kind else READINGS[kind].fit(column)  # type: ignore[call-arg]
 
 
-def _scale(reading: Reading, block: Array) -> tuple[Array, Array]:
-    """Means and deviations of a reading's training columns; the pieces share the root of their summed variances."""
+def _scale(reading: Reading, block: Array) -> tuple[Array, Array, Array]:
+    """Of a reading's training columns: which vary, means and deviations.
+
+    The pieces of a number share the root of their summed variances.
+    """
+    varying = block.min(axis=0) < block.max(axis=0)
     if reading.unit:
-        return np.zeros(block.shape[1]), np.ones(block.shape[1])
+        return varying, np.zeros(block.shape[1]), np.ones(block.shape[1])
     deviations = block.std(axis=0)
     own = deviations[len(deviations) - reading.pieces :]
     own[:] = np.sqrt(np.square(own).sum())
-    return block.mean(axis=0), deviations
+    return varying, block.mean(axis=0), deviations
 
 
 def _numbers(column: "pd.Series[Any]") -> Array:
@@ -295,24 +299,35 @@ class Encoder:
     def __init__(self, embedding: Literal["piecewise"] | None = None) -> None:
         self._piecewise = embedding == "piecewise"
 
-    def fit(self, features: pd.DataFrame) -> Self:
+    def fit(self, features: pd.DataFrame, rows: Array | None = None) -> Self:
         """Settle how each column is read, and take quantiles, levels, means and deviations from these rows.
 
         Args:
             features: frame of shape (rows, columns) without the target.
+            rows: numbers of the rows to fit on; None takes all.
 
         Raises:
             InputError: an infinite value, a column of something else than scalars, a repeated column name, no rows, or
                 no column that varies.
         """
-        frame = settle(plain(features))
-        if frame.empty:
-            raise InputError(sentence("an encoder needs rows and columns to fit", f"got shape {frame.shape}"))
-        self.columns = [str(name) for name in frame.columns]
-        formats = frame.attrs[FORMATS]
-        readings = [_reading(frame[name], formats.get(name, ""), self._piecewise) for name in self.columns]
-        self._readings = [reading for reading in readings if reading is not None]
-        self._fit_scale(frame)
+        rows = np.arange(len(features)) if rows is None else rows
+        self.columns = [str(name) for name in features.columns]
+        check_names(self.columns)
+        if not len(rows) or not self.columns:
+            shape = len(rows), len(self.columns)
+            raise InputError(sentence("an encoder needs rows and columns to fit", f"got shape {shape}"))
+        self._readings: list[Reading] = []
+        scales = [(np.zeros(0, dtype=bool), np.zeros(0), np.zeros(0))]
+        for number, name in enumerate(self.columns):  # one after the other: a copy of all would cost the table's memory
+            frame = settle(plain(features.iloc[rows, [number]]))
+            reading = _reading(frame[name], frame.attrs[FORMATS].get(name, ""), self._piecewise)
+            if reading is not None:
+                self._readings.append(reading)
+                scales.append(_scale(reading, reading.transform(frame[name])))
+        self._used, self._mean, self._deviation = (np.concatenate(parts) for parts in zip(*scales, strict=True))
+        self._deviation[self._deviation == 0.0] = 1.0  # of constant columns, which are dropped
+        names = [name for reading in self._readings for name in reading.names]
+        self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
         if not self.names:
             raise InputError(
                 sentence(
@@ -322,21 +337,6 @@ class Encoder:
                 )
             )
         return self
-
-    def _fit_scale(self, frame: pd.DataFrame) -> None:
-        names = [name for reading in self._readings for name in reading.names]
-        used, means, deviations = [], [], []
-        for reading in self._readings:
-            block = reading.transform(frame[reading.name])
-            used.append(block.min(axis=0) < block.max(axis=0))
-            mean, deviation = _scale(reading, block)
-            means.append(mean)
-            deviations.append(deviation)
-        self._used, self._mean, self._deviation = (
-            np.concatenate(parts) if parts else np.zeros(0) for parts in (used, means, deviations)
-        )
-        self._deviation[self._deviation == 0.0] = 1.0  # of constant columns, which are dropped
-        self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
 
     def transform(self, features: pd.DataFrame) -> Array:
         """Encode rows.
@@ -350,25 +350,28 @@ class Encoder:
         Raises:
             InputError: a column is missing, or holds something else than it did in training, or infinite values.
         """
-        frame = self._ordered(features)
-        out = np.empty((len(frame), len(self.names)), dtype=np.float32)
+        place = self._places(features)
+        out = np.empty((len(features), len(self.names)), dtype=np.float32)
         filled = start = 0
         for reading in self._readings:
             stop = start + len(reading.names)
             used = self._used[start:stop]
             if used.any():
-                block = (reading.transform(frame[reading.name]) - self._mean[start:stop]) / self._deviation[start:stop]
+                column = plain(features.iloc[:, [place[reading.name]]]).iloc[:, 0]
+                block = (reading.transform(column) - self._mean[start:stop]) / self._deviation[start:stop]
                 width = int(used.sum())
                 out[:, filled : filled + width] = np.clip(block[:, used], -LIMIT, LIMIT)
                 filled += width
             start = stop
         return out
 
-    def _ordered(self, features: pd.DataFrame) -> pd.DataFrame:
-        """The columns of training, in their order."""
-        features = features.set_axis([str(name) for name in features.columns], axis=1)
-        present = set(features.columns)
-        absent = [name for name in self.columns if name not in present]
+    def _places(self, features: pd.DataFrame) -> dict[str, int]:
+        """Where the columns of training are."""
+        names = [str(name) for name in features.columns]
+        wanted = set(self.columns)
+        check_names([name for name in names if name in wanted])
+        place = {name: number for number, name in enumerate(names)}
+        absent = [name for name in self.columns if name not in place]
         if absent:
             raise InputError(
                 sentence(
@@ -377,7 +380,7 @@ class Encoder:
                     "add them; cells may be left empty",
                 )
             )
-        return plain(features.loc[:, self.columns])
+        return place
 
     def dumps(self) -> bytes:
         """The fitted encoder in skops' format: a compressed archive of JSON and arrays."""
@@ -431,12 +434,13 @@ def _restore(entry: State, columns: list[str]) -> Reading:
     if {key: type(value) for key, value in fields.items()} != wanted or fields["name"] not in columns:
         raise TypeError(f"fields of {reading.kind}")
     if "quantiles" in fields:
-        _check_array(fields["quantiles"], np.float64, max(1, fields["quantiles"].size))
+        small = fields["quantiles"][np.abs(fields["quantiles"]) <= HUGE]
+        _check_array(small, np.float64, max(1, fields["quantiles"].size))
     if "form" in fields:  # pandas looks at it with the first date only
         pd.to_datetime(pd.Series(["2026-12-31"]), format=fields["form"] or "ISO8601", utc=True, errors="coerce")
     if "means" in fields:
         _check_array(fields["means"], np.float64, len(Date.parts))
-    if not 1 <= fields.get("rows", 1) < 2**53 or not math.isfinite(fields.get("median", 0.0)):
+    if not 1 <= fields.get("rows", 1) < 2**53 or not abs(fields.get("median", 0.0)) <= HUGE:
         raise ValueError(f"fields of {reading.kind}")
     if len(set(_texts(fields.get("levels", [])))) < len(fields.get("levels", [])):
         raise ValueError(f"fields of {reading.kind}")

@@ -1,5 +1,6 @@
 """Files and data frames to a pandas frame; whatever can't be a table is refused in one sentence."""
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -90,11 +91,11 @@ def read_cells(path: Path) -> tuple[pd.DataFrame, str, str]:
     frame = read_frame(path)
     if not path.name.lower().endswith(TEXT):
         return frame, ",", "."
-    text = _text(path.read_bytes(), str(path))
-    with _long_fields(len(text)):
-        separator = _separator(text)
-        header, _, decimal = _check_rows(text, separator, str(path))
-    cells = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, na_filter=False, index_col=False)
+    data = _text(path.read_bytes(), str(path))
+    with _long_fields(len(data)):
+        separator = _separator(data)
+        header, _, decimal = _check_rows(data, separator, str(path))
+    cells = pd.read_csv(io.BytesIO(data), sep=separator, dtype=str, na_filter=False, index_col=False)
     return cells.set_axis(header, axis=1), separator, decimal
 
 
@@ -168,8 +169,8 @@ def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
 
 
-def _text(data: bytes, name: str) -> str:
-    """Decode a CSV file's bytes."""
+def _text(data: bytes, name: str) -> bytes:
+    """A CSV file's text, unpacked and sure to be UTF-8. It stays bytes: as a string it would take up to four times."""
     if data.startswith(b"\x1f\x8b"):
         try:
             with gzip.open(io.BytesIO(data)) as file:
@@ -181,7 +182,7 @@ def _text(data: bytes, name: str) -> str:
             ) from None
     _check_bytes(data, name)
     try:
-        return data.decode("utf-8-sig")
+        data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
@@ -191,6 +192,7 @@ def _text(data: bytes, name: str) -> str:
                 "save it as UTF-8",
             )
         ) from None
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _check_bytes(data: bytes, name: str) -> None:
@@ -223,13 +225,13 @@ def _long_fields(limit: int) -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _csv(text: str, name: str) -> pd.DataFrame:
-    with _long_fields(len(text)):
-        separator = _separator(text)
-        header, rows, decimal = _check_rows(text, separator, name)
+def _csv(data: bytes, name: str) -> pd.DataFrame:
+    with _long_fields(len(data)):
+        separator = _separator(data)
+        header, rows, decimal = _check_rows(data, separator, name)
     try:
         frame = pd.read_csv(
-            io.StringIO(text),
+            io.BytesIO(data),
             sep=separator,
             decimal=decimal,
             skipinitialspace=True,
@@ -246,9 +248,10 @@ def _csv(text: str, name: str) -> pd.DataFrame:
     return frame.set_axis(header, axis=1)
 
 
-def _records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _records(data: bytes, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The records that aren't blank, each with the line it starts at."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
     line = 1
     for record in reader:
         if len(record) > 1 or "".join(record).strip():
@@ -256,13 +259,13 @@ def _records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
         line = reader.line_num + 1
 
 
-def _separator(text: str) -> str:
+def _separator(data: bytes) -> str:
     """The separator by which most of the first 100 records are as wide as the header, and then the widest."""
 
     def agreement(separator: str) -> tuple[float, int]:
         widths = []
         with contextlib.suppress(csv.Error):  # reported by `_check_rows`, if this is the separator
-            widths = [len(record) for _, record in itertools.islice(_records(text, separator), 100)]
+            widths = [len(record) for _, record in itertools.islice(_records(data, separator), 100)]
         if not widths or widths[0] == 1:
             return 0.0, 0
         return widths.count(widths[0]) / len(widths), widths[0]
@@ -270,12 +273,12 @@ def _separator(text: str) -> str:
     return max(SEPARATORS, key=agreement)
 
 
-def _check_rows(text: str, separator: str, name: str) -> tuple[list[str], int, str]:
+def _check_rows(data: bytes, separator: str, name: str) -> tuple[list[str], int, str]:
     """Check that every record has as many cells as the header; return the header, the rows and the decimal mark."""
     header: list[str] = []
     rows = commas = points = 0
     try:
-        for line, record in _records(text, separator):
+        for line, record in _records(data, separator):
             if not header:
                 header = [cell.strip() for cell in record]
                 check_names(header)
