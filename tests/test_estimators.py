@@ -173,6 +173,7 @@ def test_it_is_the_studys_model() -> None:
         {"weight_decay": 5.0},
         {"max_norm": 0.2},
         {"batch_norm": "before"},
+        {"embedding": "piecewise"},
         {"hidden": (4, 4)},
         {"epochs": 2},
         {"batch_size": 50},

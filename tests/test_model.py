@@ -32,6 +32,7 @@ SETTINGS = {
     "one_mask": Setting(0.3, one_mask=True),
     "early": Setting(0.3, schedule="early"),
     "late": Setting(0.3, schedule="late"),
+    "piecewise": Setting(0.3, embedding="piecewise"),
 }
 CASES = [("binary", name) for name in SETTINGS] + [("multiclass", "dropout"), ("regression", "dropout")]
 

@@ -39,6 +39,7 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         weight_decay: float = 0.0,
         max_norm: float | None = None,
         batch_norm: Literal["before", "after"] | None = None,
+        embedding: Literal["piecewise"] | None = None,
         hidden: Sequence[int] | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -51,6 +52,7 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         self.weight_decay = weight_decay
         self.max_norm = max_norm
         self.batch_norm = batch_norm
+        self.embedding = embedding
         self.hidden = hidden
         self.epochs = epochs
         self.batch_size = batch_size
@@ -91,6 +93,7 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
             weight_decay=self.weight_decay,
             max_norm=self.max_norm,
             batch_norm=self.batch_norm,
+            embedding=self.embedding,
         )
         table = Table(frame, target, task, classes, target_name="y", name="data frame", sha256="")
         members = _whole(self.members)
@@ -125,6 +128,7 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
         weight_decay: of matrices, decoupled from the gradient (AdamW).
         max_norm: largest norm of a hidden unit's incoming weights; None is no limit.
         batch_norm: batch norm on the hidden layers, with dropout directly "before" or "after" it; None is without.
+        embedding: "piecewise" gives numbers their piecewise-linear encoding besides (Gorishniy et al. 2022).
         hidden: widths of the hidden layers; None takes two of the power of two nearest to √rows, from 16 to 256.
         epochs: training budget; None takes 50, fewer from 5,000 training rows on, but at least 1,000 steps.
         batch_size: rows a step; None takes about a hundredth of the training rows, from 16 to 512.
