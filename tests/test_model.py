@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.numpy
+import torch
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -155,8 +156,10 @@ def test_a_row_gets_the_same_numbers_in_any_batch(monkeypatch: pytest.MonkeyPatc
 
 def test_sampling_leaves_the_model_as_it_was() -> None:
     found, frame = fitted("binary", "before"), make_frame()
-    before = found.predict(frame)
+    before, random = found.predict(frame), torch.get_rng_state()
     found.uncertainty(frame)
+    fitted("binary", "input").uncertainty(frame)
+    assert torch.equal(torch.get_rng_state(), random)
     assert found.predict(frame).tobytes() == before.tobytes()
     assert not any(module.training for module in found._base.modules())
 

@@ -85,7 +85,7 @@ def read_card(path: Path) -> Card:
         "setting": _is_setting,
         "center": lambda v: isinstance(v, float) and math.isfinite(v),
         "spread": lambda v: isinstance(v, float) and math.isfinite(v) and v > 0,
-        "held_out": lambda v: isinstance(v, list) and len(v) == raw["members"] and all(map(_count, v)),
+        "held_out": lambda v: isinstance(v, list) and len(v) == raw["members"] and all(map(_rows, v)),
         "noise": lambda v: isinstance(v, float) and math.isfinite(v) and v >= 0,
         "files": lambda v: isinstance(v, dict) and set(v) == {WEIGHTS, ENCODER},
         "schema": lambda v: v == 2,
@@ -118,4 +118,9 @@ def _is_setting(value: Any) -> bool:
 
 def _count(value: Any) -> bool:
     """A size that a network can have."""
-    return type(value) is int and 0 < value <= 100_000_000
+    return type(value) is int and 0 < value <= 1_000_000
+
+
+def _rows(value: Any) -> bool:
+    """A number of rows that a table can have."""
+    return type(value) is int and 0 < value <= 1_000_000_000_000

@@ -206,7 +206,7 @@ class Model:
             yield self._base
             return
         base = copy.deepcopy(self._base)  # so that threads can share the model
-        sites = [site for site in base.modules() if isinstance(site, Dropout)]
+        sites = [site for site in base.modules() if isinstance(site, Dropout) and site.key is not None]
         for number in range(masks):
             for site in sites:
                 site.train()
