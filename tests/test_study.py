@@ -477,7 +477,9 @@ def test_predict_writes_a_column_of_probabilities(finished: Path, csv: Path, tmp
     code, text = invoke("predict", finished, csv)
     assert code == 0
     written = pd.read_csv(tmp_path / "customers-predicted.csv")
-    assert written.columns.tolist() == ["age", "plan", "calls", "y", "probability_no", "probability_yes", "predicted"]
+    new = ["probability_no", "probability_yes", "predicted"]
+    new += ["uncertainty", "uncertainty_aleatoric", "uncertainty_epistemic"]
+    assert written.columns.tolist() == ["age", "plan", "calls", "y", *new]
     np.testing.assert_allclose(
         written["probability_yes"], Model.load(finished / "model").predict(make_frame())[:, 1], rtol=1e-9
     )
@@ -494,7 +496,8 @@ def test_predict_leaves_the_users_cells_as_they_are(finished: Path, tmp_path: Pa
     code, _ = invoke("predict", finished, file)
     assert code == 0
     header, *rows = (tmp_path / "new-predicted.csv").read_text().splitlines()
-    assert header == "id;age;plan;calls;country;note;probability_no;probability_yes;predicted"
+    uncertainty = "uncertainty;uncertainty_aleatoric;uncertainty_epistemic"
+    assert header == f"id;age;plan;calls;country;note;probability_no;probability_yes;predicted;{uncertainty}"
     assert rows[0].startswith("05258;38,80;basic;3;NA;9007199254740993;0,")
     assert rows[1].startswith("007;41,5;plus;2;DE;;0,")
 
