@@ -74,8 +74,8 @@ def test_coverage_over_repeated_cross_validation(of_rows: float, repeats: int) -
     networks; ``of_rows`` is the share of a fold's variance that comes from its rows.
 
     Where all of it does, repeats tell nothing new, and the plain t test covers far too little; Nadeau & Bengio's covers
-    too much where none of it does. Coverage lies between 0.932 and 0.979 (20,000 studies); the limits are 4.9 standard errors
-    away, so each false-fails with a probability of 1e-6.
+    too much where none of it does. Coverage lies between 0.932 and 0.979 (20,000 studies); the limits are 4.9 standard
+    errors away, so each false-fails with a probability of 1e-6.
     """
     rng = np.random.default_rng(8)
     covered = np.zeros(3)
