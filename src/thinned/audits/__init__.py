@@ -1,0 +1,7 @@
+"""The audit: dropout mistakes of a model, each with its fix."""
+
+from thinned.audits._audit import RULES, audit
+from thinned.audits.finding import Audit, Finding
+from thinned.audits.rules import Rule
+
+__all__ = ["RULES", "Audit", "Finding", "Rule", "audit"]

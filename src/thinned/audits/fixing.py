@@ -1,0 +1,5 @@
+"""Stub."""
+
+
+def repair(model, findings, seen, again):
+    return []
