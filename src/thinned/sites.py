@@ -6,20 +6,22 @@ modules that exist; a recorded pass finds the calls that happen, and what stands
 
 import random
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakIdKeyDictionary
 
 from thinned._checks import sentence
 from thinned._torch_calls import DESCRIPTIONS, NOISE, Call
+
+Value = TypeVar("Value")
 
 __all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording", "site_name"]
 
@@ -195,6 +197,28 @@ class Draft:
         self.consumers: dict[Op, None] = {}
 
 
+class TensorMap(Generic[Value]):
+    """A map from tensors, which it does not keep alive; torch.utils.weak has one whose keys cost ten times as much."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[weakref.ref[torch.Tensor], Value]] = {}
+
+    def __setitem__(self, tensor: torch.Tensor, value: Value) -> None:
+        number, entries = id(tensor), self._entries
+        entries[number] = weakref.ref(tensor, lambda _: entries.pop(number, None)), value
+
+    def __contains__(self, tensor: torch.Tensor) -> bool:
+        return id(tensor) in self._entries
+
+    def __delitem__(self, tensor: torch.Tensor) -> None:
+        del self._entries[id(tensor)]
+
+    def get(self, tensor: torch.Tensor) -> Value | None:
+        """The value of a tensor."""
+        entry = self._entries.get(id(tensor))
+        return None if entry is None else entry[1]
+
+
 class Recorder(TorchFunctionMode):
     """Sees every call of a torch function and every module; a map from tensors, held weakly, to what made them."""
 
@@ -206,8 +230,8 @@ class Recorder(TorchFunctionMode):
         self._stack: list[nn.Module] = []
         self._counts: Counter[str] = Counter()
         self.drafts: list[tuple[Draft, nn.Module]] = []
-        self._producers: Any = WeakIdKeyDictionary()  # tensor -> Op
-        self._carries: Any = WeakIdKeyDictionary()  # tensor -> drafts whose output it is, or is a view of
+        self._producers: TensorMap[Op] = TensorMap()
+        self._carries: TensorMap[list[Draft]] = TensorMap()  # drafts whose output a tensor is, or is a view of
 
     def sites(self) -> Iterator[Site]:
         for draft, module in self.drafts:
@@ -279,7 +303,7 @@ class Recorder(TorchFunctionMode):
 
     def _consume(self, source: list[torch.Tensor], made: list[torch.Tensor], name: str) -> None:
         """Tell the sites whose output this takes, and note who made what."""
-        drafts = [d for tensor in source for d in self._carries.get(tensor, ())]
+        drafts = [d for tensor in source for d in self._carries.get(tensor) or ()]
         if name in VIEWS:
             producer = self._producers.get(source[0])
             for tensor in made:
@@ -323,6 +347,15 @@ class Recorder(TorchFunctionMode):
 
 
 def tensors(tree: Any) -> list[torch.Tensor]:
+    """The tensors in arguments or a result, in order."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if tree is None or isinstance(tree, int | float | str | torch.dtype | torch.device):
+        return []
+    if type(tree) in {tuple, list}:
+        return [tensor for part in tree for tensor in tensors(part)]
+    if type(tree) is dict:
+        return [tensor for part in tree.values() for tensor in tensors(part)]
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 

@@ -1,12 +1,11 @@
 """What happens to a tensor between two layers with weights: where it comes from, and which dropouts it carries."""
 
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch.utils.weak import WeakIdKeyDictionary
 
-from thinned.sites import VIEWS
+from thinned.sites import VIEWS, TensorMap
 
 __all__ = ["Flow", "Link", "Origin"]
 
@@ -55,12 +54,12 @@ class Flow:
     """A map, held weakly, from tensors to their origin and to the dropouts whose output they carry."""
 
     def __init__(self) -> None:
-        self._origins: Any = WeakIdKeyDictionary()
-        self._trails: Any = WeakIdKeyDictionary()
+        self._origins: TensorMap[Origin] = TensorMap()
+        self._trails: TensorMap[dict[int, Link]] = TensorMap()
 
     def origin(self, tensor: torch.Tensor) -> Origin | None:
         """Where a tensor comes from; None for an input of the model."""
-        return self._origins.get(tensor)  # type: ignore[no-any-return]
+        return self._origins.get(tensor)
 
     def trail(self, tensor: torch.Tensor) -> dict[int, Link]:
         """Numbers of the dropouts that a tensor carries without a weight between."""

@@ -21,7 +21,7 @@ from thinned.sites import Op, Recorder, Site, is_thinned, tensors
 
 __all__ = ["Location", "Norm", "Seen", "Stranger", "Watch", "is_drop_path", "outputs"]
 
-_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(thinned.__file__).parent))
+_NOT_THEIRS = (str(Path(torch.__file__).parent), str(Path(thinned.__file__).parent), "<")
 _DROP_PATH = re.compile(r"drop_?path|stochastic_?depth", re.IGNORECASE)
 _RANDOM_FUNCTIONS = ("functional", "module")
 
@@ -169,7 +169,7 @@ class Watch(Recorder):
         variance = None
         if self._measure and x.numel() > x.shape[1]:
             variance = x.detach().transpose(0, 1).flatten(1).double().var(1)
-        self.norms.append(Norm(path, call, None if self._without else self._line(), variance, numbers))
+        self.norms.append(Norm(path, call, None if self._without else _around(sys._getframe())[0], variance, numbers))
 
     def _consume(self, source: list[torch.Tensor], made: list[torch.Tensor], name: str) -> None:
         super()._consume(source, made, name)
@@ -182,15 +182,16 @@ class Watch(Recorder):
         super()._site(kind, op, call, source, made, *producer)
         path, module = self._path()
         direct = kind in _RANDOM_FUNCTIONS
+        location, preserved = _around(sys._getframe())
         known = {
             "module": module,
             "path": path,
             "stranger": self._stranger(),
-            "location": self._line(),
+            "location": location,
             "zeros": self._zeros(made, call) if direct else None,
             "origin": self._flow.origin(source[0]) if source else None,
             "onto": self._before(source) if direct else (),
-            "preserved": _preserved(sys._getframe()),
+            "preserved": preserved,
             "reset": torch.initial_seed() != self._seed,
         }
         self._known += [known] * (len(self.drafts) - first)
@@ -217,9 +218,6 @@ class Watch(Recorder):
         with torch._C.DisableTorchFunction():
             return 1 - int(torch.count_nonzero(made[0].detach())) / made[0].numel()
 
-    def _line(self) -> Location | None:
-        return _calling_line(sys._getframe())
-
 
 def outputs(result: Any) -> list[torch.Tensor]:
     """The tensors of an output, also of one whose class the tree functions don't know."""
@@ -234,22 +232,18 @@ def is_drop_path(module: nn.Module) -> bool:
     return bool(_DROP_PATH.search(type(module).__name__))
 
 
-def _calling_line(frame: FrameType | None) -> Location | None:
-    """The innermost line that is neither ours nor torch's, within the pass."""
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if frame.f_code is Watch.run.__code__:
-            return None
-        if not file.startswith(_LIBRARIES) and not file.startswith("<"):
-            return Location(file, frame.f_lineno)
-        frame = frame.f_back
-    return None
+def _around(frame: FrameType | None) -> tuple[Location | None, bool | None]:
+    """What the stack of a call tells.
 
-
-def _preserved(frame: FrameType | None) -> bool | None:
-    """Whether the checkpointing that runs this call keeps the random state; None if there is none."""
+    The innermost line within the pass that is neither ours nor torch's; and whether the activation checkpointing around
+    it keeps the random state, None without checkpointing.
+    """
+    location, preserved = None, None
     while frame is not None and frame.f_code is not Watch.run.__code__:
+        file = frame.f_code.co_filename
+        if location is None and not file.startswith(_NOT_THEIRS):
+            location = Location(file, frame.f_lineno)
         if frame.f_code.co_name == "checkpoint" and "preserve" in frame.f_locals:
-            return bool(frame.f_locals["preserve"])
+            preserved = bool(frame.f_locals["preserve"])
         frame = frame.f_back
-    return None
+    return location, preserved

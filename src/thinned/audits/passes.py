@@ -84,10 +84,10 @@ def observe(
         train = passes.watch(True, 0)
         found.train, found.called, found.shapes = train.seen, train.called, train.shapes
         found.shifts = list(_shifts(train.norms, passes)) if train.norms else []
-        first, second = passes.watch(False, 1), passes.watch(False, 2)
+        first, second = passes.watch(False, 1), passes.plain(2)
         found.evaluation = first.seen
         found.noise = tuple(dict.fromkeys(first.noise))
-        if not any(w.drops for w in first.seen) and not _same(first.result, second.result):
+        if not any(w.drops for w in first.seen) and not _same(first.result, second):
             found.difference = _difference(passes)
         found.asleep = _asleep(found.modules, modes, passes)
         found.axes = _axes(found, passes)
@@ -114,7 +114,8 @@ class _Passes:
         with sites.untouched(self.model), warnings.catch_warnings(), torch.set_grad_enabled(self.grad):
             warnings.simplefilter("ignore")  # the model's own, which its user sees when it runs
             self.model.train(training)
-            torch.manual_seed(_SEED + seed)
+            # torch.manual_seed tells every backend, which takes longer than a small model
+            (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(_SEED + seed)
             np.random.seed(_SEED + seed)  # noqa: NPY002 - the global one, which the model may use
             random.seed(_SEED + seed)
             yield
@@ -138,14 +139,16 @@ class _Passes:
                 watch.result = [t.detach() for t in outputs(result)]
         return self.watch(training, seed, without=without) if again else watch
 
-    def plain(self, seed: int, hook: Callable[[nn.Module, Any, Any], None]) -> None:
-        """An evaluation in which a hook is called for every module."""
+    def plain(self, seed: int, hook: Callable[[nn.Module, Any, Any], None] | None = None) -> list[torch.Tensor]:
+        """The outputs of an evaluation in which a hook is called for every module."""
         with self.mode(False, seed), torch.compiler.set_stance("force_eager"), Guard(self.model):
-            handle = nn.modules.module.register_module_forward_hook(hook)
+            handle = nn.modules.module.register_module_forward_hook(hook) if hook else None
             try:
-                self.model(*_copied(self.args), **_copied(self.kwargs))
+                result = self.model(*_copied(self.args), **_copied(self.kwargs))
             finally:
-                handle.remove()
+                if handle is not None:
+                    handle.remove()
+            return [t.detach() for t in outputs(result)]
 
 
 def _copied(tree: Any) -> Any:
