@@ -15,6 +15,7 @@ from rich.text import Text
 
 from thinned import __version__, datasets
 from thinned._checks import InputError
+from thinned.audit_command import audit_command
 
 __all__ = ["app"]
 
@@ -176,6 +177,9 @@ def predict(
     with _input_errors():
         written, rows = predict_file(folder, file, out)
     out_console.print(Text(f"{rows} rows predicted: {written}"), soft_wrap=True)
+
+
+app.command("audit")(audit_command)
 
 
 def _version(show: bool) -> None:

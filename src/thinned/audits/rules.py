@@ -81,7 +81,7 @@ class Rule:
 
 def call_of(what: Seen) -> str:
     """A dropout as a reader knows it: its function or class, p and shape, and its measured zeros."""
-    zeros = "" if what.zeros is None else f", {what.zeros:.0%} of its output are 0"
+    zeros = "" if what.zeros is None else f" (output {what.zeros:.0%} zero)"
     return f"{what.site.op} with p={what.site.p:g} on {tuple(what.site.shape)}{zeros}"
 
 
