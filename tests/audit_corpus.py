@@ -59,7 +59,12 @@ def transformer(site: nn.Module) -> nn.Module:
     return Body(lambda m, x: m.head(m.site(m.layer(x)).mean(1)), layer=layer, site=site, head=nn.Linear(E, 3))
 
 
-HOSTS = {"mlp": (mlp, VECTOR), "cnn": (cnn, IMAGE), "rnn": (recurrent, SEQUENCE), "transformer": (transformer, SEQUENCE)}
+HOSTS = {
+    "mlp": (mlp, VECTOR),
+    "cnn": (cnn, IMAGE),
+    "rnn": (recurrent, SEQUENCE),
+    "transformer": (transformer, SEQUENCE),
+}
 FLAT = {name: host for name, host in HOSTS.items() if name != "cnn"}
 RATES = (0.1, 0.25, 0.5)
 
@@ -209,7 +214,9 @@ def before_batch_norm() -> Iterator[Case]:
 
         def dense(wrong: bool, r: float = p) -> nn.Module:
             drop, norm = nn.Dropout(r), nn.BatchNorm1d(16)
-            return nn.Sequential(nn.Linear(E, 16), *((drop, norm) if wrong else (norm, drop)), nn.ReLU(), nn.Linear(16, 3))
+            return nn.Sequential(
+                nn.Linear(E, 16), *((drop, norm) if wrong else (norm, drop)), nn.ReLU(), nn.Linear(16, 3)
+            )
 
         yield Case("TD202", f"direct-{p}", order, IMAGE)
         yield Case("TD202", f"relu-{p}", lambda wrong, f=order: f(wrong, nn.ReLU()), IMAGE)
@@ -236,7 +243,12 @@ def wrong_dimension() -> Iterator[Case]:
 
     def signal(cls: Callable[[float], nn.Module], p: float) -> Any:
         return lambda wrong: nn.Sequential(
-            nn.Conv1d(T, C, 3), nn.ReLU(), (cls if wrong else nn.Dropout1d)(p), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(C, 3)
+            nn.Conv1d(T, C, 3),
+            nn.ReLU(),
+            (cls if wrong else nn.Dropout1d)(p),
+            nn.AdaptiveAvgPool1d(1),
+            nn.Flatten(),
+            nn.Linear(C, 3),
         )
 
     def last(wrong: bool) -> nn.Module:
@@ -273,7 +285,12 @@ def drop_path_axis() -> Iterator[Case]:
 
         def build(wrong: bool, r: float = p, along: tuple[int, ...] = axes) -> nn.Module:
             path = DropPath(r, along if wrong else (0,))
-            return Body(lambda m, x: m.head((x + m.path(m.layer(x))).mean(1)), path=path, layer=nn.Linear(E, E), head=nn.Linear(E, 3))
+            return Body(
+                lambda m, x: m.head((x + m.path(m.layer(x))).mean(1)),
+                path=path,
+                layer=nn.Linear(E, E),
+                head=nn.Linear(E, 3),
+            )
 
         yield Case("TD205", f"{axes}-{p}", build, SEQUENCE)
     for p in (0.1, 0.2, 0.3, 0.5):
@@ -377,6 +394,14 @@ def checkpointed() -> Iterator[Case]:
 
 
 def corpus() -> list[Case]:
-    makers = (active_in_evaluation, hidden_masks, built_in_forward, asleep, on_output, before_batch_norm, wrong_dimension)
+    makers = (
+        active_in_evaluation,
+        hidden_masks,
+        built_in_forward,
+        asleep,
+        on_output,
+        before_batch_norm,
+        wrong_dimension,
+    )
     makers += (drop_path_axis, compounded, never_applied, one_layer, rates, few_rows, seed_reset, checkpointed)
     return [case for maker in makers for case in maker()]

@@ -38,9 +38,13 @@ def audit_command(
     source: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Read this file or folder, too, without running it.")
     ] = None,
-    format_: Annotated[Literal["rich", "json", "sarif", "html"], typer.Option("--format", help="Of the result.")] = "rich",
+    format_: Annotated[
+        Literal["rich", "json", "sarif", "html"], typer.Option("--format", help="Of the result.")
+    ] = "rich",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result there.")] = None,
-    select: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Only these codes, or beginnings of codes.")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Only these codes, or beginnings of codes.")
+    ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="[NAME:]CODE", help="Not these; as encoder.*:TD101 for some modules.")
     ] = None,
@@ -91,7 +95,10 @@ def _result(
     args, kwargs = read_inputs(file) if file is not None else ((), {})
     found = build(place, meta=meta)
     if meta:
-        args, kwargs = ({k: _to_meta(v) for k, v in part.items()} if isinstance(part, dict) else tuple(map(_to_meta, part)) for part in (args, kwargs))
+        args, kwargs = (
+            {k: _to_meta(v) for k, v in part.items()} if isinstance(part, dict) else tuple(map(_to_meta, part))
+            for part in (args, kwargs)
+        )
     try:
         result, _ = examine(found, (*inputs(shapes, meta=meta), *args), kwargs, select=select, ignore=ignore, rows=rows)
     except InputError:
@@ -127,12 +134,17 @@ def _html(result: Audit) -> str:
 
 
 def _print(result: Audit, console: Console) -> None:
-    for finding in result:
-        head = Text.assemble((f"{finding.code} {finding.severity}", _STYLES[finding.severity]), f"  {finding.place}  [{finding.cls}]")
+    for finding, *others in result.groups():
+        head = Text.assemble(
+            (f"{finding.code} {finding.severity}", _STYLES[finding.severity]), f"  {finding.place}  [{finding.cls}]"
+        )
         console.print(head, soft_wrap=True)
         console.print(Text(f"  {finding.message}."), soft_wrap=True)
         console.print(Text(f"  source: {finding.source}", style="dim"), soft_wrap=True)
         console.print(Text.assemble("  fix: ", (finding.fix, "green")), soft_wrap=True)
+        if others:
+            names = ", ".join(other.module for other in others[:3]) + (", …" if others[3:] else "")
+            console.print(Text(f"  and {len(others)} more like it: {names}"), soft_wrap=True)
     counts = ", ".join(f"{number} {name}" for name, number in result.counts.items() if number) or "nothing found"
     hidden = f", {result.suppressed} suppressed" if result.suppressed else ""
     sites = f"{result.sites} dropout sites, " if result.sites else ""

@@ -100,6 +100,22 @@ class Audit(Sequence[Finding]):
         """The codes found."""
         return {finding.code for finding in self.findings}
 
+    def groups(self) -> list[list[Finding]]:
+        """Findings that say the same of several modules: one class, one line, one rule."""
+        groups: dict[tuple[object, ...], list[Finding]] = {}
+        for finding in self.findings:
+            last = finding.module.rpartition(".")[2]
+            key = (
+                finding.code,
+                finding.severity,
+                finding.cls,
+                finding.file,
+                finding.line,
+                "" if finding.file else last,
+            )
+            groups.setdefault(key, []).append(finding)
+        return list(groups.values())
+
     @property
     def counts(self) -> dict[str, int]:
         """Number of findings of each severity."""
@@ -120,6 +136,10 @@ class Audit(Sequence[Finding]):
         counts = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number) or "nothing found"
         head = f"{self.model}: {self.sites} dropout sites, {counts}"
         fixed = [f"  fixed: {what}" for what in self.fixed]
-        return "\n".join([head, *fixed, *(f"  {finding}" for finding in self.findings)])
+        found = [
+            f"  {group[0]}" + (f"\n    and {len(group) - 1} more like it" if group[1:] else "")
+            for group in self.groups()
+        ]
+        return "\n".join([head, *fixed, *found])
 
     __repr__ = __str__

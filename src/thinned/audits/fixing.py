@@ -20,9 +20,7 @@ __all__ = ["Gate", "repair"]
 _SPATIAL: dict[int | None, type[nn.Module]] = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d, None: nn.Dropout}
 
 
-def repair(
-    model: nn.Module, findings: Iterable[Finding], seen: Observation, runs: Callable[[], object]
-) -> list[str]:
+def repair(model: nn.Module, findings: Iterable[Finding], seen: Observation, runs: Callable[[], object]) -> list[str]:
     """Apply the safe fixes of these findings.
 
     Args:
@@ -116,7 +114,12 @@ def _remove(model: nn.Module, path: str, seen: Observation, runs: Callable[[], o
     """Delete a dropout module that never ran, unless the model needs it after all."""
     parent_path, _, name = path.rpartition(".")
     parent, module = seen.modules.get(parent_path), seen.modules[path]
-    if not path or parent is None or isinstance(parent, (nn.ModuleList, nn.Sequential)) or not is_dropout_module(module):
+    if (
+        not path
+        or parent is None
+        or isinstance(parent, (nn.ModuleList, nn.Sequential))
+        or not is_dropout_module(module)
+    ):
         return None  # in a list, the other parts' numbers would change
     order = list(parent._modules.items())
     del parent._modules[name]

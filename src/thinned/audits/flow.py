@@ -66,8 +66,8 @@ class Flow:
         return self._trails.get(tensor) or {}
 
     def start(self, tensor: torch.Tensor, number: int) -> None:
-        """A dropout made this tensor."""
-        self._trails[tensor] = {number: Link.VIEW}
+        """A dropout made this tensor, which carries what its input carried, too."""
+        self._trails[tensor] = {**self.trail(tensor), number: Link.VIEW}
 
     def step(self, source: list[torch.Tensor], made: list[torch.Tensor], name: str) -> None:
         """A function of this name took these tensors, and made those."""

@@ -107,8 +107,12 @@ def read_inputs(path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
         # what torch.load raises for a file that holds more than tensors is of a class it takes from elsewhere
         if type(error).__name__ != "UnpicklingError":
             raise
-        raise InputError(sentence(f"{path} must hold tensors and plain values only", "it holds other objects")) from None
-    return ((), found) if isinstance(found, dict) else (tuple(found) if isinstance(found, list | tuple) else (found,), {})
+        raise InputError(
+            sentence(f"{path} must hold tensors and plain values only", "it holds other objects")
+        ) from None
+    return (
+        ((), found) if isinstance(found, dict) else (tuple(found) if isinstance(found, list | tuple) else (found,), {})
+    )
 
 
 def _tensor(value: Any) -> Any:

@@ -84,11 +84,21 @@ class Seen:
 
 
 class Norm(NamedTuple):
-    """A call of batch norm: its number among its module's, its channels' variances, the dropouts its input carries."""
+    """A call of batch norm whose input carries dropouts.
+
+    Attributes:
+        path: name of the module.
+        call: number among its module's calls.
+        location: line of the call.
+        values: in each channel.
+        variance: of each channel.
+        numbers: of the dropouts.
+    """
 
     path: str
     call: int
     location: Location | None
+    values: int
     variance: torch.Tensor | None
     numbers: tuple[int, ...]
 
@@ -166,10 +176,12 @@ class Watch(Recorder):
         numbers = tuple(self._flow.trail(x))
         if not (self._without or numbers) or not given.get("training") or given.get("running_mean") is None:
             return  # batch statistics in evaluation, too: no shift
-        variance = None
-        if self._measure and x.numel() > x.shape[1]:
+        variance, values = None, x.numel() // max(1, x.shape[1])
+        if self._measure and values > 1:
             variance = x.detach().transpose(0, 1).flatten(1).double().var(1)
-        self.norms.append(Norm(path, call, None if self._without else _around(sys._getframe())[0], variance, numbers))
+        self.norms.append(
+            Norm(path, call, None if self._without else _around(sys._getframe())[0], values, variance, numbers)
+        )
 
     def _consume(self, source: list[torch.Tensor], made: list[torch.Tensor], name: str) -> None:
         super()._consume(source, made, name)

@@ -22,6 +22,7 @@ __all__ = ["Difference", "Observation", "Shift", "observe", "rate_of"]
 
 _SEED = 20120703  # of the passes: no seed that anybody's forward would set
 _SAME = 1e-3  # relative: far above the rounding of one order of summation, far below a dropped element
+_FEW = 32  # values of a channel: from fewer, no variance is estimated
 _PROBES = 24  # calls of a drop-path module that tell its axes; all agree by chance with (1 - 2 p (1 - p))^24
 
 
@@ -115,7 +116,9 @@ class _Passes:
             warnings.simplefilter("ignore")  # the model's own, which its user sees when it runs
             self.model.train(training)
             # torch.manual_seed tells every backend, which takes longer than a small model
-            (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(_SEED + seed)
+            (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(
+                _SEED + seed
+            )
             np.random.seed(_SEED + seed)  # noqa: NPY002 - the global one, which the model may use
             random.seed(_SEED + seed)
             yield
@@ -236,7 +239,7 @@ def _shifts(norms: list[Norm], passes: _Passes) -> Iterator[Shift]:
     without = {(norm.path, norm.call): norm.variance for norm in passes.watch(True, 0, without=True).norms}
     for norm in norms:
         before = without.get((norm.path, norm.call))
-        if norm.variance is None or before is None or not float(before.mean()) > 0:
+        if norm.variance is None or before is None or norm.values < _FEW or not float(before.mean()) > 0:
             yield Shift(norm, None)
             continue
         floor = 1e-3 * before.mean()  # a channel that is all but constant has no variance to shift

@@ -63,10 +63,16 @@ class BeforeBatchNorm(Rule):
         for what, _ in first_of_each(behind):
             shift = worst[what.number]
             severity: Severity = "warning" if (shift.ratio or 1 / (1 - min(what.site.p, 0.99))) >= _SHIFTED else "info"
-            measured = "not measured" if shift.ratio is None else f"{shift.ratio:.2f}"
-            text = f"{call_of(what)} comes before {shift.norm.path}; variance there with dropout over that without: {measured}"
+            measured = f"{shift.ratio:.2f}" if shift.ratio is not None else _unmeasured(what, shift)
+            text = (
+                f"{call_of(what)} comes before {shift.norm.path}; variance there with it over that without: {measured}"
+            )
             fix = f"move it behind {shift.norm.path}, or thinned.recalibrate_batchnorm(model, batches) after training"
             yield self.at(severity, what, text, fix, norm=shift.norm.path, variance_ratio=shift.ratio)
+
+
+def _unmeasured(what: Seen, shift: Shift) -> str:
+    return f"about {1 / (1 - min(what.site.p, 0.99)):.2f} in theory ({shift.norm.values} values a channel, too few to measure)"
 
 
 def _ratio(shift: Shift | None) -> float:

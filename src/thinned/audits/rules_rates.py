@@ -72,11 +72,25 @@ def is_dropout_called(path: str, seen: Observation) -> bool:
     around = _around(path, seen)
     if around is None or not seen.called.get(around):
         return True
-    inside = f"{around}." if around else ""
-    functions = (
-        w for w in seen.train if w.site.kind != "module" and w.stranger is None and (w.path + ".").startswith(inside)
-    )
-    return any(abs(what.site.p - rate_of(module)) < 1e-9 for what in functions)
+    functions = (w for w in seen.train if w.site.kind != "module" and w.stranger is None)
+    return any(_claimed_by(w.path, w.site.p, seen) == around for w in functions if same_rate(w.site.p, rate_of(module)))
+
+
+def same_rate(one: float, other: float) -> bool:
+    """Whether two rates are the same number."""
+    return abs(one - other) < 1e-9
+
+
+def _claimed_by(path: str, p: float, seen: Observation) -> str:
+    """The module whose configured rate a function used: the nearest around it that has a part or attribute with it."""
+    while path:
+        module = seen.modules[path]
+        parts = [rate_of(part) for part in module.children() if is_dropout_module(part)]
+        parts += [value for name, value in vars(module).items() if isinstance(value, float) and "drop" in name]
+        if any(same_rate(p, rate) for rate in parts):
+            return path
+        path = path.rpartition(".")[0]
+    return path
 
 
 def _around(path: str, seen: Observation) -> str | None:

@@ -18,7 +18,9 @@ __all__ = ["read_source", "read_text"]
 _F, _NN = "torch.nn.functional.", "torch.nn."
 _FUNCTIONS = {f"{_F}{name}" for name in ("dropout", "dropout1d", "dropout2d", "dropout3d")}
 _CLASSES = {"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"}
-_MODULES = {f"{_NN}{name}" for name in _CLASSES} | {f"thinned.{name}" for name in _CLASSES | {"DropPath", "LockedDropout"}}
+_MODULES = {f"{_NN}{name}" for name in _CLASSES} | {
+    f"thinned.{name}" for name in _CLASSES | {"DropPath", "LockedDropout"}
+}
 _RECURRENT = {f"{_NN}{name}" for name in ("LSTM", "GRU", "RNN")}
 _SDPA = f"{_F}scaled_dot_product_attention"
 
@@ -80,7 +82,9 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
-            self.names[alias.asname or alias.name.split(".")[0]] = alias.name if alias.asname else alias.name.split(".")[0]
+            self.names[alias.asname or alias.name.split(".")[0]] = (
+                alias.name if alias.asname else alias.name.split(".")[0]
+            )
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
@@ -169,7 +173,9 @@ class _Reader(ast.NodeVisitor):
         p = _argument(node, "dropout_p", 4)
         if p is None or _value(p) == 0 or self.gated or not self._in_module() or _mentions_training(p, self._locals()):
             return
-        if isinstance(p, ast.Name) and p.id in {arg.arg for arg in ast.walk(self.functions[-1].args) if isinstance(arg, ast.arg)}:
+        if isinstance(p, ast.Name) and p.id in {
+            arg.arg for arg in ast.walk(self.functions[-1].args) if isinstance(arg, ast.arg)
+        }:
             return  # the caller decides
         text = f"scaled_dot_product_attention is called with dropout_p={ast.unparse(p)} in either mode"
         self.report(ActiveInEvaluation, node, text, f"dropout_p={ast.unparse(p)} if self.training else 0.0")
@@ -207,12 +213,22 @@ class _Reader(ast.NodeVisitor):
         methods = {node.name: node for node in cls.body if isinstance(node, ast.FunctionDef)}
         if "forward" not in methods or "__init__" not in methods:
             return
-        read = {node.attr for node in ast.walk(cls) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+        read = {
+            node.attr for node in ast.walk(cls) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+        }
         read |= {node.value for node in ast.walk(cls) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
         for node in ast.walk(methods["__init__"]):
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and self.name(node.value.func) in _MODULES:
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.Call)
+                and self.name(node.value.func) in _MODULES
+            ):
                 for target in node.targets:
-                    if isinstance(target, ast.Attribute) and target.attr not in read and _value(_argument(node.value, "p", 0)) != 0:
+                    if (
+                        isinstance(target, ast.Attribute)
+                        and target.attr not in read
+                        and _value(_argument(node.value, "p", 0)) != 0
+                    ):
                         text = f"self.{target.attr} = {ast.unparse(node.value)} is not used in this class"
                         self.report(NeverApplied, node, text, f"call self.{target.attr} in forward, or remove it")
 
