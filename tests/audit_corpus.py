@@ -1,6 +1,7 @@
 """Small models with one planted dropout mistake each, and correct twins that differ from them in nothing else."""
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -92,13 +93,12 @@ def active_in_evaluation() -> Iterator[Case]:
         },
         rates=(0.2, 0.5),
     )
-    for hidden, p in itertools.product((list, nn.ModuleList), (0.2, 0.5)):
-        if hidden is list:
-            yield Case(
-                "TD101", f"unregistered-{p}",
-                lambda wrong, r=p: mlp(Body(lambda m, x: m.kept[0](x), kept=(list if wrong else nn.ModuleList)([nn.Dropout(r)]))),
-                VECTOR,
-            )  # fmt: skip
+    for p in (0.2, 0.5):
+
+        def kept(wrong: bool, r: float = p) -> nn.Module:
+            return mlp(Body(lambda m, x: m.kept[0](x), kept=(list if wrong else nn.ModuleList)([nn.Dropout(r)])))
+
+        yield Case("TD101", f"unregistered-{p}", kept, VECTOR)
     for p in (0.2, 0.5):
 
         class Stubborn(nn.LSTM):
@@ -115,9 +115,13 @@ def active_in_evaluation() -> Iterator[Case]:
         yield Case("TD101", f"lstm-{p}", build, SEQUENCE)
 
 
-@torch.jit.script
 def scripted_dropout(x: torch.Tensor, p: float, training: bool) -> torch.Tensor:
     return torch.nn.functional.dropout(x, p, training)
+
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+    SCRIPTED = torch.jit.script(scripted_dropout)
 
 
 def _numpy(x: torch.Tensor, p: float) -> torch.Tensor:
@@ -137,7 +141,7 @@ def hidden_masks() -> Iterator[Case]:
         return lambda wrong, p: Body(lambda m, x: mask(x, p) if wrong or m.training else x)
 
     sites = {"numpy": gated(_numpy), "generator": gated(own), "bernoulli": gated(bernoulli)}
-    sites["script"] = lambda wrong, p: Body(lambda m, x: scripted_dropout(x, p, wrong or m.training))
+    sites["script"] = lambda wrong, p: Body(lambda m, x: SCRIPTED(x, p, wrong or m.training))
     yield from in_hosts("TD102", sites, rates=(0.3,))
 
 
@@ -184,11 +188,12 @@ def on_output() -> Iterator[Case]:
         ),
     }
     for (kind, end), (name, (host, x)) in itertools.product(ends.items(), HOSTS.items()):
-        yield Case(
-            "TD201", f"{kind}-{name}",
-            lambda wrong, e=end, h=host: e(nn.Dropout(0.2), h(nn.Identity())) if wrong else e(nn.Identity(), h(nn.Dropout(0.2))),
-            x,
-        )  # fmt: skip
+
+        def ended(wrong: bool, e: Any = end, h: Any = host) -> nn.Module:
+            drop, other = nn.Dropout(0.2), nn.Identity()
+            return e(drop, h(other)) if wrong else e(other, h(drop))
+
+        yield Case("TD201", f"{kind}-{name}", ended, x)
 
 
 def before_batch_norm() -> Iterator[Case]:
@@ -312,11 +317,12 @@ def compounded() -> Iterator[Case]:
         "view": lambda _: Body(lambda m, x: x.unsqueeze(1).squeeze(1)), "tanh": lambda _: nn.Tanh(),
     }  # fmt: skip
     for (kind, between), p in itertools.product(betweens.items(), (0.2, 0.4)):
-        yield Case(
-            "TD206", f"{kind}-{p}",
-            lambda wrong, b=between, r=p: mlp(nn.Sequential(nn.Dropout(r), b(16), *([] if wrong else [nn.Linear(16, 16)]), nn.Dropout(r))),
-            VECTOR,
-        )  # fmt: skip
+
+        def pair(wrong: bool, b: Any = between, r: float = p) -> nn.Module:
+            weight = [] if wrong else [nn.Linear(16, 16)]
+            return mlp(nn.Sequential(nn.Dropout(r), b(16), *weight, nn.Dropout(r)))
+
+        yield Case("TD206", f"{kind}-{p}", pair, VECTOR)
     for p in (0.1, 0.2, 0.3):
 
         def two(wrong: bool, r: float = p) -> nn.Module:

@@ -1,6 +1,7 @@
 """``thinned audit``: the command."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -60,7 +61,7 @@ def audit_command(
     """
     try:
         result = _result(model, input_ or [], input_file, source, meta, _split(select), _split(ignore) or [], rows)
-        text = {"json": to_json, "sarif": _sarif, "html": _html, "rich": str}[format_](result)
+        text = _TEXTS[format_](result)
         if out is not None:
             out.write_text(text if format_ != "rich" else text + "\n", "utf-8")
         elif format_ == "rich":
@@ -95,10 +96,7 @@ def _result(
     args, kwargs = read_inputs(file) if file is not None else ((), {})
     found = build(place, meta=meta)
     if meta:
-        args, kwargs = (
-            {k: _to_meta(v) for k, v in part.items()} if isinstance(part, dict) else tuple(map(_to_meta, part))
-            for part in (args, kwargs)
-        )
+        args, kwargs = tuple(map(_to_meta, args)), {name: _to_meta(value) for name, value in kwargs.items()}
     try:
         result, _ = examine(found, (*inputs(shapes, meta=meta), *args), kwargs, select=select, ignore=ignore, rows=rows)
     except InputError:
@@ -131,6 +129,9 @@ def _sarif(result: Audit) -> str:
 
 def _html(result: Audit) -> str:
     return to_html(result, RULES)
+
+
+_TEXTS: dict[str, Callable[[Audit], str]] = {"json": to_json, "sarif": _sarif, "html": _html, "rich": str}
 
 
 def _print(result: Audit, console: Console) -> None:

@@ -2,11 +2,11 @@
 
 import linecache
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from thinned import sites
@@ -75,12 +75,13 @@ def audit(
         >>> finding.code, finding.severity, finding.module, finding.fix
         ('TD304', 'warning', '1', 'p=0.1, if 0.9 was meant to be kept')
     """
-    options = {"select": select, "ignore": tuple(ignore), "rows": rows}
-    result, seen = examine(model, args, kwargs, **options)
+    ignore = tuple(ignore)
+    again = partial(examine, model, args, kwargs, select=select, ignore=ignore, rows=rows)
+    result, seen = again()
     if not fix:
         return result
-    done = repair(model, result.findings, seen, lambda: examine(model, args, kwargs, **options))
-    after, _ = examine(model, args, kwargs, **options)
+    done = repair(result.findings, seen, again)
+    after, _ = again()
     return Audit(after.model, after.findings, tuple(done), after.suppressed, after.sites)
 
 

@@ -68,9 +68,9 @@ def lightning_callback(least: Severity = "warning") -> Any:
         least: the least severity to warn of.
     """
     try:
-        from lightning.pytorch.callbacks import Callback  # noqa: PLC0415 - only where it is used
+        from lightning.pytorch.callbacks import Callback  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - only where it is used
     except ImportError:
-        from pytorch_lightning.callbacks import Callback  # noqa: PLC0415
+        from pytorch_lightning.callbacks import Callback  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
 
     class AuditCallback(Callback):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:

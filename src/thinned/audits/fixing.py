@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from thinned import sites
 from thinned._torch_calls import DESCRIPTIONS
 from thinned.audits.finding import Finding
 from thinned.audits.passes import Observation
@@ -20,11 +18,10 @@ __all__ = ["Gate", "repair"]
 _SPATIAL: dict[int | None, type[nn.Module]] = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d, None: nn.Dropout}
 
 
-def repair(model: nn.Module, findings: Iterable[Finding], seen: Observation, runs: Callable[[], object]) -> list[str]:
+def repair(findings: Iterable[Finding], seen: Observation, runs: Callable[[], object]) -> list[str]:
     """Apply the safe fixes of these findings.
 
     Args:
-        model: what is repaired.
         findings: of its audit.
         seen: what the audit saw.
         runs: runs the model again; a removal after which it raises is undone.
@@ -42,7 +39,7 @@ def repair(model: nn.Module, findings: Iterable[Finding], seen: Observation, run
         elif finding.code in {"TD203", "TD204"}:
             what = _make_spatial(finding.module, module, seen)
         elif finding.code == "TD301":
-            what = _remove(model, finding.module, seen, runs)
+            what = _remove(finding.module, seen, runs)
         else:
             continue
         done += [f"{finding.code} {finding.module or '(the model)'}: {what}"] if what else []
@@ -75,13 +72,13 @@ def _close_gate(module: nn.Module, _: Any) -> None:
     """Before a forward: nothing drops in evaluation."""
     if not module.training:
         _open.append(Gate())
-        _open[-1].__enter__()
+        _open[-1].__enter__()  # type: ignore[no-untyped-call]
 
 
 def _open_gate(module: nn.Module, _: Any, __: Any) -> None:
     """After it, by whatever way it ended."""
     if not module.training and _open:
-        _open.pop().__exit__(None, None, None)
+        _open.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
 def _gate(finding: Finding, module: nn.Module) -> str | None:
@@ -110,7 +107,7 @@ def _make_spatial(path: str, module: nn.Module, seen: Observation) -> str | None
     return f"{before} became {cls.__name__}"
 
 
-def _remove(model: nn.Module, path: str, seen: Observation, runs: Callable[[], object]) -> str | None:
+def _remove(path: str, seen: Observation, runs: Callable[[], object]) -> str | None:
     """Delete a dropout module that never ran, unless the model needs it after all."""
     parent_path, _, name = path.rpartition(".")
     parent, module = seen.modules.get(parent_path), seen.modules[path]

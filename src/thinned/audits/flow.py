@@ -12,20 +12,111 @@ __all__ = ["Flow", "Link", "Origin"]
 _DROPOUTS = frozenset(["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"])
 _DROPOUTS |= {"feature_dropout"}
 _ACTIVATIONS = frozenset(
-    "relu relu6 gelu silu elu selu celu leaky_relu prelu rrelu hardtanh hardswish hardsigmoid mish softplus softsign "
-    "tanh tanhshrink sigmoid softmax log_softmax softmin logsigmoid threshold clamp masked_fill glu".split()
+    [
+        "relu",
+        "relu6",
+        "gelu",
+        "silu",
+        "elu",
+        "selu",
+        "celu",
+        "leaky_relu",
+        "prelu",
+        "rrelu",
+        "hardtanh",
+        "hardswish",
+        "hardsigmoid",
+        "mish",
+        "softplus",
+        "softsign",
+        "tanh",
+        "tanhshrink",
+        "sigmoid",
+        "softmax",
+        "log_softmax",
+        "softmin",
+        "logsigmoid",
+        "threshold",
+        "clamp",
+        "masked_fill",
+        "glu",
+    ]
 )
 _POOLS = frozenset(
-    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d lp_pool2d interpolate upsample "
-    "upsample_nearest pad mean sum amax".split()
+    [
+        "max_pool1d",
+        "max_pool2d",
+        "max_pool3d",
+        "avg_pool1d",
+        "avg_pool2d",
+        "avg_pool3d",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "adaptive_avg_pool3d",
+        "adaptive_max_pool1d",
+        "adaptive_max_pool2d",
+        "adaptive_max_pool3d",
+        "lp_pool2d",
+        "interpolate",
+        "upsample",
+        "upsample_nearest",
+        "pad",
+        "mean",
+        "sum",
+        "amax",
+    ]
 )
-_MIXES = frozenset("add iadd radd sub isub rsub mul imul rmul div truediv cat concat stack where lerp addcmul".split())
-_NORMS = frozenset("batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm normalize".split())
+_MIXES = frozenset(
+    [
+        "add",
+        "iadd",
+        "radd",
+        "sub",
+        "isub",
+        "rsub",
+        "mul",
+        "imul",
+        "rmul",
+        "div",
+        "truediv",
+        "cat",
+        "concat",
+        "stack",
+        "where",
+        "lerp",
+        "addcmul",
+    ]
+)
+_NORMS = frozenset(
+    ["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm", "normalize"]
+)
 _WEIGHTS = frozenset(
-    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear bilinear embedding embedding_bag "
-    "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell multi_head_attention_forward scaled_dot_product_attention matmul "
-    "bmm mm einsum addmm baddbmm".split()
+    [
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "linear",
+        "bilinear",
+        "embedding",
+        "embedding_bag",
+        "lstm",
+        "gru",
+        "rnn_tanh",
+        "rnn_relu",
+        "lstm_cell",
+        "gru_cell",
+        "multi_head_attention_forward",
+        "scaled_dot_product_attention",
+        "matmul",
+        "bmm",
+        "mm",
+        "einsum",
+        "addmm",
+        "baddbmm",
+    ]
 )
 _BETWEEN = 12  # functions remembered between a weight and a dropout
 

@@ -88,6 +88,8 @@ def read_inputs(path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
     Raises:
         InputError: the file cannot be read, or is of another kind.
     """
+    if path.suffix not in {".json", ".npz", ".pt"}:
+        raise InputError(sentence("an input file must end in .json, .npz or .pt", f"got {path.name}"))
     try:
         if path.suffix == ".json":
             found = json.loads(path.read_text("utf-8"))
@@ -95,13 +97,9 @@ def read_inputs(path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
         elif path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        elif path.suffix == ".pt":
-            found = torch.load(path, weights_only=True, map_location="cpu")
         else:
-            raise InputError(sentence("an input file must end in .json, .npz or .pt", f"got {path.name}"))
+            found = torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, ValueError, RuntimeError, TypeError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(sentence(f"{path} must hold a model's inputs", f"{type(error).__name__}: {error}")) from None
     except Exception as error:
         # what torch.load raises for a file that holds more than tensors is of a class it takes from elsewhere

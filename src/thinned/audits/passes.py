@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ _PROBES = 24  # calls of a drop-path module that tell its axes; all agree by cha
 
 
 class Shift(NamedTuple):
-    """A batch norm behind dropout; ``ratio`` is its channels' mean variance with dropout by that without, if measured."""
+    """A batch norm behind dropout; ``ratio`` is the variance with dropout over that without, where measured."""
 
     norm: Norm
     ratio: float | None
@@ -218,9 +219,9 @@ class _Outline:
 
     def __init__(self, keep: int | None = None) -> None:
         self.sums: list[tuple[float, ...]] = []
-        self.keep, self.kept, self.module, self._count = keep, [], None, 0
-        self.kept: list[torch.Tensor]
-        self.module: nn.Module | None
+        self.kept: list[torch.Tensor] = []
+        self.module: nn.Module | None = None
+        self.keep, self._count = keep, 0
 
     def __call__(self, module: nn.Module, _: Any, output: Any) -> None:
         if self.keep is None:
@@ -317,19 +318,17 @@ def _varies(mask: torch.Tensor, axis: int) -> bool:
 @contextmanager
 def _private_generators(model: nn.Module) -> Iterator[None]:
     """Put back the generators that modules hold; between passes they run on."""
-    held = {id(v): v for m in model.modules() for v in vars(m).values()}
-    torchs = [(g, g.get_state()) for g in held.values() if isinstance(g, torch.Generator)]
-    arrays = [(g, g.bit_generator.state) for g in held.values() if isinstance(g, np.random.Generator)]
-    plain = [(g, g.get_state()) for g in held.values() if isinstance(g, np.random.RandomState)]
-    pythons = [(g, g.getstate()) for g in held.values() if isinstance(g, random.Random)]
+    held = list({id(v): v for m in model.modules() for v in vars(m).values()}.values())
+    restore: list[Callable[[], object]] = []
+    for g in held:
+        if isinstance(g, torch.Generator | np.random.RandomState):
+            restore.append(partial(g.set_state, g.get_state()))  # type: ignore[arg-type]
+        elif isinstance(g, np.random.Generator):
+            restore.append(partial(setattr, g.bit_generator, "state", g.bit_generator.state))
+        elif isinstance(g, random.Random):
+            restore.append(partial(g.setstate, g.getstate()))
     try:
         yield
     finally:
-        for generator, state in torchs:
-            generator.set_state(state)
-        for generator, state in arrays:
-            generator.bit_generator.state = state
-        for generator, state in plain:
-            generator.set_state(state)
-        for generator, state in pythons:
-            generator.setstate(state)
+        for put_back in restore:
+            put_back()

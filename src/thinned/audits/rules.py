@@ -73,7 +73,12 @@ class Rule:
 
     def at(self, severity: Severity, what: Seen, text: str, fix: str, **data: Any) -> Finding:
         """A finding of this rule about a dropout that was seen."""
-        known = {"p": what.site.p, "shape": list(what.site.shape), "op": what.site.op, "site": what.site.name}
+        known: dict[str, Any] = {
+            "p": what.site.p,
+            "shape": list(what.site.shape),
+            "op": what.site.op,
+            "site": what.site.name,
+        }
         if what.zeros is not None:
             known["zeros"] = round(what.zeros, 4)
         return self.finding(severity, what.path, what.module, text, fix, location=what.location, **(known | data))

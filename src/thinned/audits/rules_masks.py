@@ -14,7 +14,10 @@ class SeedReset(Rule):
 
     code = "TD401"
     severities = ("error",)
-    why = "With the seed set in the forward pass, every step, and every data-parallel process, drops the same units: a smaller network is trained"
+    why = (
+        "With the seed set in the forward pass, every step, and every data-parallel process, drops the same "
+        "units: a smaller network is trained"
+    )
     source = "Srivastava et al. 2014, section 4: a new mask for each training case; torch.manual_seed"
     wrong = "torch.manual_seed(0)  # in forward"
     right = "torch.manual_seed(0)  # once, before training; or thinned.address(model, seed=0)"
@@ -36,7 +39,10 @@ class CheckpointedMasks(Rule):
 
     code = "TD402"
     severities = ("error",)
-    why = "The backward pass recomputes the block with another mask than the forward pass had, and its gradients are silently wrong"
+    why = (
+        "The backward pass recomputes the block with another mask than the forward pass had, and its "
+        "gradients are silently wrong"
+    )
     source = "torch.utils.checkpoint, argument preserve_rng_state"
     wrong = "checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)"
     right = "checkpoint(block, x, use_reentrant=False)"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from thinned.audits.finding import Finding
+from thinned.audits.finding import Finding, Severity
 from thinned.audits.observe import Seen
 from thinned.audits.passes import Observation, rate_of
 from thinned.audits.rules import Rule, call_of, first_of_each
@@ -28,7 +28,10 @@ class ActiveInEvaluation(Rule):
 
     code = "TD101"
     severities = ("error",)
-    why = "Predictions are random and those of a thinned network, not of the whole one; model.eval() should turn dropout off"
+    why = (
+        "Predictions are random and those of a thinned network, not of the whole one; model.eval() should "
+        "turn dropout off"
+    )
     source = "Srivastava et al. 2014, section 10; torch.nn.functional.dropout, whose training defaults to True"
     wrong = "x = F.dropout(x, p=0.5)"
     right = "x = F.dropout(x, p=0.5, training=self.training)"
@@ -56,7 +59,10 @@ class RandomEvaluation(Rule):
 
     code = "TD102"
     severities = ("error", "warning", "info")
-    why = "A mask that is not one of torch's dropout functions (TorchScript, NumPy, a generator of its own) may ignore model.eval()"
+    why = (
+        "A mask that is not one of torch's dropout functions (TorchScript, NumPy, a generator of its own) may"
+        " ignore model.eval()"
+    )
     source = "Srivastava et al. 2014, section 10"
     wrong = "x = x * torch.bernoulli(torch.full_like(x, 0.5))"
     right = "if self.training:\n    x = x * torch.bernoulli(torch.full_like(x, 0.5))"
@@ -68,10 +74,13 @@ class RandomEvaluation(Rule):
         path, cls, largest, moved = seen.difference
         drawn = {op.name for op in seen.noise}
         names = ", ".join(sorted(drawn)) or "no function of torch's"
-        text = f"two evaluations of one input differ by up to {largest:.3g}, first in this module; random numbers from {names}"
+        text = (
+            f"two evaluations of one input differ by up to {largest:.3g}, first in this module; random numbers "
+            f"from {names}"
+        )
         if moved > 0.002:
             text += f"; {moved:.1%} of its output are 0 in one of them only, as under a mask"
-        severity = "error" if moved > 0.002 or drawn & _MASKS else "info" if drawn else "warning"
+        severity: Severity = "error" if moved > 0.002 or drawn & _MASKS else "info" if drawn else "warning"
         location_module = seen.modules.get(path)
         yield self.finding(
             severity,

@@ -13,8 +13,20 @@ __all__ = ["BeforeBatchNorm", "Compounded", "DropPathAxis", "ElementwiseOnConvol
 
 _SQUASHES = frozenset(["softmax", "log_softmax", "sigmoid", "logsigmoid", "softmin"])
 _LOSSES = frozenset(
-    "cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy kl_div "
-    "binary_cross_entropy_with_logits gaussian_nll_loss poisson_nll_loss multi_margin_loss".split()
+    [
+        "cross_entropy",
+        "nll_loss",
+        "mse_loss",
+        "l1_loss",
+        "smooth_l1_loss",
+        "huber_loss",
+        "binary_cross_entropy",
+        "kl_div",
+        "binary_cross_entropy_with_logits",
+        "gaussian_nll_loss",
+        "poisson_nll_loss",
+        "multi_margin_loss",
+    ]
 )
 _LAST = frozenset(["linear", "embedding", "lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"])
 _SHIFTED = 1.1  # Li et al. 2019 see accuracy suffer from shifts of some tenths; dropout behind batch norm gives < 1.05
@@ -25,7 +37,10 @@ class OnOutput(Rule):
 
     code = "TD201"
     severities = ("warning",)
-    why = "Predictions themselves are set to 0 and scaled in training; the noise reaches the loss, and no weight can learn to average it"
+    why = (
+        "Predictions themselves are set to 0 and scaled in training; the noise reaches the loss, and no "
+        "weight can learn to average it"
+    )
     source = "Srivastava et al. 2014, section 4, who drop input and hidden units"
     wrong = "return self.drop(self.head(x))"
     right = "return self.head(self.drop(x))"
@@ -72,7 +87,8 @@ class BeforeBatchNorm(Rule):
 
 
 def _unmeasured(what: Seen, shift: Shift) -> str:
-    return f"about {1 / (1 - min(what.site.p, 0.99)):.2f} in theory ({shift.norm.values} values a channel, too few to measure)"
+    theory = 1 / (1 - min(what.site.p, 0.99))
+    return f"about {theory:.2f} in theory, not measured ({shift.norm.values} values a channel)"
 
 
 def _ratio(shift: Shift | None) -> float:
@@ -116,7 +132,10 @@ class WrongDimension(Rule):
 
     code = "TD204"
     severities = ("error", "warning")
-    why = "The axis that it takes for channels is another one, so whole samples, time steps or single elements are dropped instead"
+    why = (
+        "The axis that it takes for channels is another one, so whole samples, time steps or single elements "
+        "are dropped instead"
+    )
     source = "torch.nn.Dropout1d, Dropout2d, Dropout3d; pytorch issue 77081"
     wrong = "nn.Dropout1d(0.5)(features)  # (N, F): whole samples become 0"
     right = "nn.Dropout(0.5)(features)"
@@ -128,7 +147,10 @@ class WrongDimension(Rule):
             if dims is None:
                 continue
             if len(shape) == dims + 1 and dims != 2 and self._has_batch(what, seen):
-                text = f"{call_of(what)} has {len(shape)} axes, is taken for one sample without a batch, and drops whole samples"
+                text = (
+                    f"{call_of(what)} has {len(shape)} axes, is taken for one sample without a batch, and drops whole "
+                    f"samples"
+                )
                 yield self.at("error", what, text, _proper(what))
             elif len(shape) != dims + 2 and not (len(shape) == dims + 1 and dims != 2):
                 does = "each element has its own decision" if len(shape) == 2 else "it drops along axes 0 and 1"
@@ -171,7 +193,10 @@ class DropPathAxis(Rule):
 
     code = "TD205"
     severities = ("warning",)
-    why = "Stochastic depth skips a block for a whole sample; along another axis it removes parts of every sample, or one time step of all"
+    why = (
+        "Stochastic depth skips a block for a whole sample; along another axis it removes parts of every "
+        "sample, or one time step of all"
+    )
     source = "Huang et al. 2016"
     wrong = "mask = torch.rand(1, x.shape[1], 1) >= p"
     right = "mask = torch.rand(x.shape[0], 1, 1) >= p  # thinned.DropPath(p)"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from thinned.audits.finding import Finding
+from thinned.audits.finding import Finding, Severity
 from thinned.audits.observe import Seen, is_drop_path
 from thinned.audits.passes import Observation, rate_of
 from thinned.audits.rules import Rule, call_of, first_of_each, is_dropout_module
@@ -32,8 +32,9 @@ class NeverApplied(Rule):
         for path, module in seen.modules.items():
             kind = is_dropout_module(module) or is_drop_path(module)
             if kind and not is_dropout_called(path, seen) and rate_of(module) > 0:
-                severity = "info" if is_drop_path(module) else "warning"
-                text = f"{type(module).__name__} with p={rate_of(module):g} was never called, though {_around(path, seen) or 'the model'} ran"
+                severity: Severity = "info" if is_drop_path(module) else "warning"
+                known = f"{type(module).__name__} with p={rate_of(module):g}"
+                text = f"{known} was never called, though {_around(path, seen) or 'the model'} ran"
                 fix = f"call self.{path.rpartition('.')[2]} in forward, or remove it"
                 yield self.finding(severity, path, module, text, fix, p=rate_of(module))
             elif not kind and seen.called.get(path):
@@ -219,5 +220,5 @@ class FewRows(Rule):
             return
         text = f"the highest rate is p={highest:g}, and there are {seen.rows} training rows"
         fix = "thinned study data.csv --target COLUMN --out runs/study"
-        severity = "warning" if seen.rows <= 500 else "info"
+        severity: Severity = "warning" if seen.rows <= 500 else "info"
         yield self.finding(severity, "", seen.modules[""], text, fix, p=highest, rows=seen.rows)

@@ -1,7 +1,6 @@
 """Reads code that cannot be run: the mistakes that show in the text alone, marked as unconfirmed."""
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ class _Reader(ast.NodeVisitor):
 
     def report(self, rule: type[Rule], node: ast.AST, text: str, fix: str, **data: Any) -> None:
         cls = self.classes[-1].name if self.classes else ""
-        path = ".".join(part.name for part in (*self.classes, *self.functions[-1:]))
+        path = ".".join([part.name for part in self.classes] + [part.name for part in self.functions[-1:]])
         location = Location(self.file, getattr(node, "lineno", 1))
         severity = rule.severities[0]
         self.found.append(
