@@ -11,7 +11,7 @@ from rich.text import Text
 
 from thinned import __version__
 from thinned._checks import InputError, sentence
-from thinned.audits import RULES, Audit
+from thinned.audits import RULES, Audit, Finding
 from thinned.audits._audit import examine, wanted
 from thinned.audits.finding import SEVERITIES
 from thinned.audits.formats import to_html, to_json, to_sarif
@@ -107,9 +107,13 @@ def _result(
     if source is None:
         return result
     read = _read(source, select, ignore)
-    known = {(finding.code, finding.file, finding.line) for finding in result}
-    more = tuple(finding for finding in read if (finding.code, finding.file, finding.line) not in known)
+    known = set(map(_line_of, result))
+    more = tuple(finding for finding in read if _line_of(finding) not in known)
     return Audit(result.model, result.findings + more, (), result.suppressed + read.suppressed, result.sites)
+
+
+def _line_of(finding: Finding) -> tuple[str, Path | None, int | None]:
+    return finding.code, Path(finding.file).resolve() if finding.file else None, finding.line
 
 
 def _read(source: Path | None, select: Codes | None, ignore: Codes) -> Audit:

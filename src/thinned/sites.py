@@ -374,7 +374,9 @@ def is_thinned(module: nn.Module) -> bool:
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """Leave the model and the random generators as they are, whatever happens within."""
-    modules = [(m, dict(m.__dict__), [dict(d) for d in _tables(m)]) for m in model.modules()]
+    scripted = [(m, m.training) for m in model.modules() if isinstance(m, torch.jit.ScriptModule)]
+    plain = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    modules = [(m, dict(m.__dict__), [dict(d) for d in _tables(m)]) for m in plain]
     kept = [b for b in model.buffers() if not uninitialised(b) and not b.is_meta]
     kept += [m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.max_norm]  # renormalised in place
     values = [(tensor, tensor.detach().clone()) for tensor in kept]
@@ -389,6 +391,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
                     table.update(saved)
             module.__dict__.clear()
             module.__dict__.update(attributes)
+        for script, training in scripted:  # its attributes are TorchScript's own
+            script.training = training
         with torch.no_grad():
             for tensor, value in values:
                 if not torch.equal(tensor, value):

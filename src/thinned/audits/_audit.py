@@ -27,7 +27,7 @@ RULES: dict[str, type[Rule]] = {
     if isinstance(rule := getattr(module, name), type) and issubclass(rule, Rule)
 }
 RULES = dict(sorted(RULES.items()))
-_INLINE = re.compile(r"#\s*thinned:\s*ignore(?:\[([\w\s,]*)\])?")
+_INLINE = re.compile(r"#.*\bthinned:\s*ignore(?:\[([\w\s,]*)\])?")
 
 
 def audit(

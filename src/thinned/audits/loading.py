@@ -37,7 +37,7 @@ def build(place: str, *, meta: bool = False) -> nn.Module:
             if not hasattr(found, part):
                 raise InputError(sentence(f"{module_name} must have {name}", f"there is no {part}")) from None
             found = getattr(found, part)
-        if not isinstance(found, nn.Module):
+        if not isinstance(found, nn.Module) and callable(found):
             with torch.device("meta") if meta else contextlib.nullcontext():
                 found = found()
     if not isinstance(found, nn.Module):
