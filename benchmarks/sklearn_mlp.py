@@ -20,7 +20,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import thinned
 from thinned.studies.encoding import Encoder
-from thinned.studies.plan import make_plan, make_splits
+from thinned.studies.plan import make_plan
+from thinned.studies.splits import make_splits
 from thinned.studies.table import load
 
 

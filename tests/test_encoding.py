@@ -369,6 +369,7 @@ def test_fields_of_another_type_are_refused(churn):
         "missing": False,
         "rows": 2,
         "quantiles": np.array([0.0, 1.0]),
+        "piecewise": False,
     }
     assert Encoder.loads(skops.io.dumps({**state, "readings": [number]})).names == ["x"]
     for change in (

@@ -28,7 +28,8 @@ def page() -> str:
     """The page with the list as it should be."""
     text = PAGE.read_text("utf-8")
     before, rest = text.split(BEGIN)
-    return before + BEGIN + "\n\n" + "\n".join(_section(*item) for item in RULES.items()) + "\n" + END + rest.split(END)[1]
+    sections = "\n".join(_section(*item) for item in RULES.items())
+    return f"{before}{BEGIN}\n\n{sections}\n{END}{rest.split(END)[1]}"
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ python docs/tools/layers.py --check   # fail if a file is not what would be writ
 """
 
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,18 +152,7 @@ def files() -> dict[Path, str]:
     return made
 
 
-def main() -> int:
-    """Write the files, or check them."""
-    stale = [path for path, text in files().items() if not path.exists() or path.read_text("utf-8") != text]
-    if "--check" in sys.argv:
-        for path in stale:
-            sys.stderr.write(f"{path} is stale: run python docs/tools/layers.py\n")
-        return bool(stale)
-    (DOCS / "images").mkdir(exist_ok=True)
-    for path in stale:
-        path.write_text(files()[path], "utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    from generated import main
+
+    raise SystemExit(main(files(), "layers.py"))

@@ -7,7 +7,7 @@ study needs ``pip install 'thinned[study]'``.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from thinned import addressing, functional, layers, masks, philox, schedules, sites, variants
+from thinned import addressing, ensemble, functional, layers, masks, philox, schedules, sites, uncertainty, variants
 from thinned.addressing import address, convert
 from thinned.attention import scaled_dot_product_attention
 from thinned.audits import audit
@@ -63,6 +63,7 @@ __all__ = [
     "datasets",
     "drop_connect",
     "dropout_init_",
+    "ensemble",
     "functional",
     "layers",
     "masks",
@@ -72,6 +73,7 @@ __all__ = [
     "schedules",
     "sites",
     "study",
+    "uncertainty",
     "variants",
 ]
 

@@ -14,7 +14,7 @@ from thinned import attention, functional, ops, variants
 from thinned._checks import sentence
 from thinned._torch_calls import Recurrent
 
-__all__ = ["COUNTERPARTS", "Where"]
+__all__ = ["COUNTERPARTS", "Where", "layer_by_layer"]
 
 Where = Callable[[], dict[str, Any]]
 
@@ -83,7 +83,8 @@ def _attention(
 
 
 def _multi_head(where: Where, *args: Any, **kwargs: Any) -> Any:
-    _stack.append(where)
+    query = args[0] if args else kwargs["query"]
+    _stack.append((where, query.shape[1] if query.ndim == 3 else 1))
     try:
         return _multi_head_attention_forward(*args, **kwargs)
     finally:
@@ -91,15 +92,17 @@ def _multi_head(where: Where, *args: Any, **kwargs: Any) -> Any:
 
 
 # F.multi_head_attention_forward itself, run with other globals: a copy of its 300 lines would go stale
-_stack: list[Where] = []
+_stack: list[tuple[Where, int]] = []  # with the size of the batch
 
 
 def _inner_dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:  # noqa: A002
-    return _dropout(_stack[-1], input, p, training, inplace)
+    where, batch = _stack[-1]
+    weights = input.reshape(batch, -1, *input.shape[1:])  # batch and heads are one axis here
+    return _dropout(where, weights, p, training, inplace).flatten(0, 1)
 
 
 def _inner_attention(*args: Any, **kwargs: Any) -> torch.Tensor:
-    return _attention(_stack[-1], *args, **kwargs)
+    return _attention(_stack[-1][0], *args, **kwargs)
 
 
 def _no_torch_function(tensors: object) -> bool:  # noqa: ARG001 - the signature of torch's
@@ -122,12 +125,12 @@ _multi_head_attention_forward.__kwdefaults__ = F.multi_head_attention_forward.__
 
 def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(where: Where, *args: Any) -> Any:
-        return _layer_by_layer(function, where, Recurrent.of(*args), args)
+        return layer_by_layer(function, where, Recurrent.of(*args), args)
 
     return call
 
 
-def _layer_by_layer(function: Callable[..., Any], where: Where, call: Recurrent, args: tuple[Any, ...]) -> Any:
+def layer_by_layer(function: Callable[..., Any], where: Where, call: Recurrent, args: tuple[Any, ...]) -> Any:
     """Run a recurrent module one layer at a time with the same weights, and drop between them."""
     addresses = [where() for _ in range(call.num_layers - 1)]
     if not (call.training and call.p and addresses):

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from thinned import __version__, datasets
@@ -70,6 +69,10 @@ def study_command(
     task: Annotated[
         Literal["binary", "multiclass", "regression"] | None, typer.Option(help="  [default: told from the target]")
     ] = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(metavar="ARM,ARM,...", help="What to compare, as dropout,weight_decay,cocktail  [default: all]"),
+    ] = None,
     rates: Annotated[
         str | None,
         typer.Option(
@@ -90,6 +93,29 @@ def study_command(
     seeds: Annotated[int, typer.Option(metavar="N", help="Repeats, each with new folds and initial weights.")] = 2,
     epochs: Epochs = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from this number.")] = 0,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            callback=_numbers(int, "numbers of rows"),
+            help="Numbers of training rows at which the gain is measured besides, as 250,500,1000",
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FUNCTION", help="Your own network: a function of inputs and outputs."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="N", help="Begin no more networks after this time  [default: train all]")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="Rows of one value of this column are never on two sides of a split."),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="Train on the past, test on the future, by this column of dates or numbers."),
+    ] = None,
 ) -> None:
     """Measure on held-out rows whether dropout helps, and at which rate.
 
@@ -97,6 +123,12 @@ def study_command(
     read, results.json to work with, and a model for `thinned predict`.
     """
     options: dict[str, Any] = {"task": task, "folds": folds, "seeds": seeds, "epochs": epochs, "seed": seed}
+    options |= {"network": network, "minutes": minutes}
+    options |= {"group": group, "time": time}
+    if arms is not None:
+        options["arms"] = [part.strip() for part in arms.split(",")]
+    if sizes is not None:
+        options["sizes"] = tuple(int(part) for part in sizes.split(","))
     if rates is not None:
         options["rates"] = tuple(float(part) for part in rates.split(","))
     if hidden is not None:
@@ -137,32 +169,54 @@ def _run(file: Path | None, target: str, out: Path, options: dict[str, Any]) -> 
             text = f"Stopped. {kept} finished networks are kept in {out}; the same command goes on from there."
             err_console.print(Text(text), soft_wrap=True)
             raise typer.Exit(130) from None
-    _print(finished)
+    from thinned.studies.terminal import print_study  # noqa: PLC0415 - takes seconds to import
+
+    print_study(finished.results, finished.folder / "report.html", out_console)
 
 
-def _print(finished: Any) -> None:
-    results = finished.results
-    run, metrics = results["run"], results["metrics"]
-    shown = list(metrics)[:3]
-    table = RichTable(box=None, pad_edge=False)
-    for heading in ("", *(metrics[name]["label"] for name in shown), "chosen in"):
-        table.add_column(heading, justify="right" if heading else "left")
-    splits = results["comparison"]["best"]["splits"]
-    for arm in results["arms"]:
-        values = (f"{arm['best']['scores'][name]['mean']:.4f}" for name in shown)
-        table.add_row(arm["name"], *values, f"{arm['chosen_in']['best']} of {splits}" if arm["rate"] else "")
-    out_console.print(
-        f"\n{run['networks']} networks in {run['seconds']:.0f} s; means over {splits} held-out test folds:\n"
-    )
-    out_console.print(table)
-    out_console.print(Text(f"\n{results['verdict']['headline']}", style="bold"))
-    out_console.print(Text(results["verdict"]["detail"]))
-    out_console.print(Text(f"\nReport: {finished.folder / 'report.html'}"), soft_wrap=True)
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished study.")]
+
+
+@app.command("report")
+def report_command(
+    folder: Folder,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="HTML file to write  [default: report.html in DIR]")
+    ] = None,
+) -> None:
+    """Write the report of a finished study anew, from its results.json."""
+    from thinned.studies import Study  # noqa: PLC0415 - takes seconds to import
+
+    with _input_errors():
+        written = Study.load(folder).report(out)
+    out_console.print(Text(f"Report: {written}"), soft_wrap=True)
+
+
+@app.command()
+def compare(
+    first: Folder,
+    second: Folder,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML file to write besides.")] = None,
+) -> None:
+    """Set two finished studies side by side: plans, verdicts, arms, and whether they can be compared."""
+    from thinned import pages  # noqa: PLC0415 - takes seconds to import
+    from thinned.studies.report import render_comparison  # noqa: PLC0415
+    from thinned.studies.results import read  # noqa: PLC0415
+    from thinned.studies.side_by_side import side_by_side  # noqa: PLC0415
+    from thinned.studies.terminal import print_comparison  # noqa: PLC0415
+
+    with _input_errors():
+        studies = read(first), read(second)
+        compared = side_by_side(*studies)
+        print_comparison(compared, studies, out_console)
+        if out is not None:
+            written = pages.write(out, render_comparison(compared, studies))
+            out_console.print(Text(f"\nPage: {written}"), soft_wrap=True)
 
 
 @app.command()
 def predict(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished study.")],
+    folder: Folder,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A table with the columns that the study saw.")],
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="CSV file to write  [default: FILE with -predicted at its end]")
@@ -177,6 +231,20 @@ def predict(
     with _input_errors():
         written, rows = predict_file(folder, file, out)
     out_console.print(Text(f"{rows} rows predicted: {written}"), soft_wrap=True)
+
+
+@app.command()
+def explain(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page; a file of that name is overwritten.")] = Path(
+        "explain.html"
+    ),
+) -> None:
+    """Write a page that shows what dropout does on a network of four hidden units, to be played with offline."""
+    from thinned.explain import write  # noqa: PLC0415 - takes seconds to import
+
+    with _input_errors():
+        written = write(out)
+    out_console.print(Text(f"Page: {written}"), soft_wrap=True)
 
 
 app.command("audit")(audit_command)

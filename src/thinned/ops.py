@@ -17,7 +17,7 @@ from thinned._checks import check_p, sentence
 from thinned.kernels import aten, native, reference
 from thinned.kernels._address import WHOLE, Address, Form, Region, signed, thresholds
 
-__all__ = ["IMPLEMENTATIONS", "Choice", "apply", "choice", "draw_key"]
+__all__ = ["IMPLEMENTATIONS", "Choice", "Decider", "apply", "choice", "draw_key"]
 
 IMPLEMENTATIONS = ("auto", "native", "aten", "reference")
 _SIGN = 1 << 63
@@ -27,6 +27,16 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 #: set by thinned.addressing while a site of a sharded model runs: which part of its mask a tensor is
 placement: Callable[[Region, Sequence[int]], Region] | None = None
+
+
+class Decider:
+    """Stands in place of a key, and decides by itself what becomes of a tensor: how sub-networks are enumerated."""
+
+    def drop(
+        self, x: torch.Tensor, p: float | torch.Tensor, region: Region, residual: torch.Tensor | None, form: Form
+    ) -> torch.Tensor:
+        """What :func:`apply` returns for this key."""
+        raise NotImplementedError
 
 
 class Choice(NamedTuple):
@@ -173,7 +183,7 @@ def _address(x: torch.Tensor, p: float | torch.Tensor, key: int | torch.Tensor, 
 def apply(
     x: torch.Tensor,
     p: float | torch.Tensor,
-    key: int | torch.Tensor,
+    key: int | torch.Tensor | Decider,
     call: int | torch.Tensor = 0,
     *,
     region: Region = WHOLE,
@@ -187,7 +197,7 @@ def apply(
     Args:
         x: floating-point tensor of any shape.
         p: probability of dropping; a float64 tensor where it is to vary without recompiling, or by member.
-        key: 64-bit key, or an int64 tensor, 0-dim or one element a member.
+        key: 64-bit key, or an int64 tensor, 0-dim or one element a member; or what decides in place of an address.
         call: number of the training forward pass, or a 0-dim int64 tensor.
         region: which part of which mask ``x`` is; counts a member's own axes.
         impl: backend.
@@ -199,6 +209,8 @@ def apply(
         region = placement(region, x.shape)
     if not x.is_floating_point():
         raise RuntimeError(sentence("dropout needs a floating-point tensor", f"got {x.dtype}", "convert it first"))
+    if isinstance(key, Decider):
+        return key.drop(x, p, region, residual, form)
     if _lean(x, p, key, call, residual):
         address = _address(x, _number(p), _number(key), _number(call))
         return _run(x, residual, _Call(address, region, form, impl), inplace)

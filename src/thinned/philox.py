@@ -13,6 +13,7 @@ __all__ = [
     "GROUP",
     "dropout",
     "fold_in",
+    "fold_in_each",
     "keep",
     "lanes",
     "normals",
@@ -82,9 +83,15 @@ def _words(number: int) -> tuple[int, int]:
 
 def fold_in(key: int, n: int) -> int:
     """Derive the 64-bit key number ``n`` from ``key``: Philox at counter ``(n_lo, n_hi, "fold", 0)``."""
-    counter = np.array([*_words(n), _FOLD_IN, 0], dtype=_U64)
+    return int(fold_in_each(key, [n & 0xFFFFFFFFFFFFFFFF])[0])
+
+
+def fold_in_each(key: int, numbers: npt.ArrayLike) -> Words:
+    """:func:`fold_in` of each of many numbers, such as those of members: 64-bit keys, in the shape of ``numbers``."""
+    n = np.asarray(numbers, dtype=_U64)
+    counter = np.stack([n & _LOW, n >> _U64(32), np.full_like(n, _FOLD_IN), np.zeros_like(n)], axis=-1)
     out = philox4x32(counter, np.array(_words(key), dtype=_U64))
-    return int(out[0]) | int(out[1]) << 32
+    return out[..., 0] | out[..., 1] << _U64(32)
 
 
 def site_number(name: str) -> int:

@@ -23,7 +23,7 @@ from thinned._torch_calls import DESCRIPTIONS, NOISE, Call
 
 Value = TypeVar("Value")
 
-__all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording", "site_name"]
+__all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording", "site_name", "unrouted", "untouched"]
 
 OPAQUE = (nn.MultiheadAttention, nn.RNNBase)  # one event each, though they have children
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
@@ -184,7 +184,19 @@ def recording() -> bool:
     return bool(_running)
 
 
-_running: list["Recorder"] = []
+@contextmanager
+def unrouted() -> Iterator[None]:
+    """Within, :func:`recording` holds: converted and addressed models run as if they were not."""
+    _running.append(mark := object())
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)  # nothing is compiled in the pass
+            yield
+    finally:
+        _running.remove(mark)
+
+
+_running: list[object] = []
 
 
 class Draft:
@@ -241,15 +253,10 @@ class Recorder(TorchFunctionMode):
     def hooks(self) -> Iterator[None]:
         before = nn.modules.module.register_module_forward_pre_hook(self._enter)
         after = nn.modules.module.register_module_forward_hook(self._leave, always_call=True)
-        _running.append(self)
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", "Using `torch.compile", UserWarning
-                )  # nothing is compiled in the pass
+            with unrouted():
                 yield
         finally:
-            _running.remove(self)
             before.remove()
             after.remove()
 

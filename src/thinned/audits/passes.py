@@ -113,7 +113,12 @@ class _Passes:
 
     @contextmanager
     def mode(self, training: bool, seed: int) -> Iterator[None]:
-        with sites.untouched(self.model), warnings.catch_warnings(), torch.set_grad_enabled(self.grad):
+        with (
+            sites.untouched(self.model),
+            sites.unrouted(),
+            warnings.catch_warnings(),
+            torch.set_grad_enabled(self.grad),
+        ):
             warnings.simplefilter("ignore")  # the model's own, which its user sees when it runs
             self.model.train(training)
             # torch.manual_seed tells every backend, which takes longer than a small model

@@ -1,9 +1,9 @@
 """``thinned.study``: from a table to a verdict, a report and a model."""
 
-import json
 import os
 import platform
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,14 +14,17 @@ import pandas as pd
 import torch
 
 import thinned
+from thinned import pages
 from thinned._checks import InputError, sentence
-from thinned.studies import model, report
+from thinned.studies import claims, model, report, results
 from thinned.studies.analysis import analyse
+from thinned.studies.arms import Arm
 from thinned.studies.encoding import kind_of
 from thinned.studies.metrics import METRICS, SELECTION
-from thinned.studies.plan import RATES, Plan, check_options, make_plan
+from thinned.studies.plan import Plan, check_options, make_plan
 from thinned.studies.run import Progress, run
-from thinned.studies.store import Store, open_store, write_text
+from thinned.studies.splits import make_splits, test_share
+from thinned.studies.store import Store, open_store, write_text, writing
 from thinned.studies.table import Table, Task, load
 
 __all__ = ["Study", "study"]
@@ -35,25 +38,18 @@ class Study:
         results: the content of ``results.json``.
     """
 
-    def __init__(self, folder: Path, results: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, held: dict[str, Any]) -> None:
         self.folder = folder
-        self.results = results
+        self.results = held
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Study":
         """Read a finished study.
 
         Raises:
-            InputError: the folder holds none.
+            InputError: the folder holds none, or one whose results are of another version or were changed.
         """
-        path = Path(folder) / "results.json"
-        try:
-            results = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                sentence(f"{folder} must be the folder of a finished study", f"reading {path} failed: {error}")
-            ) from None
-        return cls(Path(folder), results)
+        return cls(Path(folder), results.read(folder))
 
     @property
     def verdict(self) -> str:
@@ -63,24 +59,30 @@ class Study:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a rate: mean losses and held-out scores at the best validation epoch, and how often it was chosen."""
+        """One row a setting: mean losses and held-out scores at the best validation epoch."""
         rows = {
-            arm["name"]: {
-                "rate": arm["rate"],
-                **{f"{part}_loss": arm["best"][part]["mean"] for part in ("train", "validation", "test")},
-                **{name: score["mean"] for name, score in arm["best"]["scores"].items()},
-                "best_epoch": arm["best_epoch"],
-                "chosen_in": arm["chosen_in"]["best"],
+            setting["label"]: {
+                **{f"{part}_loss": setting["best"][part]["mean"] for part in ("train", "validation", "test")},
+                **{name: score["mean"] for name, score in setting["best"]["scores"].items()},
+                "best_epoch": setting["best_epoch"],
+                "improvement": setting["improvement"]["best"]["mean"],
             }
-            for arm in self.results["arms"]
+            for setting in self.results["settings"]
         }
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
-        """Write the report as one HTML file that needs no network; by default into the study's folder."""
-        target = self.folder / "report.html" if path is None else Path(path)
-        write_text(target, report.render(self.results))
-        return target
+        """Write the report as one HTML file that needs no network; by default into the study's folder.
+
+        Raises:
+            InputError: at ``path`` there is something else, or it can't be written.
+        """
+        html = report.render(self.results)
+        if path is not None:
+            return pages.write(Path(path), html)
+        with writing():
+            write_text(self.folder / "report.html", html)
+        return self.folder / "report.html"
 
     @cached_property
     def model(self) -> model.Model:
@@ -97,7 +99,8 @@ def study(
     *,
     out: str | os.PathLike[str] | None = None,
     task: Task | None = None,
-    rates: Sequence[float] = RATES,
+    arms: Sequence[str | Arm] | None = None,
+    rates: Sequence[float] | None = None,
     folds: int = 5,
     seeds: int = 2,
     hidden: Sequence[int] | None = None,
@@ -105,14 +108,19 @@ def study(
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    group: str | None = None,
+    time: str | None = None,
+    sizes: Sequence[int] = (),
+    network: str | None = None,
+    minutes: float | None = None,
     progress: Callable[[Progress, Plan], None] = lambda progress, plan: None,
     command: str | None = None,
 ) -> Study:
-    """Find out whether dropout helps a network on a table, and at which rate.
+    """Find out which way to regularise a network helps on a table: dropout, where and at which rate, or another.
 
-    Multilayer perceptrons without regularisation and with dropout at each rate are trained on the same folds, with the
-    same initial weights, data order and random numbers. The rate is chosen on validation rows and scored on test rows
-    that neither training nor choice has seen.
+    Networks of each arm are trained on the same folds, with the same initial weights, data order and random numbers.
+    What an arm leaves open (a rate, a weight decay) is chosen on validation rows and scored on test rows that neither
+    training nor choice has seen.
 
     Args:
         data: path of a CSV or Parquet file, or a pandas or polars data frame.
@@ -120,7 +128,10 @@ def study(
         out: folder for the study's files; None makes a temporary one. Finished networks that a study of the same plan
             and data left there are taken over.
         task: "binary", "multiclass" or "regression"; None infers it from the target.
-        rates: dropout rates on the hidden layers, in [0, 1).
+        arms: names of :data:`thinned.studies.arms.ARMS`, "cocktail" (the best of all by validation), and
+            :class:`~thinned.studies.arms.Arm` of your own; None takes all. No regularisation, with and without early
+            stopping, is always among them.
+        rates: of the arm "dropout", in [0, 1); None takes 0.1, 0.2, ..., 0.8.
         folds: outer test folds.
         seeds: repeats, each with folds, initial weights and data order of its own.
         hidden: widths of the hidden layers; None chooses two of a width that suits the number of rows.
@@ -128,6 +139,15 @@ def study(
         batch_size: rows a step; None chooses it by the number of rows.
         learning_rate: of Adam.
         seed: everything random follows from it.
+        group: a column that says which rows belong together, as those of one patient: they stay on one side of every
+            split. It is no feature.
+        time: a column of numbers or dates: every split trains on older rows, validates on later ones and tests on
+            those after them. It is no feature. Repeats then differ in initial weights, data order and masks alone.
+        sizes: numbers of training rows at which dropout, weight decay and early stopping are measured besides.
+        network: ``module:function`` of a network of your own: the function takes the numbers of inputs and outputs and
+            gives a module, whose dropout layers are the sites. Such a study leaves no model.
+        minutes: no cohort of networks is begun after this time; arms that are not finished by then are left out, and
+            the same call goes on with them.
         progress: called as training goes on.
         command: the command line, for the report.
 
@@ -137,11 +157,12 @@ def study(
     Raises:
         InputError: the table, the target, an option or the folder can't be used.
     """
-    check_options(rates, hidden, folds=folds, seeds=seeds, epochs=epochs, batch_size=batch_size, seed=seed)
-    table = load(data, target, task, folds=folds)
+    check_options(rates, hidden, sizes, folds=folds, seeds=seeds, epochs=epochs, batch_size=batch_size, seed=seed)
+    table = load(data, target, task, folds=folds, group=group, time=time)
     plan = make_plan(
         table,
-        rates=tuple(rates),
+        arms=arms,
+        rates=rates,
         folds=folds,
         seeds=seeds,
         hidden=None if hidden is None else tuple(hidden),
@@ -149,32 +170,67 @@ def study(
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
+        sizes=sizes,
+        network=network,
     )
     folder = Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
     with open_store(folder, plan) as store:
-        run(table, plan, store, lambda step: progress(step, plan))
-        findings = analyse(store.records(), plan.to_dict())
-        if not (folder / "model" / "model.json").exists():
-            _refit(table, plan, findings["verdict"]["recommended_rate"], folder, progress)
+        run(table, plan, store, lambda step: progress(step, plan), minutes)
+        findings = _findings(table, plan, store)
+        if plan.network is None and not (folder / "model" / "model.json").exists():
+            _refit(table, plan, findings["verdict"]["recommended"]["setting"], folder, progress)
         finished = Study(folder, _results(table, plan, store, findings, command))
-        write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
+        with writing():
+            write_text(folder / "results.json", results.dump(finished.results))
         finished.report()
     return finished
 
 
-def _refit(table: Table, plan: Plan, rate: float, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
+def _findings(table: Table, plan: Plan, store: Store) -> dict[str, Any]:
+    """What the numbers say: all of ``results.json`` that is computed from the trained networks."""
+    records, shown = _finished(store.records(), plan)
+    share = test_share(make_splits(plan, table))
+    claimed = {"rate": claims.rate(records, shown, share=share), "price": claims.price(records, shown, share=share)}
+    return {**analyse(records, shown, table, share=share), "claims": claimed}
+
+
+def _finished(records: list[dict[str, Any]], plan: Plan) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The settings that were trained on every split, and the plan without the arms and questions that need others.
+
+    Raises:
+        InputError: no arm besides "none" is finished.
+    """
+    counts = Counter(record["setting"] for record in records if not record["size"])
+    whole = {setting for setting, count in counts.items() if count == plan.folds * plan.seeds}
+    shown = plan.to_dict()
+    for arm in shown["arms"]:  # the best of all is the best of what there is
+        if arm["name"] == "cocktail":
+            arm["settings"] = [setting for setting in arm["settings"] if setting in whole]
+    shown["arms"] = [arm for arm in shown["arms"] if arm["settings"] and whole.issuperset(arm["settings"])]
+    names = {arm["name"] for arm in shown["arms"]}
+    if "none" not in names or len(names - {"cocktail"}) < 2:
+        seen = f"{len(records)} of {plan.networks} networks are"
+        remedy = "run it again, with more minutes: it goes on where it stopped"
+        raise InputError(sentence("no regularisation and another arm must be finished in time", seen, remedy))
+    shown["questions"] = [q for q in shown["questions"] if {q["arm"], q["against"]} <= names]
+    return [record for record in records if record["setting"] in whole], shown
+
+
+def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
     def report_epoch(epoch: int) -> None:
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
         progress(Progress(doing, plan.networks), plan)
 
-    model.fit(table, plan, rate, report_epoch).save(folder / "model")
+    fitted = model.fit(table, plan, plan.settings[setting], report_epoch)
+    with writing():
+        fitted.save(folder / "model")
 
 
 def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], command: str | None) -> dict[str, Any]:
     """What ``results.json`` holds: nothing in a report comes from anywhere else."""
     counts = pd.Series(table.target).value_counts()
     return {
-        "schema": 1,
+        "schema": results.SCHEMA,
         "data": {
             "name": table.name,
             "rows": plan.rows,
@@ -187,9 +243,10 @@ def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], c
         },
         "plan": {**plan.to_dict(), "digest": plan.digest},
         "run": {
-            "networks": plan.networks,
+            "networks": len(store),
+            "left_out": [arm.label for arm in plan.arms if arm.name not in {a["name"] for a in findings["arms"]}],
             "seconds": store.seconds,
-            "networks_per_second": plan.networks / max(store.seconds, 1e-9),
+            "networks_per_second": len(store) / max(store.seconds, 1e-9),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "threads": torch.get_num_threads(),
             "versions": {

@@ -1,18 +1,32 @@
-"""The report's charts as Vega-Lite specifications.
+"""The report's charts of arms and settings as Vega-Lite specifications.
 
-Colours are CSS variables, so that a chart follows the page from light to dark and onto paper without being drawn anew.
-Text from data never gets here: titles are the project's own words, and field names are fixed.
+What they show of text are labels; they are drawn as text of SVG, and never read as anything else.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import numpy as np
 
-__all__ = ["PARTS", "differences", "learning_curves", "rate_curve"]
+from thinned.pages.charts import layers, named, scale
 
-Arm = Mapping[str, Any]
+__all__ = [
+    "PARTS",
+    "ROW",
+    "SIDES",
+    "arm_picture",
+    "improvements",
+    "interval_rows",
+    "interval_tips",
+    "learning_curves",
+    "name_rows",
+    "side",
+    "upright",
+]
+
+Entry = Mapping[str, Any]
 
 #: what a loss is measured on, with its colour, dashes and symbol: never told apart by colour alone
 PARTS = {
@@ -20,98 +34,149 @@ PARTS = {
     "validation": ("var(--validation)", (7, 3), "triangle-up"),
     "test": ("var(--test)", (1, 0), "circle"),
 }
+#: where an interval lies, with its colour and symbol
+SIDES = {
+    "right": ("var(--helps)", "triangle-right"),
+    "across": ("var(--neutral)", "circle"),
+    "left": ("var(--hurts)", "triangle-left"),
+}
 _CURVE_DASHES = {"train": (2, 3), "validation": (1, 0)}
 _WHO = {"none": "var(--none)", "shown": "var(--test)"}
 _SETTLED = 0.05  # of the budget: how long the first, steep epochs may leave the top of the chart
+_LINE = 26  # characters of a label; longer ones take two lines, so that a phone has room for the intervals
+ROW = 34  # pixels
 
 
-def rate_curve(arms: Sequence[Arm], when: str, loss: str, recommended: float) -> dict[str, Any]:
-    """Train, validation and test loss against the dropout rate, each with its interval as a band.
+def side(interval: Mapping[str, float]) -> str:
+    """Where an interval of improvements lies, of :data:`SIDES`."""
+    return "right" if interval["low"] > 0 else "left" if interval["high"] < 0 else "across"
+
+
+def arm_picture(arms: Sequence[Entry], labels: Sequence[str], rope: float | None, title: str) -> dict[str, Any]:
+    """Improvement of every arm with its interval, one a row; the page chooses the epoch by the signal ``when``.
 
     Args:
-        arms: of ``results.json``.
-        when: "best" or "end".
-        loss: name and unit of the loss.
-        recommended: the recommended rate, 0 for none.
+        arms: of ``results.json``, in the order of the rows.
+        labels: their names, as the reader is to see them.
+        rope: half-width of the region of practical equivalence, or None.
+        title: of the axis.
     """
     rows = [
-        {"rate": arm["rate"], "arm": arm["name"], "part": part, **arm[when][part]} for arm in arms for part in PARTS
+        {"row": row, "arm": label, "when": when, "side": side(arm[when]["improvement"]), **arm[when]["improvement"]}
+        for row, (arm, label) in enumerate(zip(arms, labels, strict=True))
+        for when in ("best", "end")
+        if arm[when]["improvement"]["mean"] is not None
     ]
-    rates = [arm["rate"] for arm in arms]
-    colour, dash, shape = zip(*PARTS.values(), strict=True)
-    of_part = alt.Color("part:N", scale=_scale(PARTS, colour), legend=None)
-    base = _chart("losses").encode(
-        x=alt.X(
-            "rate:Q",
-            title=["Dropout rate p", "(share of hidden units dropped)"],
-            scale=alt.Scale(domain=[0, max(rates)], nice=False, padding=14),
-            axis=alt.Axis(
-                values=rates,
-                format="~g",
-                labelOverlap="greedy",
-                labelExpr="datum.value == 0 ? ['0', 'no dropout'] : datum.label",
-            ),
-        ),
-        color=of_part,
-    )
-    loss_axis = alt.Y("mean:Q", title=loss, scale=alt.Scale(zero=False, padding=8), axis=alt.Axis(tickCount=6))
-    band = base.mark_area(opacity=0.13).encode(
-        y=alt.Y("low:Q", title=loss, scale=alt.Scale(zero=False, padding=8)), y2="high:Q"
-    )
-    line = base.mark_line(strokeWidth=2).encode(
-        y=loss_axis, strokeDash=alt.StrokeDash("part:N", scale=_scale(PARTS, dash), legend=None)
-    )
-    point = base.mark_point(filled=True, size=50, opacity=1).encode(
-        y=loss_axis,
-        shape=alt.Shape("part:N", scale=_scale(PARTS, shape), legend=None),
-        tooltip=[
-            alt.Tooltip("arm:N", title="Network"),
-            alt.Tooltip("part:N", title="Loss on"),
-            *(alt.Tooltip(f"{name}:Q", title=title, format=".4g") for name, title in _INTERVAL.items()),
-        ],
-    )
-    marked = _chart("recommended").encode(x="rate:Q")
-    label = f"recommended: {recommended:g}" if recommended else "recommended: no dropout"
-    rule = marked.mark_rule(color="var(--ink)", strokeDash=[4, 3])
-    text = marked.mark_text(
-        text=label, dy=-8, align="right" if recommended > max(rates) / 2 else "left", color="var(--ink)", fontWeight=600
-    ).encode(y=alt.value(0))
-    return _layers(band, rule, line, point, text, height=300, losses=rows, recommended=[{"rate": recommended}])
+    when = alt.param(name="when", value="best")
+    equal = named("equal").mark_rect(color="var(--muted)", opacity=0.16).encode(x="low:Q", x2="high:Q")
+    names, reach, point = interval_rows("arms", labels, improvements(title), "Improvement", "datum.when == when")
+    parts = [*[equal] * (rope is not None), upright(), names.add_params(when), reach, point]
+    data = {} if rope is None else {"equal": [{"low": -rope, "high": rope}]}
+    return layers(*parts, height=ROW * len(arms), arms=rows, names=name_rows(labels), level=[{"at": 0}], **data)
 
 
-def learning_curves(arms: Sequence[Arm], loss: str, shown: int) -> dict[str, Any]:
-    """Loss per epoch without dropout and with one rate, which the page chooses by the signal ``shown``.
+def interval_rows(data: str, labels: Sequence[str], x: alt.X, what: str, seen: str = "true") -> list[alt.Chart]:
+    """Layers of a chart with one interval a row: names, intervals and means.
 
     Args:
-        arms: of ``results.json``.
-        loss: name and unit of the loss.
-        shown: number of the arm that is seen at first.
+        data: name of the data set; its rows have ``row``, ``arm``, ``side``, ``mean``, ``low`` and ``high``.
+        labels: of the rows; their data set is called "names", see :func:`name_rows`.
+        x: encoding of the lower limits.
+        what: the mean is called where it is pointed at.
+        seen: expression of the rows that are drawn.
     """
-    rows = list(_curve_rows(arms))
-    epochs = len(arms[0]["curves"]["train"])
+    # Vega centres a label of two lines by its first line: its own labels only keep the place, and text is drawn there
+    lines = alt.Axis(domain=False, ticks=False, labelOpacity=0, labelExpr="lines[datum.value]", labelPadding=8)
+    y = alt.Y("row:O", title=None, axis=lines, scale=alt.Scale(domain=[*range(len(labels))]))
+    wrapped = alt.param(name="lines", value=[name["lines"] for name in name_rows(labels)])
+    names = named("names").mark_text(
+        align="right",
+        baseline="middle",
+        dx=-8,
+        dy=alt.ExprRef("7 - 7 * length(datum.lines)"),
+        lineHeight=14,
+        color="var(--ink)",
+    )
+    names = names.encode(x=alt.value(0), y=y, text="lines:N").add_params(wrapped)
+    base = named(data).transform_filter(seen)
+    colours, shapes = zip(*SIDES.values(), strict=True)
+    base = base.encode(y=y, color=alt.Color("side:N", scale=scale(SIDES, colours), legend=None))
+    reach = base.mark_rule(strokeWidth=2.5).encode(x=x, x2="high:Q")
+    point = base.mark_point(filled=True, size=90, opacity=1).encode(
+        x="mean:Q",
+        shape=alt.Shape("side:N", scale=scale(SIDES, shapes), legend=None),
+        tooltip=[alt.Tooltip("arm:N", title="Arm"), *interval_tips(what, "+.4g")],
+    )
+    return [names, reach, point]
+
+
+def name_rows(labels: Sequence[str]) -> list[dict[str, Any]]:
+    """The data set "names" of :func:`interval_rows`."""
+    return [
+        {"row": row, "lines": textwrap.wrap(label, _LINE, break_on_hyphens=False) or [label]}
+        for row, label in enumerate(labels)
+    ]
+
+
+def upright(**style: Any) -> alt.Chart:
+    """A line where the data set "level" has ``at``."""
+    return named("level").mark_rule(color="var(--ink)", **style).encode(x="at:Q")
+
+
+def improvements(title: str) -> alt.X:
+    """A horizontal axis of differences, with few enough labels for its width."""
+    axis = alt.Axis(
+        tickCount=alt.ExprRef("max(2, floor(width / 110))"),
+        format="+~g",
+        labelExpr="datum.value == 0 ? '0' : datum.label",
+        labelOverlap="greedy",
+    )
+    return alt.X("low:Q", title=title, scale=alt.Scale(zero=True, padding=14), axis=axis)
+
+
+def interval_tips(name: str, digits: str = ".4g") -> list[alt.Tooltip]:
+    """What is seen of a mean and its interval by pointing at it."""
+    titles = {"mean": name, "low": "Interval from", "high": "to"}
+    return [alt.Tooltip(f"{field}:Q", title=title, format=digits) for field, title in titles.items()]
+
+
+def learning_curves(settings: Sequence[Entry], loss: str, base: int, shown: int) -> dict[str, Any]:
+    """Loss per epoch of one setting and another, which the page chooses by the signal ``shown``.
+
+    Args:
+        settings: of ``results.json``.
+        loss: name and unit of the loss.
+        base: place of the setting that is always seen.
+        shown: place of the other that is seen at first.
+    """
+    epochs = len(settings[0]["curves"]["train"])
+    # one row a curve: a row a point would repeat every name as often as there are epochs
+    rows = [
+        {"at": at, "name": s["label"], "part": part, "epoch": [*range(1, epochs + 1)], "loss": s["curves"][part]}
+        for at, s in enumerate(settings)
+        for part in _CURVE_DASHES
+    ]
     best = [
         {
-            "arm": number,
-            "who": _who(number),
-            "epoch": arm["best_epoch"],
-            "label": f"{arm['name']}: {arm['best_epoch']:g}",
-            "late": arm["best_epoch"] > epochs / 2,
+            "at": at,
+            "epoch": s["best_epoch"],
+            "label": f"{s['label']}: {s['best_epoch']:g}",
+            "late": s["best_epoch"] > epochs / 2,
         }
-        for number, arm in enumerate(arms)
+        for at, s in enumerate(settings)
     ]
-    # the vertical axis suits the two arms that are seen: one rate that learns badly must not flatten the others
-    domains = [_domain(arms[0], arm) for arm in arms]
+    # the vertical axis suits the two settings that are seen: one that learns badly must not flatten the others
+    domains = [_domain(settings[base], s) for s in settings]
     chosen = alt.param(name="shown", value=shown)
     limits = alt.param(name="domains", value=domains)
-    visible = "datum.arm == 0 || datum.arm == shown"
-    who = alt.Color("who:N", scale=_scale(_WHO, tuple(_WHO.values())), legend=None)
+    visible, who = f"datum.at == {base} || datum.at == shown", f"datum.at == {base} ? 'none' : 'shown'"
+    colour = alt.Color("who:N", scale=scale(_WHO, tuple(_WHO.values())), legend=None)
     x = alt.X(
         "epoch:Q",
         title="Epoch",
         scale=alt.Scale(domain=[0, epochs], nice=False),
         axis=alt.Axis(tickMinStep=1, format="d", labelFlush=False),
     )
-    curves = _chart("curves").transform_filter(visible).encode(x=x, color=who)
     y = alt.Y(
         "loss:Q",
         title=loss,
@@ -120,8 +185,10 @@ def learning_curves(arms: Sequence[Arm], loss: str, shown: int) -> dict[str, Any
         ),
         axis=alt.Axis(tickCount=6),
     )
-    dash = alt.StrokeDash("part:N", scale=_scale(_CURVE_DASHES, tuple(_CURVE_DASHES.values())), legend=None)
-    line = curves.mark_line(clip=True, strokeWidth=2).encode(y=y, strokeDash=dash)
+    curves = named("curves").transform_filter(visible).transform_flatten(["epoch", "loss"])
+    curves = curves.transform_calculate(who=who).encode(x=x, color=colour)
+    dash = alt.StrokeDash("part:N", scale=scale(_CURVE_DASHES, tuple(_CURVE_DASHES.values())), legend=None)
+    line = curves.mark_line(clip=True, strokeWidth=2).encode(y=y, strokeDash=dash, detail="at:N")
     point = curves.mark_point(clip=True, filled=True, size=90 if epochs > 1 else 60, opacity=float(epochs == 1)).encode(
         y=y,
         tooltip=[
@@ -131,7 +198,7 @@ def learning_curves(arms: Sequence[Arm], loss: str, shown: int) -> dict[str, Any
             alt.Tooltip("loss:Q", title="Mean loss", format=".4g"),
         ],
     )
-    marks = _chart("best").transform_filter(visible).encode(x=x, color=who)
+    marks = named("best").transform_filter(visible).transform_calculate(who=who).encode(x=x, color=colour)
     rule = marks.mark_rule(strokeDash=[4, 3], strokeWidth=1.5)
     text = [
         marks.transform_filter(f"datum.who == '{name}'")
@@ -139,100 +206,13 @@ def learning_curves(arms: Sequence[Arm], loss: str, shown: int) -> dict[str, Any
         .encode(y=alt.value(0), text="label:N")
         for name, row in (("none", -22), ("shown", -8))
     ]
-    return _layers(rule, line.add_params(chosen, limits), point, *text, height=320, curves=rows, best=best)
+    return layers(rule, line.add_params(chosen, limits), point, *text, height=320, curves=rows, best=best)
 
 
-def differences(comparison: Mapping[str, Any], names: Mapping[str, str], title: str) -> dict[str, Any]:
-    """What dropout takes off the loss that networks are compared by, with its interval, against no difference.
-
-    Args:
-        comparison: of ``results.json``.
-        names: of its members, as the reader is to see them.
-        title: of the axis.
-    """
-    rows = [{"when": names[when], **{k: c[k] for k in ("difference", "low", "high")}} for when, c in comparison.items()]
-    label = alt.Axis(domain=False, ticks=False, labelLimit=220)
-    base = _chart("compared").encode(y=alt.Y("when:N", title=None, sort=list(names.values()), axis=label))
-    axis = alt.X(
-        "low:Q",
-        title=title,
-        scale=alt.Scale(zero=True, padding=12),
-        axis=alt.Axis(
-            tickCount=alt.ExprRef("max(2, floor(width / 110))"),
-            format="+~g",
-            labelExpr="datum.value == 0 ? '0' : datum.label",
-            labelOverlap="greedy",
-        ),
-    )
-    zero = _chart("none").mark_rule(color="var(--ink)").encode(x="zero:Q")
-    reach = base.mark_rule(strokeWidth=3, color="var(--test)").encode(x=axis, x2="high:Q")
-    point = base.mark_point(filled=True, size=110, opacity=1, color="var(--test)").encode(
-        x="difference:Q",
-        tooltip=[
-            alt.Tooltip("when:N", title="Compared"),
-            alt.Tooltip("difference:Q", title="Improvement", format="+.4g"),
-            alt.Tooltip("low:Q", title="Interval from", format="+.4g"),
-            alt.Tooltip("high:Q", title="to", format="+.4g"),
-        ],
-    )
-    return _layers(zero, reach, point, height=90, compared=rows, none=[{"zero": 0}])
-
-
-_INTERVAL = {"mean": "Mean", "low": "Interval from", "high": "to"}
-
-
-def _scale(names: Mapping[str, Any], values: Sequence[Any]) -> alt.Scale:
-    return alt.Scale(domain=list(names), range=[list(v) if isinstance(v, tuple) else v for v in values])
-
-
-def _who(number: int) -> str:
-    return "shown" if number else "none"
-
-
-def _curve_rows(arms: Sequence[Arm]) -> Iterator[dict[str, Any]]:
-    for number, arm in enumerate(arms):
-        for part, losses in arm["curves"].items():
-            for epoch, loss in enumerate(losses, 1):
-                yield {
-                    "arm": number,
-                    "who": _who(number),
-                    "name": arm["name"],
-                    "part": part,
-                    "epoch": epoch,
-                    "loss": loss,
-                }
-
-
-def _domain(*arms: Arm) -> list[float]:
+def _domain(*settings: Entry) -> list[float]:
     """Limits of the loss axis that hold all of the curves but the first, steep epochs."""
-    curves = np.array([curve for arm in arms for curve in arm["curves"].values()])
+    curves = np.array([curve for setting in settings for curve in setting["curves"].values()])
     settled = curves[:, min(int(np.ceil(curves.shape[1] * _SETTLED)), curves.shape[1] - 1) :]
     low, high = float(curves.min()), float(settled.max())
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return [low - room, high + room]
-
-
-def _chart(data: str) -> alt.Chart:
-    """A chart of one of the data sets that :func:`_layers` puts beside the specification, once for all layers."""
-    return alt.Chart(alt.NamedData(name=data))
-
-
-def _layers(*layers: alt.Chart, height: int, **data: list[dict[str, Any]]) -> dict[str, Any]:
-    """The specification, as wide as its place on the page and in the page's colours."""
-    quiet = {"labelColor": "var(--muted)", "titleColor": "var(--ink)", "domainColor": "var(--line)"}
-    sizes = {"labelFontSize": 12, "titleFontSize": 12.5, "titleFontWeight": 500, "titlePadding": 10}
-    chart = alt.layer(*layers).properties(
-        width="container",
-        height=height,
-        background="transparent",
-        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-    )
-    config = {
-        "aria": False,  # the page describes each chart as a whole; a reader need not walk through every mark
-        "font": "system-ui, sans-serif",
-        "view": {"stroke": None},
-        "axis": {**quiet, **sizes, "gridColor": "var(--grid)", "tickColor": "var(--line)"},
-        "axisX": {"grid": False},
-        "text": {"fontSize": 12},
-    }
-    return {**chart.to_dict(), "config": config, "datasets": data}

@@ -3,7 +3,7 @@
 import copy
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from thinned import philox
-from thinned.layers import Dropout
+from thinned import philox, schedules
+from thinned.studies.arms import Setting, at_epoch
+from thinned.studies.network import site_rates
+from thinned.studies.optimizer import AdamW
 from thinned.studies.plan import Member, Plan, stream, stream_key
 
 __all__ = ["Data", "Outcome", "Stack", "losses", "train"]
@@ -50,7 +52,7 @@ class Outcome(NamedTuple):
         best_epoch: 0-based epoch of the least validation loss.
         at_best: output on the test rows with the weights of that epoch, ``(rows, outputs)``.
         at_end: the same after the last epoch.
-        weights: parameters by name, of the best epoch.
+        weights: parameters and running statistics by name, of the best epoch.
     """
 
     train_loss: npt.NDArray[np.float32]
@@ -87,40 +89,63 @@ class Stack:
 
     Args:
         networks: modules of one structure, one a member.
-        rates: dropout rate of each member.
+        rates: dropout rates of each member, by qualified name of the site.
         seed: of all masks. A site's key is its number folded into the seed, a member's is its own folded into that.
         members: number of each member.
+
+    Attributes:
+        base: the module that is called; its training flag is that of all members.
+        parameters: by qualified name, each with a leading axis of members.
+        buffers: the same of running statistics.
+        clock: 0-dim int64, the number of the training step.
+        rates: float64 ``(members,)`` of each site that any member drops at.
     """
 
     def __init__(
-        self, networks: Sequence[nn.Module], rates: Sequence[float], seed: int, members: Sequence[int]
+        self, networks: Sequence[nn.Module], rates: Sequence[Mapping[str, float]], seed: int, members: Sequence[int]
     ) -> None:
         self.base = copy.deepcopy(networks[0])
-        stacked, _ = torch.func.stack_module_state(list(networks))
+        stacked, self.buffers = torch.func.stack_module_state(list(networks))
         self.parameters = {name: nn.Parameter(value.detach().contiguous()) for name, value in stacked.items()}
         self.clock = torch.zeros((), dtype=torch.int64)
+        self.rates: dict[str, torch.Tensor] = {}
+        self._idle: list[nn.Module] = []
         self._native = bool(getattr(self.base, "stacks", False))
         self._addresses: dict[str, torch.Tensor] = {}
-        for name, site in self.base.named_modules():
-            if isinstance(site, Dropout):
-                key = philox.fold_in(seed, philox.site_number(name))
-                keys = np.array([philox.fold_in(key, member) for member in members], dtype=np.uint64)
-                self._addresses[f"{name}.key"] = torch.tensor(keys.view(np.int64))
-                self._addresses[f"{name}.rate"] = torch.tensor(rates, dtype=torch.float64)
-                site.call = self.clock
-                # to be replaced member by member; tensors of their own, since functional_call ties equal ones
-                site.key, site.rate = torch.zeros_like(self.clock), torch.zeros((), dtype=torch.float64)
+        for name, site in schedules.sites(self.base).items():
+            if not any(member[name] for member in rates):
+                self._idle.append(site)
+                continue
+            key = philox.fold_in(seed, philox.site_number(name))
+            keys = np.array([philox.fold_in(key, member) for member in members], dtype=np.uint64)
+            self.rates[name] = torch.tensor([member[name] for member in rates], dtype=torch.float64)
+            self._addresses |= {f"{name}.key": torch.tensor(keys.view(np.int64)), f"{name}.rate": self.rates[name]}
+            site.call = self.clock
+            # to be replaced member by member; tensors of their own, since functional_call ties equal ones
+            site.key, site.rate = torch.zeros_like(self.clock), torch.zeros((), dtype=torch.float64)
+        self._state = self.parameters | self.buffers | self._addresses
         if self._native:
-            for name, value in (self.parameters | self._addresses).items():
+            for name, value in self._state.items():
                 owner, _, attribute = name.rpartition(".")
                 setattr(self.base.get_submodule(owner), attribute, value)
+
+    @property
+    def learned(self) -> dict[str, torch.Tensor]:
+        """Parameters and running statistics: what a trained network is, by qualified name."""
+        return self.parameters | self.buffers
+
+    def train(self) -> None:
+        """Put the base in training mode, but for the dropout sites at which no member drops."""
+        self.base.train()
+        for site in self._idle:
+            site.eval()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """``(members, rows, inputs)`` to ``(members, rows, outputs)``."""
         if self._native:
             return self.base(x)  # type: ignore[no-any-return]
         member = lambda state, rows: torch.func.functional_call(self.base, state, (rows,))  # noqa: E731
-        return torch.func.vmap(member)(self.parameters | self._addresses, x)  # type: ignore[no-any-return]
+        return torch.func.vmap(member)(self._state, x)  # type: ignore[no-any-return]
 
 
 class _Rows:
@@ -154,7 +179,7 @@ class _Rows:
 
 def train(
     plan: Plan,
-    build: Callable[[], nn.Module],
+    build: Callable[[Setting], nn.Module],
     members: Sequence[Member],
     data: Sequence[Data],
     progress: Callable[[int], None] = lambda epoch: None,
@@ -162,51 +187,53 @@ def train(
     """Train one network for each member, all in one batched program.
 
     Members of one repeat and fold share their initial weights, data order and mask key (a higher rate drops what a
-    lower one drops, and more), so that differences between rates are paired. What a member becomes depends neither on
-    the other members nor on their number, but for the rounding of batched matrix products.
+    lower one drops, and more), so that differences between settings are paired. What a member becomes depends neither
+    on the other members nor on their number, but for the rounding of batched matrix products.
 
     Args:
         plan: the budget, and the seed that everything random follows from.
-        build: makes a freshly initialised network, from torch's default generator.
+        build: makes a freshly initialised network for a setting, from torch's default generator; the settings of all
+            members are of one structure.
         members: what to train.
         data: the split of each member, all of one shape.
         progress: called with the number of finished epochs.
     """
-    task, rows = plan.task, _Rows(members, data)
+    settings = [plan.settings[member.setting] for member in members]
+    networks = [_initialised(plan, build, member, s) for member, s in zip(members, settings, strict=True)]
     stack = Stack(
-        [_initialised(plan, build, member) for member in members],
-        [member.rate for member in members],
+        networks,
+        [site_rates(network, setting) for network, setting in zip(networks, settings, strict=True)],
         stream_key(plan, "mask"),
         [member.repeat * plan.folds + member.fold for member in members],
     )
-    parameters = stack.parameters
-    optimizer = torch.optim.Adam(parameters.values(), lr=plan.learning_rate, fused=True)
+    task, rows = plan.task, _Rows(members, data)
+    optimizer = AdamW(stack, settings, plan.learning_rate)
     validation = torch.stack([d.validation for d in rows.data])
     sample = torch.stack([d.train[: len(d.validation)] for d in rows.data])
     test = torch.stack([d.test for d in rows.data])
-    best = {name: value.detach().clone() for name, value in parameters.items()}
+    best = {name: value.detach().clone() for name, value in stack.learned.items()}
     best_loss = torch.full((len(members),), torch.inf)
     best_epoch = torch.zeros(len(members), dtype=torch.int64)
     curves: list[tuple[torch.Tensor, torch.Tensor]] = []
     for epoch in range(plan.epochs):
-        stack.base.train()
+        stack.train()
+        _set_rates(stack, networks, settings, epoch, plan.epochs)
         for batch in torch.split(_orders(plan, rows, epoch), plan.batch_size, dim=1):
             x, y = rows.batch(batch)
             losses(task, stack(x), y).mean(1).sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            optimizer.zero_grad()
             stack.clock += 1
         stack.base.eval()
         curves.append((_mean_loss(task, stack, rows, sample), _mean_loss(task, stack, rows, validation)))
         improved = curves[-1][1] < best_loss
         best_loss = torch.where(improved, curves[-1][1], best_loss)
         best_epoch[improved] = epoch
-        for name, value in parameters.items():
+        for name, value in stack.learned.items():
             best[name][improved] = value.detach()[improved]
         progress(epoch + 1)
     at_end = _outputs(stack, rows, test)
     with torch.no_grad():
-        for name, value in parameters.items():
+        for name, value in stack.learned.items():
             value.copy_(best[name])
     at_best = _outputs(stack, rows, test)
     train_curve, validation_curve = (torch.stack(curve, dim=1).numpy() for curve in zip(*curves, strict=True))
@@ -223,15 +250,27 @@ def train(
     ]
 
 
-def _initialised(plan: Plan, build: Callable[[], nn.Module], member: Member) -> nn.Module:
+def _set_rates(
+    stack: Stack, networks: Sequence[nn.Module], settings: Sequence[Setting], epoch: int, epochs: int
+) -> None:
+    """Rates of the members with early or late dropout, for this epoch."""
+    for m, (network, setting) in enumerate(zip(networks, settings, strict=True)):
+        if setting.schedule != "constant":
+            for name, rate in site_rates(network, at_epoch(setting, epoch, epochs)).items():
+                if name in stack.rates:
+                    stack.rates[name][m] = rate
+
+
+def _initialised(plan: Plan, build: Callable[[Setting], nn.Module], member: Member, setting: Setting) -> nn.Module:
     with _GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_key(plan, "init", member.repeat, member.fold) >> 1)
-        return build()
+        return build(setting)
 
 
 def _orders(plan: Plan, rows: _Rows, epoch: int) -> torch.Tensor:
     """Each place's training rows in this epoch's order, whole batches only: ``(places, steps · batch)``."""
-    kept = len(rows.data[0].train) // plan.batch_size * plan.batch_size
+    training = len(rows.data[0].train)  # by time, the first windows may hold less than a batch
+    kept = training - training % min(plan.batch_size, training)
     return torch.stack(
         [
             d.train[torch.from_numpy(stream(plan, "order", *place, epoch).permutation(len(d.train))[:kept])]

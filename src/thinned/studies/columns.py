@@ -303,7 +303,6 @@ def settle(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         column = frame[name]
         if not types.is_object_dtype(column.dtype) and not types.is_string_dtype(column.dtype):
-            columns[name] = column
             continue
         values, stranger = as_numbers(column)
         if stranger is None:
@@ -315,6 +314,6 @@ def settle(frame: pd.DataFrame) -> pd.DataFrame:
             columns[name] = pd.Series(pd.Categorical(as_text(column)), index=frame.index, name=name)
         else:
             columns[name], formats[name] = times, form
-    settled = pd.DataFrame(columns, index=frame.index)
+    settled = frame.assign(**columns) if columns else frame.copy(deep=False)
     settled.attrs[FORMATS] = formats
     return settled

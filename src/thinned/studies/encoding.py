@@ -9,14 +9,19 @@ Each input column is read in one of four ways, settled by what the training rows
 | level | text or category with at most 64 values | one 0/1 column per level, rare levels together, missing |
 | text | text with more values | 32 hashed character n-grams |
 
+A number may have its piecewise-linear encoding besides (:mod:`thinned.studies.embedding`).
+
 All but the 0/1 columns of levels are then scaled to mean 0 and deviation 1, constant ones are dropped, and everything
-is clipped to ±10. The state is text, numbers and arrays, so a saved encoder can be read without trusting any code.
+is clipped to ±10. The pieces of a number share one scale, by which their variances sum to 1: with unit variance each,
+a number would weigh as much as 16, and its steps as much as its trend.
+
+The state is text, numbers and arrays, so a saved encoder can be read without trusting any code.
 """
 
-import math
 import zipfile
 import zlib
-from typing import Any, ClassVar, Self
+from io import BytesIO
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -29,12 +34,14 @@ from thinned.studies.columns import (
     as_numbers,
     as_text,
     check_finite,
+    check_names,
     is_number,
     listed,
     plain,
     quote,
     settle,
 )
+from thinned.studies.embedding import edges, pieces
 
 __all__ = ["Encoder", "kind_of"]
 
@@ -47,6 +54,8 @@ HASHES = 32
 QUANTILES = 1000
 SAMPLE = 100_000  # rows from which quantiles are taken
 LIMIT = 10.0
+LEAST = 1e-157  # no deviation is smaller, nor does a quotient by a larger one overflow
+UNPACKED = 1 << 30  # bytes: a state of tens of thousands of columns is far smaller
 HUGE = 1e150  # differences of values below it can't overflow, nor can ratios of differences of values above 1 / HUGE
 
 
@@ -75,16 +84,26 @@ class Number:
     """
 
     kind: ClassVar = "number"
-    fields: ClassVar[dict[str, type]] = {"median": float, "missing": bool, "rows": int, "quantiles": np.ndarray}
+    fields: ClassVar[dict[str, type]] = {
+        "median": float,
+        "missing": bool,
+        "rows": int,
+        "quantiles": np.ndarray,
+        "piecewise": bool,
+    }
     unit = False
 
-    def __init__(self, name: str, median: float, missing: bool, rows: int, quantiles: Array):
+    def __init__(self, name: str, median: float, missing: bool, rows: int, quantiles: Array, piecewise: bool):
         self.name, self.median, self.missing, self.rows, self.quantiles = name, median, missing, rows, quantiles
         self.ranked = len(np.unique(quantiles)) > 2  # of two values the rank says nothing new
+        self.piecewise = piecewise
+        self._edges = edges(quantiles) if piecewise else np.zeros(0)
+        self.pieces = max(len(self._edges) - 1, 0)
         self.names = [name, *[f"{name} rank"] * self.ranked, *[f"{name} is missing"] * missing]
+        self.names += [f"{name} piece {i + 1}" for i in range(self.pieces)]
 
     @classmethod
-    def fit(cls, column: "pd.Series[Any]") -> Self:
+    def fit(cls, column: "pd.Series[Any]", piecewise: bool) -> Self:
         values = _numbers(column)
         present = values[~np.isnan(values)]
         rows = len(present)
@@ -93,14 +112,14 @@ class Number:
         quantiles = np.quantile(present, np.linspace(0.0, 1.0, min(QUANTILES, rows)))
         # interpolation rounds, which may leave neighbours out of order by one unit in the last place
         quantiles = np.maximum.accumulate(quantiles)
-        return cls(str(column.name), float(np.median(present)), rows < len(values), rows, quantiles)
+        return cls(str(column.name), float(np.median(present)), rows < len(values), rows, quantiles, piecewise)
 
     def transform(self, column: "pd.Series[Any]") -> Array:
         values = _numbers(column)
         absent = np.isnan(values)
         values = np.where(absent, self.median, values)
         rank = [_normal_scores(values, self.quantiles, self.rows)] if self.ranked else []
-        return np.column_stack([values, *rank, *[absent] * self.missing])
+        return np.column_stack([values, *rank, *[absent] * self.missing, pieces(values, self._edges)])
 
 
 class Date:
@@ -108,7 +127,7 @@ class Date:
 
     kind: ClassVar = "date"
     fields: ClassVar[dict[str, type]] = {"form": str, "missing": bool, "means": np.ndarray}
-    unit = False
+    unit, pieces = False, 0
     parts: ClassVar = ["year", "month", "day", "weekday", "hour", "days since 1970"]
 
     def __init__(self, name: str, form: str, missing: bool, means: Array):
@@ -139,7 +158,7 @@ class Level:
 
     kind: ClassVar = "level"
     fields: ClassVar[dict[str, type]] = {"levels": list, "rare": bool, "missing": bool}
-    unit = True
+    unit, pieces = True, 0
 
     def __init__(self, name: str, levels: list[str], rare: bool, missing: bool):
         self.name, self.levels, self.rare, self.missing = name, levels, rare, missing
@@ -167,7 +186,7 @@ class Text:
 
     kind: ClassVar = "text"
     fields: ClassVar[dict[str, type]] = {}
-    unit = False
+    unit, pieces = False, 0
 
     def __init__(self, name: str):
         self.name = name
@@ -205,12 +224,28 @@ def kind_of(column: "pd.Series[Any]") -> str:
     return Level.kind if column.nunique() <= LEVELS else Text.kind
 
 
-def _reading(column: "pd.Series[Any]", form: str) -> Reading | None:
+def _reading(column: "pd.Series[Any]", form: str, piecewise: bool) -> Reading | None:
     """What reads a settled training column; ``None`` if every cell is missing."""
     kind = kind_of(column)
     if kind == "empty":
         return None
+    if kind == Number.kind:
+        return Number.fit(column, piecewise)
     return Date.fit(column, form) if kind == Date.kind else READINGS[kind].fit(column)  # type: ignore[call-arg]
+
+
+def _scale(reading: Reading, block: Array) -> tuple[Array, Array, Array]:
+    """Of a reading's training columns: which vary, means and deviations.
+
+    The pieces of a number share the root of their summed variances.
+    """
+    varying = block.min(axis=0) < block.max(axis=0)
+    if reading.unit:
+        return varying, np.zeros(block.shape[1]), np.ones(block.shape[1])
+    deviations = block.std(axis=0)
+    own = deviations[len(deviations) - reading.pieces :]
+    own[:] = np.sqrt(np.square(own).sum())
+    return varying, block.mean(axis=0), deviations
 
 
 def _numbers(column: "pd.Series[Any]") -> Array:
@@ -250,6 +285,9 @@ def _changed(column: "pd.Series[Any]", held: str, seen: str, remedy: str) -> Inp
 class Encoder:
     """Columns to a float32 matrix; fitted on training rows only.
 
+    Args:
+        embedding: "piecewise" adds the piecewise-linear encoding of numeric columns.
+
     Attributes:
         columns: names of the input columns, in the order of the frame it was fitted on.
         names: names of the output columns.
@@ -258,24 +296,38 @@ class Encoder:
     columns: list[str]
     names: list[str]
 
-    def fit(self, features: pd.DataFrame) -> Self:
+    def __init__(self, embedding: Literal["piecewise"] | None = None) -> None:
+        self._piecewise = embedding == "piecewise"
+
+    def fit(self, features: pd.DataFrame, rows: Array | None = None) -> Self:
         """Settle how each column is read, and take quantiles, levels, means and deviations from these rows.
 
         Args:
             features: frame of shape (rows, columns) without the target.
+            rows: numbers of the rows to fit on; None takes all.
 
         Raises:
             InputError: an infinite value, a column of something else than scalars, a repeated column name, no rows, or
                 no column that varies.
         """
-        frame = settle(plain(features))
-        if frame.empty:
-            raise InputError(sentence("an encoder needs rows and columns to fit", f"got shape {frame.shape}"))
-        self.columns = [str(name) for name in frame.columns]
-        formats = frame.attrs[FORMATS]
-        readings = [_reading(frame[name], formats.get(name, "")) for name in self.columns]
-        self._readings = [reading for reading in readings if reading is not None]
-        self._fit_scale(frame)
+        rows = np.arange(len(features)) if rows is None else rows
+        self.columns = [str(name) for name in features.columns]
+        check_names(self.columns)
+        if not len(rows) or not self.columns:
+            shape = len(rows), len(self.columns)
+            raise InputError(sentence("an encoder needs rows and columns to fit", f"got shape {shape}"))
+        self._readings: list[Reading] = []
+        scales = [(np.zeros(0, dtype=bool), np.zeros(0), np.zeros(0))]
+        for number, name in enumerate(self.columns):  # one after the other: a copy of all would cost the table's memory
+            frame = settle(plain(features.iloc[rows, [number]]))
+            reading = _reading(frame[name], frame.attrs[FORMATS].get(name, ""), self._piecewise)
+            if reading is not None:
+                self._readings.append(reading)
+                scales.append(_scale(reading, reading.transform(frame[name])))
+        self._used, self._mean, self._deviation = (np.concatenate(parts) for parts in zip(*scales, strict=True))
+        self._deviation[self._deviation == 0.0] = 1.0  # of constant columns, which are dropped
+        names = [name for reading in self._readings for name in reading.names]
+        self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
         if not self.names:
             raise InputError(
                 sentence(
@@ -285,20 +337,6 @@ class Encoder:
                 )
             )
         return self
-
-    def _fit_scale(self, frame: pd.DataFrame) -> None:
-        names = [name for reading in self._readings for name in reading.names]
-        used, means, deviations = [], [], []
-        for reading in self._readings:
-            block = reading.transform(frame[reading.name])
-            used.append(block.min(axis=0) < block.max(axis=0))
-            means.append(np.zeros(block.shape[1]) if reading.unit else block.mean(axis=0))
-            deviations.append(np.ones(block.shape[1]) if reading.unit else block.std(axis=0))
-        self._used, self._mean, self._deviation = (
-            np.concatenate(parts) if parts else np.zeros(0) for parts in (used, means, deviations)
-        )
-        self._deviation[self._deviation == 0.0] = 1.0  # of constant columns, which are dropped
-        self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
 
     def transform(self, features: pd.DataFrame) -> Array:
         """Encode rows.
@@ -312,25 +350,28 @@ class Encoder:
         Raises:
             InputError: a column is missing, or holds something else than it did in training, or infinite values.
         """
-        frame = self._ordered(features)
-        out = np.empty((len(frame), len(self.names)), dtype=np.float32)
+        place = self._places(features)
+        out = np.empty((len(features), len(self.names)), dtype=np.float32)
         filled = start = 0
         for reading in self._readings:
             stop = start + len(reading.names)
             used = self._used[start:stop]
             if used.any():
-                block = (reading.transform(frame[reading.name]) - self._mean[start:stop]) / self._deviation[start:stop]
+                column = plain(features.iloc[:, [place[reading.name]]]).iloc[:, 0]
+                block = (reading.transform(column) - self._mean[start:stop]) / self._deviation[start:stop]
                 width = int(used.sum())
                 out[:, filled : filled + width] = np.clip(block[:, used], -LIMIT, LIMIT)
                 filled += width
             start = stop
         return out
 
-    def _ordered(self, features: pd.DataFrame) -> pd.DataFrame:
-        """The columns of training, in their order."""
-        features = features.set_axis([str(name) for name in features.columns], axis=1)
-        present = set(features.columns)
-        absent = [name for name in self.columns if name not in present]
+    def _places(self, features: pd.DataFrame) -> dict[str, int]:
+        """Where the columns of training are."""
+        names = [str(name) for name in features.columns]
+        wanted = set(self.columns)
+        check_names([name for name in names if name in wanted])
+        place = {name: number for number, name in enumerate(names)}
+        absent = [name for name in self.columns if name not in place]
         if absent:
             raise InputError(
                 sentence(
@@ -339,7 +380,7 @@ class Encoder:
                     "add them; cells may be left empty",
                 )
             )
-        return plain(features.loc[:, self.columns])
+        return place
 
     def dumps(self) -> bytes:
         """The fitted encoder in skops' format: a compressed archive of JSON and arrays."""
@@ -372,7 +413,8 @@ class Encoder:
             self._used, self._mean, self._deviation = (state[key] for key in ("used", "mean", "deviation"))
             _check_array(self._used, bool, len(names))
             _check_array(self._mean, np.float64, len(names))
-            _check_array(self._deviation[self._deviation > 0.0], np.float64, len(names))
+            _check_array(self._deviation[self._deviation >= LEAST], np.float64, len(names))
+            _check_array(self._mean[np.abs(self._mean) <= HUGE], np.float64, len(names))
             self.names = [name for name, keep in zip(names, self._used, strict=True) if keep]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(f"its content is wrong ({error!r:.60})") from None
@@ -392,12 +434,16 @@ def _restore(entry: State, columns: list[str]) -> Reading:
     if {key: type(value) for key, value in fields.items()} != wanted or fields["name"] not in columns:
         raise TypeError(f"fields of {reading.kind}")
     if "quantiles" in fields:
-        _check_array(fields["quantiles"], np.float64, max(1, fields["quantiles"].size))
+        small = fields["quantiles"][np.abs(fields["quantiles"]) <= HUGE]
+        _check_array(small, np.float64, max(1, fields["quantiles"].size))
+    if "form" in fields:  # pandas looks at it with the first date only
+        pd.to_datetime(pd.Series(["2026-12-31"]), format=fields["form"] or "ISO8601", utc=True, errors="coerce")
     if "means" in fields:
         _check_array(fields["means"], np.float64, len(Date.parts))
-    if fields.get("rows", 1) < 1 or not math.isfinite(fields.get("median", 0.0)):
+    if not 1 <= fields.get("rows", 1) < 2**53 or not abs(fields.get("median", 0.0)) <= HUGE:
         raise ValueError(f"fields of {reading.kind}")
-    _texts(fields.get("levels", []))
+    if len(set(_texts(fields.get("levels", [])))) < len(fields.get("levels", [])):
+        raise ValueError(f"fields of {reading.kind}")
     restored: Reading = reading(**fields)
     return restored
 
@@ -419,11 +465,16 @@ def _read_state(data: bytes) -> State:
     from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415
 
     try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > UNPACKED:
+                raise _damaged(f"it unpacks to more than {UNPACKED:,} bytes")
         state = io.loads(data, trusted=[])
+    except InputError:
+        raise
     except UntrustedTypesFoundException as error:
         raise _damaged(f"it holds objects of other types ({error!s:.100})") from None
     except (
-        *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),  # the archive
+        *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, MemoryError),  # the archive
         *(ValueError, KeyError, TypeError, AttributeError, IndexError, ImportError, OverflowError),  # its schema
     ) as error:
         raise _damaged(f"it can't be read ({type(error).__name__})") from None

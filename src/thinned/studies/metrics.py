@@ -4,10 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.special import expit, softmax
 from sklearn import metrics
 
-__all__ = ["METRICS", "SELECTION", "Metric", "predictions", "score"]
+from thinned import uncertainty
+
+__all__ = ["METRICS", "SELECTION", "Metric", "names", "predictions", "score"]
 
 Array = npt.NDArray[np.float64]
 
@@ -23,8 +26,10 @@ class Metric(NamedTuple):
 METRICS = {
     "log_loss": Metric("Log loss", "nats", False),
     "roc_auc": Metric("ROC-AUC", "0.5 = chance, 1 = perfect", True),
+    "pr_auc": Metric("PR-AUC", "share of the class = chance, 1 = perfect", True),
     "accuracy": Metric("Accuracy", "share of rows", True),
     "brier": Metric("Brier score", "squared probability error", False),
+    "ece": Metric("Calibration error", "probability", False),
     "rmse": Metric("RMSE", "target units", False),
     "mae": Metric("Mean absolute error", "target units", False),
     "r2": Metric("R²", "share of variance", True),
@@ -32,6 +37,12 @@ METRICS = {
 
 #: by which networks are compared, for each task
 SELECTION = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
+
+
+def names(task: str) -> list[str]:
+    """The scores of a task, the one that selects first."""
+    regression = ("rmse", "mae", "r2")
+    return [name for name in METRICS if (name in regression) == (task == "regression")]
 
 
 def predictions(task: str, output: Array, center: float = 0.0, spread: float = 1.0) -> Array:
@@ -72,9 +83,12 @@ def score(task: str, predicted: Array, y: npt.NDArray[np.generic], classes: int 
     labels = np.arange(classes)
     truth = np.eye(classes)[y]
     probability = predicted[:, 1] if task == "binary" else predicted
+    positive = truth[:, 1] if task == "binary" else truth
     return {
         "log_loss": float(metrics.log_loss(y, predicted, labels=labels)),
         "roc_auc": float(metrics.roc_auc_score(y, probability, multi_class="ovr", labels=labels)),
+        "pr_auc": float(metrics.average_precision_score(positive, probability)),
         "accuracy": float(metrics.accuracy_score(y, predicted.argmax(1))),
         "brier": float(((predicted - truth) ** 2).sum(1).mean() / (2 if task == "binary" else 1)),
+        "ece": uncertainty.expected_calibration_error(torch.from_numpy(probability), torch.from_numpy(y)),
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import shutil
@@ -14,14 +15,15 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from thinned._checks import InputError, sentence
 from thinned.studies import cohort, metrics
+from thinned.studies.arms import Setting
 from thinned.studies.encoding import Encoder
-from thinned.studies.network import MLP
-from thinned.studies.plan import Member, Plan, stream
+from thinned.studies.network import MLP, site_rates
+from thinned.studies.plan import Member, Plan
 from thinned.studies.run import outputs, standardised
+from thinned.studies.splits import refit_parts
 from thinned.studies.table import Table, read_frame
 from thinned.studies.workers import one_core
 
@@ -42,7 +44,7 @@ class Card:
     inputs: int
     hidden: list[int]
     members: int
-    rate: float
+    setting: Setting
     center: float
     spread: float
     files: dict[str, str]
@@ -57,10 +59,12 @@ class Model:
         self._encoder = encoder
         self._weights = weights
         networks = [_network(card) for _ in range(card.members)]
-        self._stack = cohort.Stack(networks, [card.rate] * card.members, 0, range(card.members))
+        self._stack = cohort.Stack(
+            networks, [site_rates(networks[0], card.setting)] * card.members, 0, range(card.members)
+        )
         self._stack.base.eval()
         with torch.no_grad():
-            for name, value in self._stack.parameters.items():
+            for name, value in self._stack.learned.items():
                 value.copy_(weights[name])
 
     def predict(self, features: Any) -> npt.NDArray[np.float64]:
@@ -130,10 +134,11 @@ class Model:
                 sentence(f"{folder} must hold a saved model", f"reading it failed: {error}", remedy)
             ) from None
         with torch.device("meta"):  # sizes alone: what a tampered file asks for need not fit into memory
-            expected = {name: (card.members, *value.shape) for name, value in _network(card).named_parameters()}
+            expected = {name: (card.members, *value.shape) for name, value in _network(card).state_dict().items()}
         if (
             len(encoder.names) != card.inputs
             or {name: tuple(value.shape) for name, value in weights.items()} != expected
+            or not all(value.dtype == torch.float32 and value.isfinite().all() for value in weights.values())
         ):
             raise InputError(
                 sentence(f"{folder / _WEIGHTS} must hold what model.json describes", "it holds others", remedy)
@@ -142,7 +147,7 @@ class Model:
 
 
 def _network(card: Card) -> MLP:
-    return MLP(card.inputs, card.hidden, outputs(card.task, len(card.classes)), card.rate)
+    return MLP(card.inputs, card.hidden, outputs(card.task, len(card.classes)), card.setting)
 
 
 def _digest(path: Path) -> str:
@@ -155,19 +160,18 @@ def _read_card(path: Path) -> Card:
 
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise wrong(f"it is not JSON: {error}") from None
     kinds = {field.name: field.type for field in dataclasses.fields(Card)}
     if not isinstance(raw, dict) or set(raw) != set(kinds):
         raise wrong("its entries are others than those that were saved")
     checks: dict[str, Callable[[Any], bool]] = {
-        "task": lambda v: v in metrics.SELECTION,
+        "task": lambda v: isinstance(v, str) and v in metrics.SELECTION,
         "target": lambda v: isinstance(v, str),
         "classes": lambda v: isinstance(v, list) and all(isinstance(c, str) for c in v) and _fits(raw["task"], len(v)),
         "inputs": _count,
         "hidden": lambda v: isinstance(v, list) and 0 < len(v) < 100 and all(map(_count, v)),
         "members": _count,
-        "rate": lambda v: isinstance(v, int | float) and 0 <= v < 1,
         "center": lambda v: isinstance(v, float) and math.isfinite(v),
         "spread": lambda v: isinstance(v, float) and math.isfinite(v) and v > 0,
         "files": lambda v: isinstance(v, dict) and set(v) == {_WEIGHTS, _ENCODER},
@@ -176,7 +180,10 @@ def _read_card(path: Path) -> Card:
     for name, check in checks.items():
         if not check(raw[name]):
             raise wrong(f"its {name} can't be {str(raw[name])[:60]!r}")
-    return Card(**raw)
+    try:
+        return Card(**{**raw, "setting": Setting(**raw["setting"])})
+    except (TypeError, InputError):
+        raise wrong(f"its setting can't be {str(raw['setting'])[:60]!r}") from None
 
 
 def _fits(task: str, classes: int) -> bool:
@@ -188,25 +195,19 @@ def _count(value: Any) -> bool:
     return type(value) is int and 0 < value <= 1_000_000
 
 
-def fit(table: Table, plan: Plan, rate: float, progress: Callable[[int], None] = lambda epoch: None) -> Model:
+def fit(table: Table, plan: Plan, setting: Setting, progress: Callable[[int], None] = lambda epoch: None) -> Model:
     """Fit the recommended arm on all rows.
 
     Five networks (fewer, where a class has fewer rows), each with another fifth of the rows for early stopping, so that
-    every row trains four of them; their predictions are averaged.
+    every row trains four of them; their predictions are averaged. By time all hold out the latest fifth.
     """
     everything = np.arange(plan.rows)
-    encoder = Encoder().fit(table.features)
+    encoder = Encoder(setting.embedding).fit(table.features)
     x = torch.from_numpy(encoder.transform(table.features))
     y, center, spread = standardised(table, everything)
-    make = KFold if table.task == "regression" else StratifiedKFold
-    state = int(stream(plan, "refit").integers(2**31))
-    rarest = plan.rows if table.task == "regression" else int(np.bincount(table.target).min())
-    number = max(2, min(_MEMBERS, rarest))  # each member sees each class
-    folds = list(make(number, shuffle=True, random_state=state).split(everything, table.target))
-    least = min(len(train) for train, _ in folds), min(len(held) for _, held in folds)
     data = [
-        cohort.Data(x, y, *(torch.from_numpy(part) for part in (train[: least[0]], held[: least[1]], held[:1])))
-        for train, held in folds
+        cohort.Data(x, y, *(torch.from_numpy(part) for part in (train, held, held[:1])))
+        for train, held in refit_parts(plan, table, _MEMBERS)
     ]
     card = Card(
         task=table.task,
@@ -214,14 +215,19 @@ def fit(table: Table, plan: Plan, rate: float, progress: Callable[[int], None] =
         classes=list(table.classes),
         inputs=x.shape[1],
         hidden=list(plan.hidden),
-        members=number,
-        rate=rate,
+        members=len(data),
+        setting=setting,
         center=center,
         spread=spread,
         files={},
     )
-    members = [Member(plan.seeds, fold, rate) for fold in range(number)]  # a repeat that the study has not used
+    outcomes: list[cohort.Outcome] = []
+    number = plan.settings.index(setting)
     with one_core():
-        outcomes = cohort.train(plan, lambda: _network(card), members, data, progress)
+        # groups differ in size: members of other shapes make another batched program
+        for _, same in itertools.groupby(enumerate(data), key=lambda numbered: numbered[1].shape):
+            folds, parts = zip(*same, strict=True)
+            members = [Member(plan.seeds, fold, number) for fold in folds]  # a repeat that the study has not used
+            outcomes += cohort.train(plan, lambda _: _network(card), members, parts, progress)
     weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
     return Model(card, encoder, weights)

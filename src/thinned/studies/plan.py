@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from thinned import philox
 from thinned._checks import InputError, sentence
+from thinned._places import source_digest
+from thinned.studies.arms import Arm, Question, Setting, choose_arms, declare
 from thinned.studies.table import Table
 
-__all__ = ["RATES", "Member", "Plan", "Split", "check_options", "make_plan", "make_splits", "stream"]
+__all__ = ["VALIDATION", "Member", "Plan", "check_options", "make_plan", "stream"]
 
-RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _WIDEST = 65_536
-_VALIDATION = 0.2  # of the rows outside the test fold
+_SMALLEST = 32  # training rows of a study at several sizes
+VALIDATION = 0.2  # of the rows outside the test fold
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is trained: every rate on every fold of every repeat.
+    """What is trained: every setting of every arm on every fold of every repeat, and what is asked of it.
 
     Attributes:
-        rates: dropout rates on the hidden layers; 0 is "no regularisation" and always present.
+        arms: ways to regularise; "none" is always the first.
         folds: outer test folds.
         seeds: repeats. Each shuffles the folds anew, and has its own initial weights, data order and masks.
         hidden: widths of the hidden layers.
@@ -37,9 +37,14 @@ class Plan:
         task: "binary", "multiclass" or "regression".
         data: SHA-256 of the table.
         rows: of the table.
+        sizes: numbers of training rows at which dropout, weight decay and early stopping are measured besides.
+        network: "module:function" of the user's own network, or None.
+        network_source: SHA-256 of the file that the function is in.
+        group: column whose groups stay on one side of each split.
+        time: column by which rows are trained on before those they are tested on.
     """
 
-    rates: tuple[float, ...]
+    arms: tuple[Arm, ...]
     folds: int
     seeds: int
     hidden: tuple[int, ...]
@@ -50,10 +55,34 @@ class Plan:
     task: str
     data: str
     rows: int
+    sizes: tuple[int, ...] = ()
+    network: str | None = None
+    network_source: str | None = None
+    group: str | None = None
+    time: str | None = None
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """The different settings of all arms; a record names its own by its place here."""
+        return tuple(dict.fromkeys(setting for arm in self.arms for setting in arm.settings))
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The comparisons that are declared."""
+        return declare(self.arms)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON types."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
+        """The plan as JSON types; arms refer to the settings by number."""
+        settings = self.settings
+        shown = dataclasses.asdict(self) | {
+            "arms": [
+                dataclasses.asdict(arm) | {"settings": [settings.index(setting) for setting in arm.settings]}
+                for arm in self.arms
+            ],
+            "settings": [dataclasses.asdict(setting) | {"label": setting.label} for setting in settings],
+            "questions": [question._asdict() for question in self.questions],
+        }
+        return json.loads(json.dumps(shown))  # type: ignore[no-any-return]
 
     @property
     def digest(self) -> str:
@@ -63,43 +92,56 @@ class Plan:
     @property
     def networks(self) -> int:
         """How many networks the study trains."""
-        return len(self.rates) * self.folds * self.seeds
+        return len(self.members())
+
+    def members(self) -> list["Member"]:
+        """Every network of the study."""
+        places = [(repeat, fold) for repeat in range(self.seeds) for fold in range(self.folds)]
+        sized = [number for number, setting in enumerate(self.settings) if setting in self.sized]
+        return [Member(*place, number) for place in places for number in range(len(self.settings))] + [
+            Member(*place, number, size) for size in self.sizes for place in places for number in sized
+        ]
+
+    @property
+    def sized(self) -> tuple[Setting, ...]:
+        """The settings that are measured at several sizes."""
+        return tuple(s for arm in self.arms if arm.name in ("none", "dropout", "weight_decay") for s in arm.settings)
+
+    def at_size(self, size: int) -> "Plan":
+        """Budget and batch size for so many training rows; 0 is all of them."""
+        if not size:
+            return self
+        return dataclasses.replace(self, epochs=_epochs(size), batch_size=min(_batch(size), size))
 
 
 class Member(NamedTuple):
-    """One network of the study."""
+    """One network of the study: its split, the number of its setting, and of its training rows (0: all)."""
 
     repeat: int
     fold: int
-    rate: float
+    setting: int
+    size: int = 0
 
 
-class Split(NamedTuple):
-    """Row numbers of one outer fold of one repeat; the three sets are disjoint."""
-
-    repeat: int
-    fold: int
-    train: npt.NDArray[np.int64]
-    validation: npt.NDArray[np.int64]
-    test: npt.NDArray[np.int64]
-
-
-def check_options(rates: Any, hidden: Any, **counts: Any) -> None:
+def check_options(rates: Any, hidden: Any, sizes: Any = (), **counts: Any) -> None:
     """Refuse options that no plan can be made of, before the table is read.
 
     Raises:
         InputError: a count is no whole number or too small; rates lie outside [0, 1) or are all 0; a width is
-            too large.
+            too large; a size is too small.
     """
     for name, value in counts.items():
         least = {"folds": 2, "seed": 0}.get(name, 1)
         if value is not None and (type(value) is not int or value < least):
             raise InputError(sentence(f"{name} must be a whole number of at least {least}", f"got {value!r}"))
-    if not _all_numbers(rates) or not all(0 <= rate < 1 for rate in rates) or not any(rates):
+    if rates is not None and (not _all_numbers(rates) or not all(0 <= rate < 1 for rate in rates) or not any(rates)):
         raise InputError(sentence("rates must lie in [0, 1) and one must be above 0", f"got {rates!r}"))
     if hidden is not None and (not _all_numbers(hidden) or not hidden or not all(1 <= w <= _WIDEST for w in hidden)):
         seen = f"got {hidden!r}"
         raise InputError(sentence(f"hidden widths must lie between 1 and {_WIDEST:,}", seen, "give them as 64,64"))
+    if not _all_numbers(sizes) or not all(type(size) is int and size >= _SMALLEST for size in sizes):
+        seen = f"got {sizes!r}"
+        raise InputError(sentence(f"sizes must be whole numbers of at least {_SMALLEST} rows", seen, "as 250,500,1000"))
 
 
 def _all_numbers(values: Any) -> bool:
@@ -109,7 +151,8 @@ def _all_numbers(values: Any) -> bool:
 def make_plan(
     table: Table,
     *,
-    rates: tuple[float, ...] = RATES,
+    arms: Sequence[str | Arm] | None = None,
+    rates: Sequence[float] | None = None,
     folds: int = 5,
     seeds: int = 2,
     hidden: tuple[int, ...] | None = None,
@@ -117,6 +160,8 @@ def make_plan(
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    sizes: Sequence[int] = (),
+    network: str | None = None,
 ) -> Plan:
     """Fill in what the user left open from the size of the table.
 
@@ -129,22 +174,35 @@ def make_plan(
     if not learning_rate > 0:
         raise InputError(sentence("the learning rate must be positive", f"got {learning_rate}"))
     rows = len(table.target)
-    training = int(rows * (1 - 1 / folds) * (1 - _VALIDATION))
+    outside = 1 / 2 if table.time else 1 - 1 / folds  # of a test fold; by time, in the mean over growing windows
+    training = int(rows * outside * (1 - VALIDATION))
     width = int(np.clip(2 ** round(np.log2(rows) / 2), 16, 256))
-    batch = batch_size or int(np.clip(2 ** int(np.log2(max(training / 100, 1))), 16, 512))
     return Plan(
-        rates=tuple(sorted({0.0, *rates})),
+        arms=choose_arms(arms, rates, own_network=network is not None),
         folds=folds,
         seeds=seeds,
         hidden=hidden or (width, width),
-        epochs=epochs or int(np.clip(round(50 * (5000 / training) ** 0.5), 10, 50)),
-        batch_size=min(batch, training),
+        epochs=epochs or _epochs(training),
+        batch_size=min(batch_size or _batch(training), training),
         learning_rate=learning_rate,
         seed=seed,
         task=table.task,
         data=table.sha256,
         rows=rows,
+        sizes=tuple(sorted(set(sizes))),
+        network=network,
+        network_source=None if network is None else source_digest(network),
+        group=table.group,
+        time=table.time,
     )
+
+
+def _epochs(training: int) -> int:
+    return int(np.clip(round(50 * (5000 / training) ** 0.5), 10, 50))
+
+
+def _batch(training: int) -> int:
+    return int(np.clip(2 ** int(np.log2(max(training / 100, 1))), 16, 512))
 
 
 def stream(plan: Plan, *path: int | str) -> np.random.Generator:
@@ -158,31 +216,3 @@ def stream_key(plan: Plan, *path: int | str) -> int:
     for step in path:
         key = philox.fold_in(key, philox.site_number(step) if isinstance(step, str) else step)
     return key
-
-
-def make_splits(plan: Plan, table: Table) -> list[Split]:
-    """Outer folds, stratified by class, each with a validation fifth of its training rows.
-
-    Every repeat shuffles anew, so that the spread over repeats holds the noise of the split as well as that of
-    initialisation and data order (Bouthillier et al. 2021).
-    """
-    stratified = table.task != "regression"
-    classes = table.target if stratified else None
-    splits = []
-    for repeat in range(plan.seeds):
-        state = int(stream(plan, "split", repeat).integers(2**31))
-        make = StratifiedKFold if stratified else KFold
-        folds = make(plan.folds, shuffle=True, random_state=state).split(np.zeros(plan.rows), classes)
-        for fold, (rest, test) in enumerate(folds):
-            train, validation = train_test_split(
-                rest, test_size=_VALIDATION, random_state=state + 1 + fold, stratify=_strata(classes, rest)
-            )
-            splits.append(Split(repeat, fold, train, validation, test))
-    return splits
-
-
-def _strata(classes: npt.NDArray[np.int64] | None, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
-    """The classes of the rows, unless one is too rare to be in both parts."""
-    if classes is None or np.bincount(classes[rows]).min() < 2 or len(rows) * _VALIDATION < classes.max() + 1:
-        return None
-    return classes[rows]

@@ -1,5 +1,6 @@
 """Files and data frames to a pandas frame; whatever can't be a table is refused in one sentence."""
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -73,6 +74,8 @@ def read_frame(source: Any) -> pd.DataFrame:
         raise InputError(
             sentence("data must be a path or a data frame of pandas or polars", f"got {type(source).__name__}", remedy)
         )
+    if not len(frame.columns):
+        raise InputError(sentence("a table needs columns", "this one has none", "check how it was written"))
     return plain(frame)
 
 
@@ -88,11 +91,11 @@ def read_cells(path: Path) -> tuple[pd.DataFrame, str, str]:
     frame = read_frame(path)
     if not path.name.lower().endswith(TEXT):
         return frame, ",", "."
-    text = _text(path.read_bytes(), str(path))
-    with _long_fields(len(text)):
-        separator = _separator(text)
-        header, _, decimal = _check_rows(text, separator, str(path))
-    cells = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, na_filter=False, index_col=False)
+    data = _text(path.read_bytes(), str(path))
+    with _long_fields(len(data)):
+        separator = _separator(data)
+        header, _, decimal = _check_rows(data, separator, str(path))
+    cells = pd.read_csv(io.BytesIO(data), sep=separator, dtype=str, na_filter=False, index_col=False)
     return cells.set_axis(header, axis=1), separator, decimal
 
 
@@ -100,15 +103,18 @@ def _read_file(path: Path) -> pd.DataFrame:
     name = str(path)
     name = quote(name if len(name) <= 58 else "…" + name[-57:])  # of a long path, the end tells more
     try:
-        folder = stat.S_ISDIR(path.stat().st_mode)
+        found = path.stat()
     except (OSError, ValueError):  # ValueError: a NUL in the path
         remedy = "download it first" if ":/" in str(path) else "check the path"  # Path makes one slash of two
         raise InputError(sentence("data must be an existing file", f"there is no {name}", remedy)) from None
-    if folder:
+    if stat.S_ISDIR(found.st_mode):
         raise InputError(sentence("data must be a file", f"{name} is a folder", f"name one file; {READ}"))
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(sentence("data must be a file", f"{name} is a pipe or a device", "save it as a file first"))
     suffix = path.name.lower()
     if not suffix.endswith(TEXT + PARQUET):
         raise InputError(sentence(READ, f"got {name}", "save the table in one of these formats"))
+    _check_memory(found.st_size, name)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -120,17 +126,38 @@ def _read_file(path: Path) -> pd.DataFrame:
     return _parquet(data, name) if suffix.endswith(PARQUET) else _csv(_text(data, name), name)
 
 
+def _check_memory(size: int, name: str) -> None:
+    """Refuse what would fill this machine, before it is read: a few bytes may say that they unpack to many."""
+    if size > _memory() // 3:  # it is held as bytes, as text or cells, and as numbers
+        seen = f"{name} holds at least {size / 1e9:,.1f} GB and this machine has {_memory() / 1e9:,.1f} GB"
+        raise InputError(sentence("a table must fit into memory three times", seen, "take a sample of its rows"))
+
+
+def _memory() -> int:
+    """Bytes of this machine, or 16 GiB where the system doesn't tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 16 << 30
+
+
 def _parquet(data: bytes, name: str) -> pd.DataFrame:
     import pyarrow as pa  # noqa: PLC0415 - slow to import, and needed for Parquet only
     from pyarrow import parquet  # noqa: PLC0415
 
     try:
-        table = parquet.read_table(io.BytesIO(data))
+        file = parquet.ParquetFile(io.BytesIO(data))
+        check_names(list(file.schema_arrow.names))
+        about, groups = file.metadata, range(file.metadata.num_row_groups)
+        rows = max(about.num_rows, sum(about.row_group(group).num_rows for group in groups))
+        _check_memory(8 * rows * about.num_columns, name)
+        table = file.read()
         table.validate(full=True)  # text that isn't UTF-8 would fail later, in pandas
-        check_names(list(table.column_names))
         # pandas' own notes in the file would only restore an index, which is no feature, and may be damaged too
         frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
-    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: a date beyond all calendars
         raise InputError(
             sentence("a .parquet file must be intact", f"{name} can't be read ({_line(error)})", "write it again")
         ) from None
@@ -142,18 +169,20 @@ def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
 
 
-def _text(data: bytes, name: str) -> str:
-    """Decode a CSV file's bytes."""
+def _text(data: bytes, name: str) -> bytes:
+    """A CSV file's text, unpacked and sure to be UTF-8. It stays bytes: as a string it would take up to four times."""
     if data.startswith(b"\x1f\x8b"):
         try:
-            data = gzip.decompress(data)
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(_memory() // 3 + 1)
+            _check_memory(len(data), name)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise InputError(
                 sentence("a gzip file must be intact", f"{name} is damaged ({_line(error)})", "compress it again")
             ) from None
     _check_bytes(data, name)
     try:
-        return data.decode("utf-8-sig")
+        data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
@@ -163,6 +192,7 @@ def _text(data: bytes, name: str) -> str:
                 "save it as UTF-8",
             )
         ) from None
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _check_bytes(data: bytes, name: str) -> None:
@@ -195,13 +225,13 @@ def _long_fields(limit: int) -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _csv(text: str, name: str) -> pd.DataFrame:
-    with _long_fields(len(text)):
-        separator = _separator(text)
-        header, rows, decimal = _check_rows(text, separator, name)
+def _csv(data: bytes, name: str) -> pd.DataFrame:
+    with _long_fields(len(data)):
+        separator = _separator(data)
+        header, rows, decimal = _check_rows(data, separator, name)
     try:
         frame = pd.read_csv(
-            io.StringIO(text),
+            io.BytesIO(data),
             sep=separator,
             decimal=decimal,
             skipinitialspace=True,
@@ -218,9 +248,10 @@ def _csv(text: str, name: str) -> pd.DataFrame:
     return frame.set_axis(header, axis=1)
 
 
-def _records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _records(data: bytes, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The records that aren't blank, each with the line it starts at."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
     line = 1
     for record in reader:
         if len(record) > 1 or "".join(record).strip():
@@ -228,13 +259,13 @@ def _records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
         line = reader.line_num + 1
 
 
-def _separator(text: str) -> str:
+def _separator(data: bytes) -> str:
     """The separator by which most of the first 100 records are as wide as the header, and then the widest."""
 
     def agreement(separator: str) -> tuple[float, int]:
         widths = []
         with contextlib.suppress(csv.Error):  # reported by `_check_rows`, if this is the separator
-            widths = [len(record) for _, record in itertools.islice(_records(text, separator), 100)]
+            widths = [len(record) for _, record in itertools.islice(_records(data, separator), 100)]
         if not widths or widths[0] == 1:
             return 0.0, 0
         return widths.count(widths[0]) / len(widths), widths[0]
@@ -242,12 +273,12 @@ def _separator(text: str) -> str:
     return max(SEPARATORS, key=agreement)
 
 
-def _check_rows(text: str, separator: str, name: str) -> tuple[list[str], int, str]:
+def _check_rows(data: bytes, separator: str, name: str) -> tuple[list[str], int, str]:
     """Check that every record has as many cells as the header; return the header, the rows and the decimal mark."""
     header: list[str] = []
     rows = commas = points = 0
     try:
-        for line, record in _records(text, separator):
+        for line, record in _records(data, separator):
             if not header:
                 header = [cell.strip() for cell in record]
                 check_names(header)

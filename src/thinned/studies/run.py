@@ -1,28 +1,33 @@
 """Runs a study: the table's splits, encoded, trained in cohorts, stored, analysed."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from thinned._checks import InputError, sentence
 from thinned.studies import cohort, metrics
+from thinned.studies.arms import Setting
 from thinned.studies.encoding import Encoder
-from thinned.studies.network import MLP
-from thinned.studies.plan import Member, Plan, Split, make_splits
+from thinned.studies.network import MLP, load_network
+from thinned.studies.plan import Member, Plan
+from thinned.studies.splits import Split, make_splits
 from thinned.studies.store import Store
 from thinned.studies.table import Table
 from thinned.studies.workers import run_jobs
 
-__all__ = ["Progress", "encode", "outputs", "record", "run", "standardised"]
+__all__ = ["Progress", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
 
-# A cohort is small enough for its activations to stay in the cache, and large enough to spread the cost of a call.
-_MEMBERS = 27
+# A cohort is large enough to spread the cost of a call, and small enough for parameters and activations to stay near
+# the core: so many networks, or so many weights between hidden layers.
+_MEMBERS, _FEWEST_MEMBERS, _WEIGHTS = 80, 9, 600_000
 # Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
 # more encoded copies of the table are held than cohorts are trained at a time.
 _ROWS_TOGETHER = 200_000
@@ -49,9 +54,9 @@ class Encoded(NamedTuple):
     spread: float
 
 
-def encode(table: Table, split: Split) -> Encoded:
+def encode(table: Table, split: Split, embedding: Literal["piecewise"] | None = None) -> Encoded:
     """Fit the encoding on the split's training rows, and apply it to all rows."""
-    encoder = Encoder().fit(table.features.iloc[split.train])
+    encoder = Encoder(embedding).fit(table.features, split.train)
     y, center, spread = standardised(table, split.train)
     rows = [torch.from_numpy(np.asarray(part, dtype=np.int64)) for part in (split.train, split.validation, split.test)]
     return Encoded(split, cohort.Data(torch.from_numpy(encoder.transform(table.features)), y, *rows), center, spread)
@@ -66,10 +71,33 @@ def standardised(table: Table, train: npt.NDArray[np.int64]) -> tuple[torch.Tens
     return torch.from_numpy(((values - center) / spread).astype(np.float32)), center, spread
 
 
-def run(table: Table, plan: Plan, store: Store, progress: Callable[[Progress], None]) -> None:
-    """Train every network of the plan that the store does not hold yet; finished cohorts are stored as they come."""
-    done = {Member(r["repeat"], r["fold"], r["rate"]) for r in store.records()}
-    jobs = [job for job in _jobs(plan, make_splits(plan, table)) if not done.issuperset(_members(plan, job))]
+class Job(NamedTuple):
+    """What one cohort trains: settings of one structure, each on the same splits."""
+
+    splits: list[Split]
+    settings: list[int]
+    size: int
+
+    @property
+    def members(self) -> list[Member]:
+        """Its networks, split by split."""
+        return [Member(split.repeat, split.fold, s, self.size) for split in self.splits for s in self.settings]
+
+
+def run(
+    table: Table, plan: Plan, store: Store, progress: Callable[[Progress], None], minutes: float | None = None
+) -> None:
+    """Train every network of the plan that the store does not hold yet; finished cohorts are stored as they come.
+
+    No cohort is begun after so many minutes.
+    """
+    done = {Member(r["repeat"], r["fold"], r["setting"], r["size"]) for r in store.records()}
+    splits = make_splits(plan, table)
+    least = min(len(split.train) for split in splits)
+    if plan.sizes and plan.sizes[-1] > least:
+        seen = f"got {plan.sizes[-1]:,}"
+        raise InputError(sentence(f"sizes must be within the {least:,} training rows of a split", seen))
+    jobs = [job for job in make_jobs(plan, splits) if not done.issuperset(job.members)]
 
     def work(number: int, tell: Callable[[int], None]) -> list[dict[str, Any]]:
         return _train(table, plan, jobs[number], tell)
@@ -78,67 +106,82 @@ def run(table: Table, plan: Plan, store: Store, progress: Callable[[Progress], N
         progress(_progress(plan, jobs, trained, len(done)))
 
     began = time.perf_counter()
-    for _, records in run_jobs(work, len(jobs), watch):
+    end = math.inf if minutes is None else began + 60 * minutes
+    for _, records in run_jobs(work, len(jobs), watch, lambda: time.perf_counter() > end):
         store.add(records, time.perf_counter() - began)
         began = time.perf_counter()
 
 
-def _jobs(plan: Plan, splits: Sequence[Split]) -> list[list[Split]]:
-    """The splits of each cohort: parts of a repeat, of nearly equal size."""
+def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:
+    """The cohorts of a plan: settings of one structure, on splits of nearly equal number; the longest come first."""
+    weights = sum(before * after for before, after in itertools.pairwise(plan.hidden)) or 1
+    most = max(_FEWEST_MEMBERS, min(_MEMBERS, _WEIGHTS // weights))
+    structures: dict[Any, list[int]] = {}
+    for number, setting in enumerate(plan.settings):
+        structures.setdefault(setting.structure, []).append(number)
+    sized = [number for number, setting in enumerate(plan.settings) if setting in plan.sized]
     jobs = []
-    for repeat in range(plan.seeds):
-        own = [split for split in splits if split.repeat == repeat]
-        parts = len(own) if plan.rows > _ROWS_TOGETHER else math.ceil(len(own) * len(plan.rates) / _MEMBERS)
-        jobs += [[own[i] for i in part] for part in np.array_split(np.arange(len(own)), min(parts, len(own)))]
-    return jobs
+    for size, settings in [(0, own) for own in structures.values()] + [(size, sized) for size in plan.sizes]:
+        together = 1 if plan.rows > _ROWS_TOGETHER else max(1, most // len(settings))
+        for places in np.array_split(np.arange(len(splits)), math.ceil(len(splits) / together)):
+            jobs += [
+                Job([splits[i] for i in places], [settings[i] for i in some], size)
+                for some in np.array_split(np.arange(len(settings)), math.ceil(len(settings) / most))
+            ]
+    return sorted(jobs, key=lambda job: -len(job.members) * (job.size or plan.rows))
 
 
-def _members(plan: Plan, splits: Sequence[Split]) -> list[Member]:
-    return [Member(split.repeat, split.fold, rate) for split in splits for rate in plan.rates]
-
-
-def _progress(plan: Plan, jobs: Sequence[Sequence[Split]], trained: Sequence[int], done: int) -> Progress:
+def _progress(plan: Plan, jobs: Sequence[Job], trained: Sequence[int], done: int) -> Progress:
     """``trained`` counts, for each job, the epochs of all its networks."""
-    whole = [len(_members(plan, job)) * plan.epochs for job in jobs]
+    whole = [len(job.members) * plan.at_size(job.size).epochs for job in jobs]
     running = [f"{n + 1} at {100 * t // w} %" for n, (t, w) in enumerate(zip(trained, whole, strict=True)) if 0 < t < w]
     if not any(trained):
         doing = "preparing the table"
     else:
         doing = f"training {plan.networks} networks in {len(jobs)} cohorts"
         doing += f" (cohort {', '.join(running[:4])})" if running else ""
-    return Progress(doing, done + sum(trained) / plan.epochs)
+    share = sum(len(job.members) * t / w for job, t, w in zip(jobs, trained, whole, strict=True))
+    return Progress(doing, done + share)
 
 
-def _train(table: Table, plan: Plan, splits: Sequence[Split], tell: Callable[[int], None]) -> list[dict[str, Any]]:
+def _train(table: Table, plan: Plan, job: Job, tell: Callable[[int], None]) -> list[dict[str, Any]]:
     """The records of one cohort; splits whose encodings differ in shape are batched apart."""
+    plan = plan.at_size(job.size)
+    embedding = plan.settings[job.settings[0]].embedding
     shapes: dict[tuple[int, int, int], list[Encoded]] = {}
-    for encoded in (encode(table, split) for split in splits):
+    for split in job.splits:
+        encoded = encode(table, split.first(job.size), embedding)
         shapes.setdefault(encoded.data.shape, []).append(encoded)
     records: list[dict[str, Any]] = []
     for (columns, *_), same in shapes.items():
-        own = [encoded for encoded in same for _ in plan.rates]
-        members = _members(plan, [encoded.split for encoded in same])
-        network = partial(MLP, columns, plan.hidden, outputs(plan.task, len(table.classes)))
+        own = [encoded for encoded in same for _ in job.settings]
+        members = job._replace(splits=[encoded.split for encoded in same]).members
+        build = partial(build_network, plan, columns, outputs(plan.task, len(table.classes)))
         tell_epochs = partial(_tell_epochs, tell, len(records) * plan.epochs, len(members))
-        outcomes = cohort.train(plan, network, members, [encoded.data for encoded in own], tell_epochs)
-        diverged = sum(not np.isfinite([o.train_loss, o.validation_loss]).all() for o in outcomes)
-        if diverged:
-            seen = f"those of {diverged} of {len(members)} networks are not"
-            remedy = "look for extreme values in the target, or lower the learning rate"
-            raise InputError(sentence("losses must stay finite", seen, remedy))
-        records += [record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
+        outcomes = cohort.train(plan, build, members, [encoded.data for encoded in own], tell_epochs)
+        records += [_record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
     return records
+
+
+def build_network(plan: Plan, columns: int, outputs: int, setting: Setting) -> nn.Module:
+    """The network that the plan trains with a setting."""
+    if plan.network is not None:
+        return load_network(plan.network, columns, outputs)
+    return MLP(columns, plan.hidden, outputs, setting)
 
 
 def _tell_epochs(tell: Callable[[int], None], before: int, members: int, epoch: int) -> None:
     tell(before + epoch * members)
 
 
-def record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outcome) -> dict[str, Any]:
+def _record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outcome) -> dict[str, Any]:
     """What is kept of a network: curves, and losses and scores at its best validation epoch and at the end."""
     truth, target = encoded.data.y[encoded.data.test], table.target[encoded.split.test]
 
     def at(epoch: int, output: torch.Tensor) -> dict[str, Any]:
+        if not output.isfinite().all():  # the network diverged: the analysis leaves its setting out, and says so
+            none = dict.fromkeys(metrics.names(table.task))
+            return {"train": None, "validation": None, "test": None, "scores": none}
         predicted = metrics.predictions(table.task, output.double().numpy(), encoded.center, encoded.spread)
         return {
             "train": float(outcome.train_loss[epoch]),

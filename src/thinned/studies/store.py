@@ -1,5 +1,7 @@
 """A run's folder: what is finished is in its SQLite file, and the same plan goes on where it stopped."""
 
+import contextlib
+import errno
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,11 +14,13 @@ from filelock import FileLock, Timeout
 from thinned._checks import InputError, sentence
 from thinned.studies.plan import Plan
 
-__all__ = ["Store", "finished_networks", "open_store", "write_text"]
+__all__ = ["Store", "finished_networks", "open_store", "write_text", "writing"]
 
 _FILE = "study.sqlite"
 _OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", "results.json", "report.html", "model"}
 _OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model")}
+_MODEL = {"weights.safetensors", "encoder.skops", "model.json"}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _APPLICATION = 0x7468696E  # "thin": tells our databases from others
 _ELSEWHERE = "choose another folder with --out"
 
@@ -35,9 +39,9 @@ class Store:
         return cls(connection)
 
     def records(self) -> list[dict[str, Any]]:
-        """All finished networks, in the order of repeat, fold and rate."""
-        rows = self._connection.execute("SELECT record FROM network ORDER BY repeat, fold, rate").fetchall()
-        return [json.loads(row[0]) for row in rows]
+        """All finished networks, in the order of size, repeat, fold and setting."""
+        rows = self._connection.execute("SELECT record FROM network ORDER BY size, repeat, fold, setting").fetchall()
+        return [_checked(_loaded(row[0])) for row in rows]
 
     def __len__(self) -> int:
         """How many networks are finished."""
@@ -47,8 +51,8 @@ class Store:
         """Commit the networks of one cohort, and the time since the last: all of them or, at any interruption, none."""
         with self._connection:
             self._connection.executemany(
-                "INSERT INTO network VALUES (?, ?, ?, ?)",
-                [(r["repeat"], r["fold"], r["rate"], json.dumps(r)) for r in records],
+                "INSERT INTO network VALUES (?, ?, ?, ?, ?)",
+                [(r["size"], r["repeat"], r["fold"], r["setting"], json.dumps(r)) for r in records],
             )
             self._connection.execute("INSERT INTO cohort (seconds) VALUES (?)", (seconds,))
 
@@ -62,8 +66,9 @@ def finished_networks(folder: Path) -> int:
     """How many finished networks a run's folder holds."""
     if not (folder / _FILE).exists():
         return 0
-    with closing(sqlite3.connect(folder / _FILE)) as connection:
+    with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(folder / _FILE)) as connection:
         return len(Store(connection))
+    return 0  # it is no store, which the run itself says
 
 
 @contextmanager
@@ -73,30 +78,71 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
     Raises:
         InputError: the folder holds something else, another study, or a run that is going on.
     """
-    try:
+    with writing():
         _check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".lock").touch()
-    except OSError as error:
-        raise InputError(sentence("the output folder must be writable", f"got: {error}", _ELSEWHERE)) from None
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InputError(
+                sentence("only one run at a time can write to a folder", f"another is writing to {folder}", _ELSEWHERE)
+            ) from None
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            connection = sqlite3.connect(folder / _FILE)
-            try:
-                _prepare(connection, folder, plan)
-                yield Store(connection)
-            finally:
-                connection.close()
-    except Timeout:
-        raise InputError(
-            sentence("only one run at a time can write to a folder", f"another is writing to {folder}", _ELSEWHERE)
-        ) from None
+        with closing(sqlite3.connect(folder / _FILE)) as connection:
+            _prepare(connection, folder, plan)
+            yield Store(connection)
     except sqlite3.OperationalError as error:
         raise InputError(sentence(f"{folder / _FILE} must be writable", f"SQLite says: {error}", _ELSEWHERE)) from None
     except sqlite3.DatabaseError as error:
         raise InputError(
             sentence(f"{folder / _FILE} must be a study's store", f"SQLite says: {error}", _ELSEWHERE)
         ) from None
+    finally:
+        lock.release()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """A full disk, a missing right or a folder in a file's place is one sentence.
+
+    Raises:
+        InputError: something could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = "make room" if error.errno in _FULL else _ELSEWHERE
+        raise InputError(sentence("the output folder must be writable", f"got: {error}", remedy)) from None
+
+
+def _loaded(text: Any) -> dict[str, Any]:
+    """An entry of the store."""
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
+        entry = json.loads(text)
+        if isinstance(entry, dict):
+            return entry
+    raise _damaged()
+
+
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with all that the analysis looks for."""
+    try:
+        whole = all(type(record[name]) is int for name in ("size", "repeat", "fold", "setting", "best_epoch"))
+        for when in ("best", "end"):
+            losses = [record[when][part] for part in ("train", "validation", "test")]
+            whole &= all(isinstance(value, float) for value in (*losses, *record[when]["scores"].values()))
+        for part in ("train", "validation"):
+            whole &= all(isinstance(value, float) for value in record["curves"][part])
+    except (KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise _damaged()
+    return record
+
+
+def _damaged() -> InputError:
+    return InputError(sentence(f"{_FILE} must be as the study wrote it", "an entry is damaged", _ELSEWHERE))
 
 
 def _check_folder(folder: Path) -> None:
@@ -105,6 +151,8 @@ def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         return
     strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
+    if (folder / "model").is_dir():
+        strange += sorted(f"model/{entry.name}" for entry in (folder / "model").iterdir() if entry.name not in _MODEL)
     if strange or (any(folder.iterdir()) and not (folder / _FILE).exists()):
         seen = strange or sorted(entry.name for entry in folder.iterdir())
         raise InputError(
@@ -126,7 +174,8 @@ def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS cohort (number INTEGER PRIMARY KEY, seconds REAL NOT NULL)")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS network "
-            "(repeat INTEGER, fold INTEGER, rate REAL, record TEXT NOT NULL, PRIMARY KEY (repeat, fold, rate))"
+            "(size INTEGER, repeat INTEGER, fold INTEGER, setting INTEGER, record TEXT NOT NULL, "
+            "PRIMARY KEY (size, repeat, fold, setting))"
         )
         row = connection.execute("SELECT json FROM plan").fetchone()
         if not connection.execute("SELECT count(*) FROM network").fetchone()[0]:  # nothing was kept of an earlier plan
@@ -135,7 +184,7 @@ def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
         if row is None:
             connection.execute("INSERT INTO plan VALUES (?)", (json.dumps(plan.to_dict()),))
             return
-    before, now = json.loads(row[0]), plan.to_dict()
+    before, now = _loaded(row[0]), plan.to_dict()
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if changed:
         name = changed[0]

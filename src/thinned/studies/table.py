@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api import types
 
 from thinned._checks import InputError, sentence
-from thinned.studies.columns import as_numbers, as_text, check_finite, is_number, listed, quote, settle
+from thinned.studies.columns import as_dates, as_numbers, as_text, check_finite, is_number, listed, quote, settle
 from thinned.studies.reading import read_frame
 
 __all__ = ["Table", "Task", "load", "read_frame"]
@@ -39,6 +39,10 @@ class Table:
         target_name: the target's column.
         name: the file's name; of a data frame, ``attrs["name"]`` or "data frame".
         sha256: of names, kinds and values of all columns and of the task; the same for the same table read twice.
+        group: the column of groups, which is no feature.
+        groups: (rows,) int64 number of each row's group.
+        time: the column of times, which is no feature.
+        times: (rows,) int64 rank of each row's time; equal times have equal ranks.
     """
 
     features: pd.DataFrame
@@ -48,9 +52,21 @@ class Table:
     target_name: str
     name: str
     sha256: str
+    group: str | None = None
+    groups: np.ndarray[Any, Any] | None = None
+    time: str | None = None
+    times: np.ndarray[Any, Any] | None = None
 
 
-def load(source: Any, target: str, task: Task | None = None, *, folds: int = 5) -> Table:
+def load(
+    source: Any,
+    target: str,
+    task: Task | None = None,
+    *,
+    folds: int = 5,
+    group: str | None = None,
+    time: str | None = None,
+) -> Table:
     """Read a table and settle its task.
 
     Without ``task``, a target of text, truth values or categories is a class. So is a target with two distinct values,
@@ -62,19 +78,23 @@ def load(source: Any, target: str, task: Task | None = None, *, folds: int = 5) 
         target: name of the column to predict.
         task: overrides what would be inferred.
         folds: of the cross-validation to come; each class needs a row in each.
+        group: column that says which rows belong together; it is no feature.
+        time: column of numbers or dates by which rows are in order; it is no feature.
 
     Raises:
         InputError: the source can't be read; the target is absent, constant, incomplete, infinite, contradicts ``task``
-            or has a class with fewer rows than folds; a feature is infinite; there is no feature; or there are fewer
-            than ``max(50, 10 * folds)`` rows.
+            or has a class with fewer rows than folds; a feature is infinite; there is no feature; there are fewer
+            than ``max(50, 10 * folds)`` rows; both ``group`` and ``time`` are given; or one of them is absent,
+            incomplete or the target, or the times are neither numbers nor dates.
     """
     if task is not None and task not in get_args(Task):
         raise InputError(sentence(f"task must be one of {', '.join(get_args(Task))}", f"got {quote(task)}"))
     frame = read_frame(source)
     name = Path(os.fspath(source)).name if isinstance(source, (str, os.PathLike)) else _frame_name(source)
-    target = _find(frame, str(target))
+    target = _find(frame, str(target), "the target")
+    group, time = _ordering(frame, target, group, time)
     _check_rows(frame, folds)
-    features = _features(frame, target)
+    features = _features(frame, target, time if group is None else group)
     column = frame[target]
     _check_complete(column)
     settled = task or _infer(column)
@@ -83,7 +103,19 @@ def load(source: Any, target: str, task: Task | None = None, *, folds: int = 5) 
         values = _quantities(column)
     else:
         values, classes = _codes(column, settled, folds)
-    return Table(features, values, settled, classes, target, name, _digest(frame, target, settled))
+    return Table(
+        features,
+        values,
+        settled,
+        classes,
+        target,
+        name,
+        _digest(frame, target, settled),
+        group,
+        None if group is None else _groups(frame[group]),
+        time,
+        None if time is None else _times(frame[[time]]),
+    )
 
 
 def _frame_name(source: Any) -> str:
@@ -91,16 +123,53 @@ def _frame_name(source: Any) -> str:
     return str(getattr(source, "attrs", {}).get("name", "data frame"))
 
 
-def _find(frame: pd.DataFrame, target: str) -> str:
-    """The target's name, if the frame has it."""
+def _find(frame: pd.DataFrame, wanted: str, what: str) -> str:
+    """The wanted column's name, if the frame has it."""
     names = [str(name) for name in frame.columns]
-    if target in names:
-        return target
+    if wanted in names:
+        return wanted
     folded = {name.casefold(): name for name in reversed(names)}
-    close = [folded[key] for key in difflib.get_close_matches(target.strip().casefold(), folded, n=3, cutoff=0.6)]
+    close = [folded[key] for key in difflib.get_close_matches(wanted.strip().casefold(), folded, n=3, cutoff=0.6)]
     remedy = f"perhaps {' or '.join(quote(name) for name in close)}; " if close else ""
-    seen = f"there is no column {quote(target)}"
-    raise InputError(sentence("the target must be a column of the table", seen, f"{remedy}it has {listed(names, 20)}"))
+    seen = f"there is no column {quote(wanted)}"
+    raise InputError(sentence(f"{what} must be a column of the table", seen, f"{remedy}it has {listed(names, 20)}"))
+
+
+def _ordering(frame: pd.DataFrame, target: str, group: str | None, time: str | None) -> tuple[str | None, str | None]:
+    """The columns of groups and of times, if there are such."""
+    if group is not None and time is not None:
+        seen = f"got group={quote(group)} and time={quote(time)}"
+        raise InputError(sentence("rows are split by groups or by time", seen, "choose one of them"))
+    for what, name in (("group", group), ("time", time)):
+        if name is None:
+            continue
+        _find(frame, str(name), f"the {what} column")
+        if str(name) == target:
+            seen = f"both are {quote(target)}"
+            raise InputError(sentence(f"the {what} column must not be the target", seen, "choose another column"))
+        missing = int(as_text(frame[str(name)]).isna().sum())
+        if missing:
+            requirement = f"the {what} must be known in every row"
+            seen = f"{quote(str(name))} is missing in {missing} of {len(frame)} rows"
+            raise InputError(sentence(requirement, seen, "leave these rows out, or fill them in"))
+    return None if group is None else str(group), None if time is None else str(time)
+
+
+def _groups(column: "pd.Series[Any]") -> np.ndarray[Any, Any]:
+    return pd.factorize(as_text(column))[0].astype(np.int64)
+
+
+def _times(frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """Ranks of a column of numbers or dates."""
+    column = settle(frame).iloc[:, 0]
+    if is_number(column):
+        check_finite(column.to_numpy(dtype=np.float64), str(column.name))
+    elif not types.is_datetime64_any_dtype(column.dtype):
+        stranger = as_dates(column, "")[1] or str(as_text(column).iloc[0])
+        seen = f"{quote(str(column.name))} has {quote(stranger)}"
+        remedy = "write all dates in one form, as 2026-12-31"
+        raise InputError(sentence("the time column must hold numbers or dates", seen, remedy))
+    return pd.factorize(column, sort=True)[0].astype(np.int64)
 
 
 def _check_rows(frame: pd.DataFrame, folds: int) -> None:
@@ -111,12 +180,11 @@ def _check_rows(frame: pd.DataFrame, folds: int) -> None:
         )
 
 
-def _features(frame: pd.DataFrame, target: str) -> pd.DataFrame:
-    features = frame.drop(columns=target)
+def _features(frame: pd.DataFrame, target: str, other: str | None) -> pd.DataFrame:
+    features = frame.drop(columns=[target, other] if other is not None else target)
     if features.shape[1] == 0:
-        raise InputError(
-            sentence("a study needs feature columns", f"{quote(target)} is the only column", "check the separator")
-        )
+        seen = f"{quote(target)} is the only column" + (f" besides {quote(other)}" if other is not None else "")
+        raise InputError(sentence("a study needs feature columns", seen, "check the separator"))
     features = settle(features)
     for name in features.columns:
         if is_number(features[name]):

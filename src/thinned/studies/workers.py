@@ -38,7 +38,9 @@ def one_core() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def run_jobs(work: Work, jobs: int, watch: Callable[[list[int]], None]) -> Iterator[tuple[int, Any]]:
+def run_jobs(
+    work: Work, jobs: int, watch: Callable[[list[int]], None], enough: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[int, Any]]:
     """Do all jobs, as many at a time as torch has threads, and give (number, result) as each is finished.
 
     Processes are forked: they see the caller's data without a copy, and the caller's script needs no guard. Where that
@@ -49,16 +51,19 @@ def run_jobs(work: Work, jobs: int, watch: Callable[[list[int]], None]) -> Itera
         work: does a job; its result must be of plain types.
         jobs: how many there are.
         watch: called a few times a second with what each job has told last.
+        enough: asked before a job is begun; once it is true, what is running is finished and the rest left.
 
     Raises:
         RuntimeError: a process died, for example for want of memory.
         Exception: what a job raised.
     """
     if sys.platform == "linux" and not torch.accelerator.is_available():
-        yield from _forked(work, jobs, watch)
+        yield from _forked(work, jobs, watch, enough)
         return
     told = [0] * jobs
     for number in range(jobs):
+        if enough():
+            return
 
         def tell(value: int, number: int = number) -> None:
             told[number] = value
@@ -69,7 +74,9 @@ def run_jobs(work: Work, jobs: int, watch: Callable[[list[int]], None]) -> Itera
         yield number, result
 
 
-def _forked(work: Work, jobs: int, watch: Callable[[list[int]], None]) -> Iterator[tuple[int, Any]]:
+def _forked(
+    work: Work, jobs: int, watch: Callable[[list[int]], None], enough: Callable[[], bool]
+) -> Iterator[tuple[int, Any]]:
     # a process's first optimizer step would import it, which takes a second; inherited, it takes none
     importlib.import_module("torch._dynamo")
     context = multiprocessing.get_context("fork")
@@ -79,6 +86,9 @@ def _forked(work: Work, jobs: int, watch: Callable[[list[int]], None]) -> Iterat
     try:
         while waiting or running:
             while waiting and len(running) < torch.get_num_threads():
+                if enough():
+                    waiting.clear()
+                    break
                 number = waiting.popleft()
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(target=_child, args=(work, number, told, sender), daemon=True)

@@ -7,15 +7,30 @@ const drawn = [...document.querySelectorAll("[data-chart]")].map(async (place) =
   const { view } = await vegaEmbed(place, specs[place.dataset.chart], options);
   views[place.dataset.chart] = view;
 });
-const choice = document.getElementById("rate-choice");
+
+function showArms(when) {
+  views.arms.signal("when", when).runAsync();
+}
+
+function showCurves(option) {
+  views.curves.signal("shown", Number(option.value)).runAsync();
+  for (const name of document.querySelectorAll(".shown-name")) name.textContent = option.textContent;
+  const table = document.getElementById("curve-table");
+  const places = Number(table.dataset.places);
+  const number = new Intl.NumberFormat("en", { minimumFractionDigits: places, maximumFractionDigits: places });
+  const curves = specs.curves.datasets.curves.filter((curve) => curve.at === Number(option.value));
+  for (const [epoch, row] of [...table.tBodies[0].rows].entries()) {
+    for (const [part, curve] of curves.entries()) row.cells[3 + part].textContent = number.format(curve.loss[epoch]);
+  }
+}
+
 Promise.all(drawn).then(() => {
-  if (choice) {
-    const show = () => {
-      views.curves.signal("shown", Number(choice.value)).runAsync();
-      document.getElementById("shown-name").textContent = choice.selectedOptions[0].dataset.name;
-    };
-    choice.addEventListener("change", show);
-    choice.disabled = false;
+  const choice = document.getElementById("curve-choice");
+  choice.addEventListener("change", () => showCurves(choice.selectedOptions[0]));
+  choice.disabled = false;
+  for (const button of document.querySelectorAll("input[name=when]")) {
+    button.addEventListener("change", () => showArms(button.value));
+    button.disabled = false;
   }
   document.documentElement.dataset.charts = "drawn";
 });

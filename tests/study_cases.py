@@ -1,0 +1,63 @@
+"""Records of studies that were never trained, with what is true about them known."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from thinned.studies.arms import Arm, Setting, choose_arms
+from thinned.studies.plan import Plan
+
+RATES = (0.1, 0.3, 0.5)
+DECAYS = Arm("weight_decay", "weight decay", tuple(Setting(weight_decay=decay) for decay in (0.01, 0.1, 1.0)))
+
+
+def make_plan(arms: Sequence[str | Arm] = ("dropout", DECAYS), rates: Sequence[float] = RATES, **changes: Any) -> dict:
+    """A plan as JSON: settings 0 is none, then those of the arms in order."""
+    plan = Plan(
+        arms=choose_arms(arms, rates),
+        folds=5,
+        seeds=2,
+        hidden=(8,),
+        epochs=20,
+        batch_size=32,
+        learning_rate=1e-3,
+        seed=0,
+        task="binary",
+        data="",
+        rows=5000,
+    )
+    return plan.to_dict() | changes
+
+
+def make_records(plan: Mapping[str, Any], of: Callable[[int, int, int], Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """``of(repeat, fold, setting)`` tells what differs from a network that gets its test and validation rows at 1."""
+    name = "rmse" if plan["task"] == "regression" else "log_loss"
+    records = []
+    for repeat in range(plan["seeds"]):
+        for fold in range(plan["folds"]):
+            for setting in range(len(plan["settings"])):
+                told = {"train": 0.5, "validation": 1.0, "test": 1.0} | dict(of(repeat, fold, setting))
+                at = {part: told.pop(part) for part in ("train", "validation", "test")}
+                at["scores"] = {name: at["test"], "roc_auc": 0.8}
+                curves = {part: [1.0] * plan["epochs"] for part in ("train", "validation")}
+                record = {"repeat": repeat, "fold": fold, "setting": setting, "size": 0, "best_epoch": 10}
+                records.append(record | {"best": at, "end": at, "curves": curves} | told)
+    return records
+
+
+def noisy(
+    plan: Mapping[str, Any], gains: Sequence[float], noise: float, seed: int, shared: float = 0.0
+) -> list[dict[str, Any]]:
+    """Each setting takes its gain off a loss of 1, on validation rows exactly, on test rows with normal noise.
+
+    ``shared`` is the noise of a split, common to all of its settings.
+    """
+    rng = np.random.default_rng(seed)
+    shape = plan["seeds"], plan["folds"], len(gains)
+    tests = 1 - np.array(gains) + noise * rng.normal(size=shape) + shared * rng.normal(size=(*shape[:2], 1))
+
+    def of(repeat: int, fold: int, setting: int) -> dict[str, float]:
+        return {"test": float(tests[repeat, fold, setting]), "validation": 1 - gains[setting]}
+
+    return make_records(plan, of)
