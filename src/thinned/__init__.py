@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from thinned import addressing, ensemble, functional, layers, masks, philox, schedules, sites, uncertainty, variants
 from thinned.addressing import address, convert
 from thinned.attention import scaled_dot_product_attention
+from thinned.audits import audit
 from thinned.layers import (
     AlphaDropout,
     BatchDropout,
@@ -57,6 +58,7 @@ __all__ = [
     "__version__",
     "address",
     "addressing",
+    "audit",
     "convert",
     "datasets",
     "drop_connect",

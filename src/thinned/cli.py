@@ -14,6 +14,7 @@ from rich.text import Text
 
 from thinned import __version__, datasets
 from thinned._checks import InputError
+from thinned.audit_command import audit_command
 
 __all__ = ["app"]
 
@@ -267,6 +268,9 @@ def explain(
     with _input_errors():
         written = write(out)
     out_console.print(Text(f"Page: {written}"), soft_wrap=True)
+
+
+app.command("audit")(audit_command)
 
 
 def _version(show: bool) -> None:
