@@ -1,6 +1,6 @@
 """Networks per second: a study's cohorts against loops over the same plan, in one run.
 
-    python benchmarks/cohort.py [--hidden 64] [--epochs 10] [--repeats 3] [--sample 12] [--skorch]
+    python benchmarks/cohort.py [--hidden 64] [--epochs 10] [--repeats 3] [--sample 12]
 
 The plan is the default one: all arms on the bundled churn data. The loops train one network at a time, on a sample of
 the plan's networks drawn at random, as a PyTorch user writes it (nn.Linear, nn.ReLU, nn.Dropout, nn.BatchNorm1d,
@@ -17,6 +17,9 @@ import time
 from collections.abc import Callable
 
 import torch
+from skorch import NeuralNetBinaryClassifier
+from skorch.dataset import Dataset
+from skorch.helper import predefined_split
 from torch import nn
 
 from thinned import datasets
@@ -92,10 +95,6 @@ def plain(plan: Plan, setting: Setting, d: cohort.Data, fused: bool | None) -> N
 
 def with_skorch(plan: Plan, setting: Setting, d: cohort.Data) -> None:
     """Max-norm and schedules are left out: skorch has none."""
-    from skorch import NeuralNetBinaryClassifier
-    from skorch.dataset import Dataset
-    from skorch.helper import predefined_split
-
     y = d.y.float()
     net = NeuralNetBinaryClassifier(
         Network(d.x.shape[1], plan.hidden, setting),
@@ -119,7 +118,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sample", type=int, default=12)
-    parser.add_argument("--skorch", action="store_true")
     args = parser.parse_args()
     table = load(datasets.churn(), "churn")
     plan = make_plan(table, hidden=(args.hidden, args.hidden), epochs=args.epochs)
@@ -137,7 +135,7 @@ def main() -> None:
         return lambda: [train(plan, *one, *options) for one in sample] and None
 
     runs = {"cohorts": study, "loop": loop(plain, None), "loop, fused AdamW": loop(plain, True)}
-    runs |= {"skorch": loop(with_skorch)} if args.skorch else {}
+    runs["skorch"] = loop(with_skorch)
     networks = {name: plan.networks if name == "cohorts" else len(sample) for name in runs}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(args.repeats):

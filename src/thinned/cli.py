@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from thinned import __version__, datasets
 from thinned._checks import InputError
+from thinned.audit_command import audit_command
 
 __all__ = ["app"]
 
@@ -170,35 +169,54 @@ def _run(file: Path | None, target: str, out: Path, options: dict[str, Any]) -> 
             text = f"Stopped. {kept} finished networks are kept in {out}; the same command goes on from there."
             err_console.print(Text(text), soft_wrap=True)
             raise typer.Exit(130) from None
-    _print(finished)
+    from thinned.studies.terminal import print_study  # noqa: PLC0415 - takes seconds to import
+
+    print_study(finished.results, finished.folder / "report.html", out_console)
 
 
-def _print(finished: Any) -> None:
-    results = finished.results
-    run, metrics = results["run"], results["metrics"]
-    shown = list(metrics)[:3]
-    table = RichTable(box=None, pad_edge=False)
-    for heading in ("", *(metrics[name]["label"] for name in shown), "mostly chosen"):
-        table.add_column(heading, justify="right" if heading in {m["label"] for m in metrics.values()} else "left")
-    plan = results["plan"]
-    for arm in results["arms"]:
-        name = "early stopping alone" if arm["name"] == "none" else arm["label"]
-        chosen = Counter(plan["settings"][number]["label"] for number in arm["best"]["chosen"]).most_common(1)[0][0]
-        values = (f"{arm['best']['scores'][name]['mean']:.4f}" for name in shown)
-        table.add_row(name, *values, chosen if chosen != arm["label"] else "")
-    out_console.print(
-        f"\n{run['networks']} networks in {run['seconds']:.0f} s ({run['networks_per_second']:.1f} a second); "
-        f"means over {plan['folds'] * plan['seeds']} held-out test folds, each network at its best validation epoch:\n"
-    )
-    out_console.print(table)
-    out_console.print(Text(f"\n{results['verdict']['headline']}", style="bold"))
-    out_console.print(Text(results["verdict"]["detail"]))
-    out_console.print(Text(f"\nReport: {finished.folder / 'report.html'}"), soft_wrap=True)
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished study.")]
+
+
+@app.command("report")
+def report_command(
+    folder: Folder,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="HTML file to write  [default: report.html in DIR]")
+    ] = None,
+) -> None:
+    """Write the report of a finished study anew, from its results.json."""
+    from thinned.studies import Study  # noqa: PLC0415 - takes seconds to import
+
+    with _input_errors():
+        written = Study.load(folder).report(out)
+    out_console.print(Text(f"Report: {written}"), soft_wrap=True)
+
+
+@app.command()
+def compare(
+    first: Folder,
+    second: Folder,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML file to write besides.")] = None,
+) -> None:
+    """Set two finished studies side by side: plans, verdicts, arms, and whether they can be compared."""
+    from thinned import pages  # noqa: PLC0415 - takes seconds to import
+    from thinned.studies.report import render_comparison  # noqa: PLC0415
+    from thinned.studies.results import read  # noqa: PLC0415
+    from thinned.studies.side_by_side import side_by_side  # noqa: PLC0415
+    from thinned.studies.terminal import print_comparison  # noqa: PLC0415
+
+    with _input_errors():
+        studies = read(first), read(second)
+        compared = side_by_side(*studies)
+        print_comparison(compared, studies, out_console)
+        if out is not None:
+            written = pages.write(out, render_comparison(compared, studies))
+            out_console.print(Text(f"\nPage: {written}"), soft_wrap=True)
 
 
 @app.command()
 def predict(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished study.")],
+    folder: Folder,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A table with the columns that the study saw.")],
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="CSV file to write  [default: FILE with -predicted at its end]")
@@ -206,13 +224,36 @@ def predict(
 ) -> None:
     """Predict new rows with the recommended network of a study.
 
-    Writes FILE's columns and the prediction: a probability for each class, and the class or value.
+    Writes FILE's columns and the prediction: a probability for each class, the class or value, and how uncertain it is:
+    how much of that is noise, and how much is that the networks don't agree.
     """
     from thinned.studies.predicting import predict_file  # noqa: PLC0415 - takes seconds to import
 
     with _input_errors():
         written, rows = predict_file(folder, file, out)
     out_console.print(Text(f"{rows} rows predicted: {written}"), soft_wrap=True)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished study.")],
+    file: Annotated[Path, typer.Argument(metavar="ONNX", help="The file to write.")],
+) -> None:
+    """Write the recommended network of a study as an ONNX file, checked against onnxruntime.
+
+    Its input are encoded rows, as Model.encode gives them in Python: the encoding of the columns is not part of it.
+    """
+    from thinned.studies.model import Model  # noqa: PLC0415 - takes seconds to import
+
+    with _input_errors():
+        model = Model.load(folder / "model")
+        try:
+            difference = model.export_onnx(file)
+        except ImportError as error:
+            err_console.print(Text(f"thinned: {error}"), soft_wrap=True)
+            raise typer.Exit(2) from None
+    text = f"{model.card.members} networks of {model.card.inputs} encoded columns: {file}"
+    out_console.print(Text(f"{text} (onnxruntime differs by at most {difference:.1e})"), soft_wrap=True)
 
 
 @app.command()
@@ -227,6 +268,9 @@ def explain(
     with _input_errors():
         written = write(out)
     out_console.print(Text(f"Page: {written}"), soft_wrap=True)
+
+
+app.command("audit")(audit_command)
 
 
 def _version(show: bool) -> None:

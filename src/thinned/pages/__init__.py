@@ -4,12 +4,18 @@ import base64
 import hashlib
 import re
 from functools import cache
+from pathlib import Path
 
 import altair as alt
 import jinja2
 import vl_convert
 
-__all__ = ["bundle", "environment", "fixed", "script_hash", "signed", "source"]
+from thinned._checks import InputError, sentence
+
+__all__ = ["bundle", "environment", "fixed", "script_hash", "signed", "source", "write"]
+
+#: by which a page of ours is known; it stands at the top of each
+_MARK = b'<meta name="generator" content="thinned">'
 
 
 @cache
@@ -57,3 +63,21 @@ def fixed(value: float | None, places: int) -> str:
 def signed(value: float | None, places: int) -> str:
     """As :func:`fixed`, with a plus sign before positive numbers."""
     return ("+" if value is not None and round(value, places) > 0 else "") + fixed(value, places)
+
+
+def write(path: Path, html: str) -> Path:
+    """Write a page; one of ours that was there before is written over, any other file is left alone.
+
+    Raises:
+        InputError: something else is in the way, or the file can't be written.
+    """
+    remedy = "choose another file with --out"
+    try:
+        if path.exists() and _MARK not in path.read_bytes()[:2000]:
+            raise InputError(sentence("a page must not overwrite another file", f"got {path}", remedy))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(html, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        seen = f"got {path} ({error.strerror})"
+        raise InputError(sentence("the page must go where a file can be written", seen, remedy)) from None
+    return path

@@ -15,14 +15,14 @@ import pandas as pd
 import torch
 
 import thinned
+from thinned import pages
 from thinned._checks import InputError, sentence
-from thinned.studies import claims, model, report
+from thinned.studies import claims, model, report, results
 from thinned.studies.analysis import analyse
 from thinned.studies.arms import Arm
 from thinned.studies.encoding import kind_of
 from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.plan import Plan, check_options, make_plan
-from thinned.studies.results import SCHEMA, intact, read_results
 from thinned.studies.run import Progress, run
 from thinned.studies.splits import make_splits, test_share
 from thinned.studies.store import Store, open_store, write_text, writing
@@ -39,21 +39,18 @@ class Study:
         results: the content of ``results.json``.
     """
 
-    def __init__(self, folder: Path, results: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, held: dict[str, Any]) -> None:
         self.folder = folder
-        self.results = results
+        self.results = held
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Study":
         """Read a finished study.
 
         Raises:
-            InputError: the folder holds none.
+            InputError: the folder holds none, or one whose results are of another version or were changed.
         """
-        found = cls(Path(folder), read_results(Path(folder)))
-        with intact(found.folder):
-            _ = found.verdict, found.table, repr(found)
-        return found
+        return cls(Path(folder), results.read(folder))
 
     @property
     def verdict(self) -> str:
@@ -79,14 +76,14 @@ class Study:
         """Write the report as one HTML file that needs no network; by default into the study's folder.
 
         Raises:
-            InputError: the results are damaged, or the file can't be written.
+            InputError: at ``path`` there is something else, or it can't be written.
         """
-        target = self.folder / "report.html" if path is None else Path(path)
-        with intact(self.folder):
-            page = report.render(self.results)
+        html = report.render(self.results)
+        if path is not None:
+            return pages.write(Path(path), html)
         with writing():
-            write_text(target, page)
-        return target
+            write_text(self.folder / "report.html", html)
+        return self.folder / "report.html"
 
     @cached_property
     def model(self) -> model.Model:
@@ -183,10 +180,10 @@ def study(
         findings = _findings(table, plan, store)
         if plan.network is None and not (folder / "model" / "model.json").exists():
             _refit(table, plan, findings["verdict"]["recommended"]["setting"], folder, progress)
-        finished = Study(folder, _results(table, plan, store, findings, command))
+        finished = Study(folder, results.seal(_results(table, plan, store, findings, command)))
         with writing():
             write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
-            write_text(folder / "report.html", report.render(finished.results))
+        finished.report()
     return finished
 
 
@@ -234,7 +231,7 @@ def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], c
     """What ``results.json`` holds: nothing in a report comes from anywhere else."""
     counts = pd.Series(table.target).value_counts()
     return {
-        "schema": SCHEMA,
+        "schema": results.SCHEMA,
         "data": {
             "name": table.name,
             "rows": plan.rows,

@@ -38,6 +38,7 @@ def analyse(
         "arms": [_arm(trained, arm) for arm in plan["arms"] if arm["name"] in trained.arms],
         "comparisons": comparisons,
         "verdict": verdict(trained, comparisons),
+        "share": trained.share,
         "warnings": [caution.to_dict() for caution in cautions(trained, comparisons, table)],
     }
 
@@ -77,6 +78,7 @@ def _arm(trained: Trained, arm: Record) -> dict[str, Any]:
         return {
             "scores": {name: trained.interval(trained.scores(chosen, when, name)) for name in trained.metrics()},
             "chosen": chosen,
+            "test": trained.scores(chosen, when).tolist(),
             "improvement": trained.interval(baseline - trained.scores(chosen, when)),
         }
 

@@ -12,7 +12,19 @@ import numpy as np
 
 from thinned.pages.charts import layers, named, scale
 
-__all__ = ["PARTS", "SIDES", "arm_picture", "interval_tips", "learning_curves", "rate_curve", "side"]
+__all__ = [
+    "PARTS",
+    "ROW",
+    "SIDES",
+    "arm_picture",
+    "improvements",
+    "interval_rows",
+    "interval_tips",
+    "learning_curves",
+    "name_rows",
+    "side",
+    "upright",
+]
 
 Entry = Mapping[str, Any]
 
@@ -32,7 +44,7 @@ _CURVE_DASHES = {"train": (2, 3), "validation": (1, 0)}
 _WHO = {"none": "var(--none)", "shown": "var(--test)"}
 _SETTLED = 0.05  # of the budget: how long the first, steep epochs may leave the top of the chart
 _LINE = 26  # characters of a label; longer ones take two lines, so that a phone has room for the intervals
-_ROW = 34  # pixels
+ROW = 34  # pixels
 
 
 def side(interval: Mapping[str, float]) -> str:
@@ -55,110 +67,78 @@ def arm_picture(arms: Sequence[Entry], labels: Sequence[str], rope: float | None
         for when in ("best", "end")
         if arm[when]["improvement"]["mean"] is not None
     ]
-    lines = alt.param(name="lines", value=[textwrap.wrap(label, _LINE) for label in labels])
     when = alt.param(name="when", value="best")
-    names = alt.Axis(domain=False, ticks=False, labelExpr="lines[datum.value]", labelLimit=200, labelPadding=8)
-    base = named("arms").transform_filter("datum.when == when")
-    base = base.encode(
-        y=alt.Y("row:O", title=None, axis=names, scale=alt.Scale(domain=[*range(len(arms))])),
-        color=alt.Color("side:N", scale=scale(SIDES, [colour for colour, _ in SIDES.values()]), legend=None),
-    )
-    x = alt.X("low:Q", title=title, scale=alt.Scale(zero=True, padding=14), axis=_signed())
-    zero = named("none").mark_rule(color="var(--ink)").encode(x="zero:Q")
     equal = named("equal").mark_rect(color="var(--muted)", opacity=0.16).encode(x="low:Q", x2="high:Q")
+    names, reach, point = interval_rows("arms", labels, improvements(title), "Improvement", "datum.when == when")
+    parts = [*[equal] * (rope is not None), upright(), names.add_params(when), reach, point]
+    data = {} if rope is None else {"equal": [{"low": -rope, "high": rope}]}
+    return layers(*parts, height=ROW * len(arms), arms=rows, names=name_rows(labels), level=[{"at": 0}], **data)
+
+
+def interval_rows(data: str, labels: Sequence[str], x: alt.X, what: str, seen: str = "true") -> list[alt.Chart]:
+    """Layers of a chart with one interval a row: names, intervals and means.
+
+    Args:
+        data: name of the data set; its rows have ``row``, ``arm``, ``side``, ``mean``, ``low`` and ``high``.
+        labels: of the rows; their data set is called "names", see :func:`name_rows`.
+        x: encoding of the lower limits.
+        what: the mean is called where it is pointed at.
+        seen: expression of the rows that are drawn.
+    """
+    # Vega centres a label of two lines by its first line: its own labels only keep the place, and text is drawn there
+    lines = alt.Axis(domain=False, ticks=False, labelOpacity=0, labelExpr="lines[datum.value]", labelPadding=8)
+    y = alt.Y("row:O", title=None, axis=lines, scale=alt.Scale(domain=[*range(len(labels))]))
+    wrapped = alt.param(name="lines", value=[name["lines"] for name in name_rows(labels)])
+    names = named("names").mark_text(
+        align="right",
+        baseline="middle",
+        dx=-8,
+        dy=alt.ExprRef("7 - 7 * length(datum.lines)"),
+        lineHeight=14,
+        color="var(--ink)",
+    )
+    names = names.encode(x=alt.value(0), y=y, text="lines:N").add_params(wrapped)
+    base = named(data).transform_filter(seen)
+    colours, shapes = zip(*SIDES.values(), strict=True)
+    base = base.encode(y=y, color=alt.Color("side:N", scale=scale(SIDES, colours), legend=None))
     reach = base.mark_rule(strokeWidth=2.5).encode(x=x, x2="high:Q")
     point = base.mark_point(filled=True, size=90, opacity=1).encode(
         x="mean:Q",
-        shape=alt.Shape("side:N", scale=scale(SIDES, [shape for _, shape in SIDES.values()]), legend=None),
-        tooltip=[alt.Tooltip("arm:N", title="Arm"), *interval_tips("Improvement", "+.4g")],
+        shape=alt.Shape("side:N", scale=scale(SIDES, shapes), legend=None),
+        tooltip=[alt.Tooltip("arm:N", title="Arm"), *interval_tips(what, "+.4g")],
     )
-    parts = [equal] * (rope is not None) + [zero, reach.add_params(lines, when), point]
-    return layers(
-        *parts,
-        height=_ROW * len(arms),
-        arms=rows,
-        none=[{"zero": 0}],
-        **({} if rope is None else {"equal": [{"low": -rope, "high": rope}]}),
-    )
+    return [names, reach, point]
 
 
-def _signed() -> alt.Axis:
-    return alt.Axis(
+def name_rows(labels: Sequence[str]) -> list[dict[str, Any]]:
+    """The data set "names" of :func:`interval_rows`."""
+    return [
+        {"row": row, "lines": textwrap.wrap(label, _LINE, break_on_hyphens=False) or [label]}
+        for row, label in enumerate(labels)
+    ]
+
+
+def upright(**style: Any) -> alt.Chart:
+    """A line where the data set "level" has ``at``."""
+    chart: alt.Chart = named("level").mark_rule(color="var(--ink)", **style).encode(x="at:Q")
+    return chart
+
+
+def improvements(title: str) -> alt.X:
+    """A horizontal axis of differences, with few enough labels for its width."""
+    axis = alt.Axis(
         tickCount=alt.ExprRef("max(2, floor(width / 110))"),
         format="+~g",
         labelExpr="datum.value == 0 ? '0' : datum.label",
         labelOverlap="greedy",
     )
+    return alt.X("low:Q", title=title, scale=alt.Scale(zero=True, padding=14), axis=axis)
 
 
 def interval_tips(name: str, digits: str = ".4g") -> list[alt.Tooltip]:
     """What is seen of a mean and its interval by pointing at it."""
     titles = {"mean": name, "low": "Interval from", "high": "to"}
     return [alt.Tooltip(f"{field}:Q", title=title, format=digits) for field, title in titles.items()]
-
-
-def rate_curve(claim: Mapping[str, Any], when: str, loss: str) -> dict[str, Any]:
-    """Train, validation and test loss against the dropout rate, each with its interval as a band.
-
-    Args:
-        claim: ``claims.rate`` of ``results.json``.
-        when: "best" or "end".
-        loss: name and unit of the loss.
-    """
-    rates, seen = claim["rates"], claim[when]
-    rows = [
-        {"rate": rate, "part": part, **interval}
-        for part in PARTS
-        for rate, interval in zip(rates, seen[part], strict=True)
-    ]
-    colour, dash, shape = zip(*PARTS.values(), strict=True)
-    base = named("losses").encode(x=_rates(rates), color=alt.Color("part:N", scale=scale(PARTS, colour), legend=None))
-    loss_axis = alt.Y("mean:Q", title=loss, scale=alt.Scale(zero=False, padding=8), axis=alt.Axis(tickCount=6))
-    band = base.mark_area(opacity=0.13).encode(
-        y=alt.Y("low:Q", title=loss, scale=alt.Scale(zero=False, padding=8)), y2="high:Q"
-    )
-    line = base.mark_line(strokeWidth=2).encode(
-        y=loss_axis, strokeDash=alt.StrokeDash("part:N", scale=scale(PARTS, dash), legend=None)
-    )
-    point = base.mark_point(filled=True, size=50, opacity=1).encode(
-        y=loss_axis,
-        shape=alt.Shape("part:N", scale=scale(PARTS, shape), legend=None),
-        tooltip=[
-            alt.Tooltip("rate:Q", title="Dropout rate"),
-            alt.Tooltip("part:N", title="Loss on"),
-            *interval_tips("Mean"),
-        ],
-    )
-    marks = [
-        {"rate": seen["best_rate"], "text": f"least validation loss: {seen['best_rate']:g}", "row": 0},
-        {"rate": seen["underfits_from"], "text": "underfitting from here on", "row": 1},
-        {"rate": claim["claimed"], "text": f"claimed: {claim['claimed']:g}", "row": 2},
-    ]
-    marks = [m | {"far": m["rate"] > max(rates) / 2} for m in marks if m["rate"] is not None]
-    marks = [m for m in marks if m["rate"] <= max(rates)]
-    marked = named("marks").encode(x="rate:Q")
-    rule = marked.mark_rule(color="var(--ink)", strokeDash=[4, 3], opacity=0.7)
-    texts = [
-        marked.transform_filter(f"datum.row == {row}")
-        .mark_text(dy=-8 - 14 * row, align=alt.ExprRef("datum.far ? 'right' : 'left'"), color="var(--ink)")
-        .encode(y=alt.value(0), text="text:N")
-        for row in range(3)
-    ]
-    return layers(band, rule, line, point, *texts, height=300, losses=rows, marks=marks)
-
-
-def _rates(rates: Sequence[float]) -> alt.X:
-    return alt.X(
-        "rate:Q",
-        title=["Dropout rate p", "(share of hidden units dropped)"],
-        scale=alt.Scale(domain=[0, max(rates)], nice=False, padding=14),
-        axis=alt.Axis(
-            values=list(rates),
-            format="~g",
-            labelOverlap="greedy",
-            labelExpr="datum.value == 0 ? ['0', 'no dropout'] : datum.label",
-        ),
-    )
 
 
 def learning_curves(settings: Sequence[Entry], loss: str, base: int, shown: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -11,8 +11,9 @@ import jinja2
 
 from thinned import pages
 from thinned.studies import charts
+from thinned.studies.claim_charts import claim_charts, gain_styles, removal_styles
 
-__all__ = ["render"]
+__all__ = ["decimals", "duration", "ordered", "render", "render_comparison", "warned"]
 
 #: what each score means, for a reader who meets it for the first time; its unit comes from the results
 _MEANING = {
@@ -30,10 +31,10 @@ _LOSS = {
 }
 _WHEN = {"best": "At the best epoch", "end": "After the full budget"}
 _OUTCOME = {
-    "helps": ("▲", "It helps"),
-    "hurts": ("▼", "It hurts"),
-    "practically equal": ("=", "Practically equal"),
-    "not enough evidence": ("?", "Not enough evidence"),
+    "helps": ("▲", "Yes, it helps", "helps"),
+    "hurts": ("▼", "No, it hurts", "hurts"),
+    "practically equal": ("=", "No difference that matters", "neutral"),
+    "not enough evidence": ("?", "Not enough evidence", "neutral"),
 }
 _HOLDING = {
     True: ("helps", "Held here."),
@@ -69,11 +70,11 @@ def render(results: Mapping[str, Any]) -> str:
     axis = f"Loss: {name} ({unit})"
     arms, curves = _arms(results), _curves(results)
     rope = next((c["rope"] for c in results["comparisons"]), None)
-    rate = results["claims"]["rate"]
+    gain = f"Improvement ({selection['unit']})"
     specs = {
-        "arms": charts.arm_picture(arms, [arm["shown"] for arm in arms], rope, f"Improvement ({selection['unit']})"),
+        "arms": charts.arm_picture(arms, [arm["shown"] for arm in arms], rope, gain),
         "curves": charts.learning_curves(results["settings"], axis, **curves),
-        **({f"rates-{when}": charts.rate_curve(rate, when, axis) for when in _WHEN} if rate else {}),
+        **claim_charts(results["claims"], axis, gain),
     }
     script = pages.bundle("thinned.studies", "report.js")
     template = _environment().get_template("report.html.jinja")
@@ -82,32 +83,58 @@ def render(results: Mapping[str, Any]) -> str:
         arms=arms,
         curves=curves,
         rope=rope,
-        outcome=_OUTCOME[results["verdict"]["outcome"]],
+        outcome=_outcome(results),
+        primary=next((c for c in results["comparisons"] if c["primary"]), None),
         holding=_HOLDING,
         loss={"name": name, "unit": unit, "axis": axis},
         whens=_WHEN,
         meaning=_MEANING,
-        places=_all_places(results),
+        places=decimals(results),
         parts=charts.PARTS,
         sides=charts.SIDES,
-        warned=_warned(results["warnings"]),
+        gain_styles=gain_styles,
+        removal_styles=removal_styles,
+        warned=warned(results["warnings"]),
         specs=specs,
         script=script,
         script_hash=pages.script_hash(script),
     )
 
 
+def render_comparison(compared: Mapping[str, Any], studies: Sequence[Mapping[str, Any]]) -> str:
+    """Two studies side by side, as a page of its own.
+
+    Args:
+        compared: of :func:`thinned.studies.side_by_side.side_by_side`.
+        studies: the content of each ``results.json``.
+    """
+    template = _environment().get_template("compare.html.jinja")
+    html: str = template.render(
+        compared=compared,
+        studies=studies,
+        places=[decimals(study) for study in studies],
+        outcomes=[_outcome(study) for study in studies],
+        paired=any(arm["difference"] for arm in compared["arms"]),
+    )
+    return html
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = pages.environment("thinned.studies")
     environment.filters |= {
-        "duration": _duration,
+        "duration": duration,
         "moment": _moment,
         "in_text": _in_text,
         "p_value": _p_value,
         "percent": _percent,
     }
     return environment
+
+
+def _outcome(results: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Symbol, words and colour of a verdict."""
+    return _OUTCOME[results["verdict"]["outcome"]]
 
 
 def _arms(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -121,10 +148,17 @@ def _arms(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     def shown(arm: Mapping[str, Any]) -> str:
         mark = "⚠ " if arm["warning"] else "✓ " if arm["name"] == recommended else ""
-        return mark + arm["label"]
+        return f"{mark}{arm['label']}"
 
-    ordered = sorted(results["arms"], key=lambda arm: -arm["best"]["improvement"]["mean"])
-    return [arm | {"shown": shown(arm), "mostly": {when: mostly(arm, when) for when in _WHEN}} for arm in ordered]
+    return [
+        {**arm, "shown": shown(arm), "mostly": {when: mostly(arm, when) for when in _WHEN}}
+        for arm in ordered(results["arms"])
+    ]
+
+
+def ordered(arms: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The arms in the order in which people see them: best first."""
+    return sorted(arms, key=lambda arm: -arm["best"]["improvement"]["mean"])
 
 
 def _curves(results: Mapping[str, Any]) -> dict[str, int]:
@@ -136,7 +170,7 @@ def _curves(results: Mapping[str, Any]) -> dict[str, int]:
     return {"base": base, "shown": next((index.index(s) for s in wanted if s in index and s != index[base]), base)}
 
 
-def _warned(warnings: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
+def warned(warnings: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
     """The warnings, those of a kind together."""
     kinds: dict[str, dict[str, Any]] = {}
     for one in warnings:
@@ -146,7 +180,7 @@ def _warned(warnings: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
     return list(kinds.values())
 
 
-def _all_places(results: Mapping[str, Any]) -> dict[str, int]:
+def decimals(results: Mapping[str, Any]) -> dict[str, int]:
     """Decimal places of each column: enough for its largest number, and the same all the way down."""
     taken = [setting[when] for setting in results["settings"] for when in _WHEN]
     losses = (at[part]["mean"] for at in taken for part in charts.PARTS)
@@ -162,7 +196,8 @@ def _places(values: Iterable[float | None]) -> int:
     return max(0, min(_DIGITS - 1 - magnitude, max(_DIGITS, 1 - magnitude)))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In words."""
     whole = round(seconds)
     if whole < 120:
         return f"{seconds:.2g} s" if seconds < 10 else f"{whole} s"
@@ -171,7 +206,10 @@ def _duration(seconds: float) -> str:
 
 
 def _moment(text: str) -> str:
-    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M %Z}"
+    try:
+        return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M %Z}"
+    except ValueError:
+        return text
 
 
 def _in_text(label: str) -> str:

@@ -71,7 +71,7 @@ def _headline(trained: Trained, answer: Answer, recommended: Answer) -> str:
         return f"{found}: use a rate of {trained.setting(setting)['dropout']:g} on the hidden layers."
     if not helps and against_none and answer["arm"] != "none" and setting in trained.arms["none"]:
         return f"{found}: leave it out, and stop early."
-    return f"{found}; of all that was tried, {recommended['label']} had the least validation loss."
+    return f"{found}; of all that was tried, {recommended['label']} did best on validation rows."
 
 
 def _subject(trained: Trained, answer: Answer) -> str:
