@@ -141,7 +141,7 @@ class Stack:
             site.eval()
 
     def some(self, members: Sequence[int]) -> Any:
-        """A module of some of the members, in evaluation mode: a copy. The base must compute with stacked parameters."""
+        """A copy of some members as a module in evaluation mode; the base must compute with stacked parameters."""
         network = copy.deepcopy(self.base).eval().requires_grad_(False)
         chosen = {name: value.detach()[members] for name, value in self._state.items()}
         parameters = {name: nn.Parameter(chosen[name], requires_grad=False) for name in self.parameters}

@@ -80,8 +80,8 @@ def _units_sentence(
     return (
         f"Two hidden units of a layer have a correlation of {none:.3f} in size without dropout and of {dropout:.3f} "
         f"with a rate of {p:g}: that dropout makes units depend less on each other {_SAID[holds]}. Taking "
-        f"{100 * fraction:.0f}\u00a0% of the units out raises the test loss by {lost[0].mean():.3g} without dropout and "
-        f"by {lost[1].mean():.3g} with it (difference {_range(spared)})."
+        f"{100 * fraction:.0f}\u00a0% of the units out raises the test loss by {lost[0].mean():.3g} without dropout "
+        f"and by {lost[1].mean():.3g} with it (difference {_range(spared)})."
     )
 
 
@@ -93,8 +93,8 @@ def variance_shift(
     For every setting of the arms with batch norm: the ratio of the variance in training to that in evaluation, of the
     batch norm where it is largest, and the test loss before and after the running statistics are estimated anew with
     dropout off. The claim is that the shift is there and costs accuracy (Li et al. 2019). It is judged in the first arm
-    with dropout of the plan, at the rate of least mean validation loss: it holds where the ratio's interval lies above 1
-    and that of what is repaired above 0, and does not where either lies below. Batch norm without dropout, where
+    with dropout of the plan, at the rate of least mean validation loss: it holds where the ratio's interval lies above
+    1 and that of what is repaired above 0, and does not where either lies below. Batch norm without dropout, where
     trained, shows what the running averages lose by themselves.
 
     Args:

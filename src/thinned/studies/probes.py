@@ -11,7 +11,7 @@ from torch import nn
 
 from thinned import schedules
 from thinned.studies.cohort import Data, Stack, losses
-from thinned.studies.network import MLP, BatchNorm
+from thinned.studies.network import MLP, BatchNorm, Hidden
 from thinned.studies.plan import Member, Plan, stream
 
 __all__ = ["FRACTIONS", "dependence", "probe", "removal_masks"]
@@ -24,11 +24,13 @@ _ROWS = 4096  # of a split that are looked at: more would sharpen little, and co
 Found = list[dict[str, Any]]
 
 
+@torch.no_grad()
 def probe(plan: Plan, members: Sequence[Member], data: Sequence[Data], stack: Stack) -> Found:
     """Look into the members of a trained cohort whose settings are asked about, and leave the stack as it is.
 
-    Arms "none" and "dropout" are asked for ``coadaptation``, settings with batch norm for ``variance_shift``: of members
-    that were trained on all rows, at a constant rate. A user's own network is not looked into.
+    Arms "none" and "dropout" are asked for ``coadaptation``, settings with batch norm for ``variance_shift``: of
+    members that were trained on all rows, at a constant rate. A user's own network is not looked into. Of test rows and
+    of training rows the first 4,096 are taken.
 
     Args:
         plan: of the study.
@@ -42,22 +44,15 @@ def probe(plan: Plan, members: Sequence[Member], data: Sequence[Data], stack: St
     found: Found = [{} for _ in members]
     if not isinstance(stack.base, MLP):
         return found
-    plain = {
-        s for arm in plan.arms if arm.name in ("none", "dropout") for s in arm.settings if s.schedule == "constant"
-    }
+    plain = {setting for arm in plan.arms if arm.name in ("none", "dropout") for setting in arm.settings}
     settings = [plan.settings[member.setting] for member in members]
-    asked: dict[str, tuple[Callable[..., Found], list[int]]] = {
-        "coadaptation": (_coadaptation, [m for m, s in enumerate(settings) if s in plain and not members[m].size]),
-        "variance_shift": (
-            _variance_shift,
-            [
-                m
-                for m, s in enumerate(settings)
-                if s.batch_norm and s.schedule == "constant" and not s.one_mask and not members[m].size
-            ],
-        ),
-    }
-    for name, (look, chosen) in asked.items():
+    whole = [m for m, s in enumerate(settings) if s.schedule == "constant" and not members[m].size]
+    normed = [m for m in whole if settings[m].batch_norm and not settings[m].one_mask]
+    asked: list[tuple[str, Callable[..., Found], list[int]]] = [
+        ("coadaptation", _coadaptation, [m for m in whole if settings[m] in plain]),
+        ("variance_shift", _variance_shift, normed),
+    ]
+    for name, look, chosen in asked:
         if chosen:
             seen = look(plan, stack.some(chosen), [members[m] for m in chosen], [data[m] for m in chosen])
             for m, values in zip(chosen, seen, strict=True):
@@ -79,7 +74,7 @@ def dependence(units: torch.Tensor) -> torch.Tensor:
     scaled = centred / centred.norm(dim=1, keepdim=True).clamp_min(torch.finfo(units.dtype).tiny)
     correlation = (scaled.mT @ scaled).abs()
     count = varies.sum(1)
-    between = correlation.sum((1, 2)) - correlation.diagonal(dim1=1, dim2=2).sum(1)
+    between: torch.Tensor = correlation.sum((1, 2)) - correlation.diagonal(dim1=1, dim2=2).sum(1)
     return between / (count * (count - 1))
 
 
@@ -109,8 +104,8 @@ def _coadaptation(plan: Plan, network: MLP, members: Sequence[Member], data: Seq
 
 def _removal(plan: Plan, network: MLP, members: Sequence[Member], first: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Loss at each fraction, mean over the sets: ``(members, fractions)``; ``first`` are the first layer's units."""
-    layers = list(network.hidden)[1:]
-    widths = [first.shape[2], *(layer.linear.weight.shape[1] for layer in layers)]
+    layers = [layer for layer in network.hidden if isinstance(layer, Hidden)]
+    widths = [layer.linear.out_features for layer in layers]
     total = torch.zeros(len(members), len(FRACTIONS), dtype=torch.float64)
     for number in range(_SETS):
         masks = [
@@ -119,7 +114,7 @@ def _removal(plan: Plan, network: MLP, members: Sequence[Member], first: torch.T
         ]
         for f in range(1 if number else 0, len(FRACTIONS)):  # with nothing taken out all sets are the same
             kept = first * masks[0][:, f, None]
-            for layer, mask in zip(layers, masks[1:], strict=True):
+            for layer, mask in zip(layers[1:], masks[1:], strict=True):
                 kept = layer(kept).mul_(mask[:, f, None])
             total[:, f] += losses(plan.task, network.output(kept).double(), y).mean(1)
     return total / torch.tensor([1 if fraction == 0 else _SETS for fraction in FRACTIONS])

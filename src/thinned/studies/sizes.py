@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from thinned._checks import InputError
 from thinned.studies.comparing import mean_interval
 from thinned.studies.metrics import METRICS, SELECTION
@@ -14,8 +12,9 @@ from thinned.studies.splits import Split, test_share
 
 __all__ = ["CLAIMED_SIZE", "gains"]
 
-#: dropout gains nothing on 100 and 500 rows, and more and more from there up to a point (Srivastava et al. 2014, §7.4)
+#: dropout gains nothing on 100 and 500 rows, then more and more up to a point (Srivastava et al. 2014, fig. 10)
 CLAIMED_SIZE = 1000
+_KINDS = ("dropout", "weight_decay", "early_stopping")
 
 
 def gains(records: Iterable[Record], plan: Mapping[str, Any], splits: Sequence[Split]) -> dict[str, Any] | None:
@@ -24,12 +23,12 @@ def gains(records: Iterable[Record], plan: Mapping[str, Any], splits: Sequence[S
     At each size an arm's setting is chosen on each split by validation loss, as anywhere. A gain is what the arm takes
     off the score of no regularisation, both stopped early; for early stopping what the best epoch takes off that of the
     last. Test rows are the same at all sizes; the correction of the intervals is that of the size. Where all splits
-    train on as many rows, their whole training part is a size, too.
+    train on nearly as many rows, their whole training part is a size, too.
 
     ``threshold`` is the smallest size at which dropout's interval lies above 0. That there is a threshold near 1,000
-    does not hold where the interval lies above 0 at a smaller size, or below 0 at the first size from 1,000 on. It holds
-    where that size's interval lies above 0, and the gain has risen since the last size below 1,000, the interval of the
-    paired rise above 0. Anything else can't tell: a gain that is not detected may still be there.
+    does not hold where the interval lies above 0 at a smaller size, or below 0 at the first size from 1,000 on. It
+    holds where that size's interval lies above 0, and the gain has risen since the last size below 1,000, the interval
+    of the paired rise above 0. Anything else can't tell: a gain that is not detected may still be there.
 
     Args:
         records: as :func:`thinned.studies.analysis.analyse` takes them.
@@ -43,7 +42,7 @@ def gains(records: Iterable[Record], plan: Mapping[str, Any], splits: Sequence[S
         return None
     held, whole = list(records), [len(split.train) for split in splits]
     rows = {size: size for size in plan["sizes"]}
-    if max(plan["sizes"]) < min(whole) == max(whole) - (max(whole) > min(whole)):  # folds may differ by a row
+    if max(plan["sizes"]) < min(whole) and max(whole) < 1.05 * min(whole):
         rows[0] = min(whole)
     found: dict[int, dict[str, Array]] = {}
     shares: dict[int, float] = {}
@@ -79,7 +78,7 @@ def _gained(records: list[Record], plan: Mapping[str, Any], share: float, splits
     if "none" not in trained.arms:
         return {}
     none = trained.nested("none", "best")
-    arms = {arm: none - trained.nested(arm, "best") for arm in ("dropout", "weight_decay") if arm in trained.arms}
+    arms = {arm: none - trained.nested(arm, "best") for arm in _KINDS if arm in trained.arms}
     return arms | {"early_stopping": trained.nested("none", "end") - none}
 
 
