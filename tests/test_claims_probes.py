@@ -21,7 +21,6 @@ from thinned.studies.arms import Arm, Setting
 from thinned.studies.network import MLP
 from thinned.studies.plan import Member, Plan, stream_key
 from thinned.studies.probes import FRACTIONS
-from thinned.studies.splits import Split
 
 NORMED = tuple(Setting(dropout=p, batch_norm=where) for where in ("before", "after") for p in (0.0, 0.5))
 ARMS = (
@@ -266,10 +265,7 @@ def test_the_claim_of_variance_shift_may_hold_and_fail(ratio: float, repaired: f
     json.dumps(found, allow_nan=False)
 
 
-def splits_of(plan: dict[str, Any], train: int = 3200, validation: int = 800, test: int = 1000) -> list[Split]:
-    ends = np.cumsum([train, validation, test])
-    parts = [np.arange(a, b) for a, b in zip([0, *ends], ends, strict=False)]
-    return [Split(repeat, fold, *parts) for repeat in range(plan["seeds"]) for fold in range(plan["folds"])]
+TRAINING = [3200] * 10
 
 
 def sized(gain: dict[int, float], noise: float = 0.002) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -305,7 +301,7 @@ def test_a_threshold_is_seen_where_there_is_one(
     gain: dict[int, float], holds: bool | None, threshold: int | None
 ) -> None:
     plan, records = sized(gain)
-    found = sizes.gains(records, plan, splits_of(plan))
+    found = sizes.gains(records, plan, TRAINING)
     assert found is not None
     assert found["sizes"] == [size or 3200 for size in gain]
     assert found["holds"] is holds
@@ -316,28 +312,21 @@ def test_a_threshold_is_seen_where_there_is_one(
     json.dumps(found, allow_nan=False)
 
 
-def test_intervals_have_the_correction_of_their_size() -> None:
-    plan, records = sized({250: 0.0, 0: 0.0})
-    for record in records:  # the same numbers at both sizes
-        record["best"]["scores"] = {"log_loss": 1.0 - 0.01 * record["fold"] * (record["setting"] == 2)}
-    found = sizes.gains(records, plan, splits_of(plan))
-    assert found is not None
-    small, whole = (interval["high"] - interval["low"] for interval in found["gain"]["dropout"])
-    assert small / whole == pytest.approx(((0.1 + 1000 / 1050) / (0.1 + 1000 / 4000)) ** 0.5, rel=1e-9)
-
-
 def test_sizes_that_were_not_finished_are_left_out() -> None:
     plan, records = sized({250: 0.0, 1000: 0.05, 0: 0.1})
     part = [r for r in records if r["size"] != 1000 or r["setting"] != 1]  # the rest of the grid is there
-    found = sizes.gains(part, plan, splits_of(plan))
+    found = sizes.gains(part, plan, TRAINING)
     assert found is not None
     assert found["sizes"] == [250, 1000, 3200]
     none = [r for r in records if r["size"] != 1000 or r["setting"] != 0]
-    found = sizes.gains(none, plan, splits_of(plan))
+    found = sizes.gains(none, plan, TRAINING)
     assert found is not None
     assert found["sizes"] == [250, 3200]
-    assert sizes.gains(records, plan | {"sizes": []}, splits_of(plan)) is None
-    assert sizes.gains([r for r in records if r["setting"] in (0, 3)], plan, splits_of(plan)) is None
+    assert sizes.gains(records, plan | {"sizes": []}, TRAINING) is None
+    uneven = sizes.gains(records, plan, [1600, 3200] * 5)  # by time: there is no one number for the whole
+    assert uneven is not None
+    assert uneven["sizes"] == [250, 1000]
+    assert sizes.gains([r for r in records if r["setting"] in (0, 3)], plan, TRAINING) is None
 
 
 def test_a_study_tells_the_claims(tmp_path: Any) -> None:

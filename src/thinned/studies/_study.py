@@ -1,5 +1,6 @@
 """``thinned.study``: from a table to a verdict, a report and a model."""
 
+import json
 import os
 import platform
 import tempfile
@@ -181,9 +182,9 @@ def study(
         findings = _findings(table, plan, store)
         if plan.network is None and not (folder / "model" / "model.json").exists():
             _refit(table, plan, findings["verdict"]["recommended"]["setting"], folder, progress)
-        finished = Study(folder, _results(table, plan, store, findings, command))
+        finished = Study(folder, results.seal(_results(table, plan, store, findings, command)))
         with writing():
-            write_text(folder / "results.json", results.dump(finished.results))
+            write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
         finished.report()
     return finished
 
@@ -196,7 +197,7 @@ def _findings(table: Table, plan: Plan, store: Store) -> dict[str, Any]:
     claimed = {
         "rate": claims.rate(records, shown, share=share),
         "price": claims.price(records, shown, share=share),
-        "sizes": gains(records, shown, splits),
+        "sizes": gains(records, shown, [len(split.train) for split in splits]),
         "coadaptation": mechanisms.coadaptation(records, shown, FRACTIONS, share=share),
         "variance_shift": mechanisms.variance_shift(records, shown, share=share),
     }

@@ -434,8 +434,9 @@ def _restore(entry: State, columns: list[str]) -> Reading:
     if {key: type(value) for key, value in fields.items()} != wanted or fields["name"] not in columns:
         raise TypeError(f"fields of {reading.kind}")
     if "quantiles" in fields:
-        small = fields["quantiles"][np.abs(fields["quantiles"]) <= HUGE]
-        _check_array(small, np.float64, max(1, fields["quantiles"].size))
+        _check_array(fields["quantiles"], np.float64, max(1, fields["quantiles"].size))
+        if np.abs(fields["quantiles"]).max() > HUGE:
+            raise ValueError("quantiles that no fit gives")
     if "form" in fields:  # pandas looks at it with the first date only
         pd.to_datetime(pd.Series(["2026-12-31"]), format=fields["form"] or "ISO8601", utc=True, errors="coerce")
     if "means" in fields:

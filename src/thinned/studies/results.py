@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -13,15 +14,17 @@ import jsonschema
 
 from thinned._checks import InputError, sentence
 
-__all__ = ["SCHEMA", "dump", "read"]
+__all__ = ["SCHEMA", "read", "seal"]
 
 SCHEMA = 2
 _AGAIN = "run the study's command again in its folder, which writes the file anew"
 
 
-def dump(results: Mapping[str, Any]) -> str:
-    """The text of the file: the results with their checksum."""
-    return json.dumps({**results, "checksum": _checksum(results)}, indent=1, allow_nan=False)
+def seal(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The results with their checksum, which tells a changed file from the study's own; it is no signature."""
+    content = {name: value for name, value in results.items() if name != "checksum"}
+    text = json.dumps(content, sort_keys=True)
+    return {**content, "checksum": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -30,32 +33,29 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InputError: there are none, another version of them, or they are not as the study wrote them.
     """
-    path = Path(folder) / "results.json"
+    path, study = Path(folder) / "results.json", f"{folder} must be the folder of a finished study"
     try:
-        held: Any = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        held: Any = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            sentence(f"{folder} must be the folder of a finished study", f"reading {path} failed: {error}")
-        ) from None
+        raise InputError(sentence(study, f"reading {path} failed: {error}")) from None
     version = held.get("schema") if isinstance(held, dict) else None
-    if version != SCHEMA or type(version) is not int:
-        seen = f"got {str(version)[:40]}" if version is not None else "it names none"
-        raise InputError(sentence(f"{path} must have schema {SCHEMA}", seen, "run the study again in a new folder"))
-    checksum = held.pop("checksum", None)
-    fault = "it was changed since" if checksum != _checksum(held) else next(_faults(held), None)
+    if type(version) is not int:
+        raise InputError(sentence(study, f"{path} holds something else"))
+    if version != SCHEMA:
+        remedy = "use the version of thinned that wrote it, or run the study again in a new folder"
+        raise InputError(sentence(f"results must be of schema {SCHEMA}", f"{path} is of schema {version}", remedy))
+    sealed = held.get("checksum") == seal(held)["checksum"]
+    fault = next(_faults(held), None) if sealed else "it was changed since"
     if fault is not None:
         raise InputError(sentence(f"{path} must be as the study wrote it", fault, _AGAIN))
     return dict(held)
 
 
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
-
-
-def _checksum(results: Mapping[str, Any]) -> str:
-    """Tells a changed file from the study's own; it is no signature."""
-    content = {name: value for name, value in results.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it holds {text[:40]}, which is no number")
+    return value
 
 
 @cache

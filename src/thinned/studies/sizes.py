@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from thinned._checks import InputError
-from thinned.studies.comparing import mean_interval
 from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.nested import Array, Record, Trained
-from thinned.studies.splits import Split, test_share
 
 __all__ = ["CLAIMED_SIZE", "gains"]
 
@@ -17,13 +17,27 @@ CLAIMED_SIZE = 1000
 _KINDS = ("dropout", "weight_decay", "early_stopping")
 
 
-def gains(records: Iterable[Record], plan: Mapping[str, Any], splits: Sequence[Split]) -> dict[str, Any] | None:
+class _Size(NamedTuple):
+    """The networks of a size, and what is gained on each split, by what it is gained from."""
+
+    trained: Trained
+    gains: dict[str, Array]
+
+    def interval(self, kind: str) -> dict[str, float | None]:
+        return self.trained.interval(self.gains.get(kind, np.full(len(self.trained.splits), np.nan)))
+
+    def side(self, kind: str) -> int:
+        """1 where the interval lies above 0, -1 where it lies below, else 0."""
+        return _side(self.interval(kind))
+
+
+def gains(records: Iterable[Record], plan: Mapping[str, Any], training: Sequence[int]) -> dict[str, Any] | None:
     """Gain of dropout, weight decay and early stopping against the number of training rows.
 
     At each size an arm's setting is chosen on each split by validation loss, as anywhere. A gain is what the arm takes
     off the score of no regularisation, both stopped early; for early stopping what the best epoch takes off that of the
-    last. Test rows are the same at all sizes; the correction of the intervals is that of the size. Where all splits
-    train on nearly as many rows, their whole training part is a size, too.
+    last. Validation and test rows are the same at all sizes. Where all splits train on nearly as many rows, their whole
+    training part is a size, too.
 
     ``threshold`` is the smallest size at which dropout's interval lies above 0. That there is a threshold near 1,000
     does not hold where the interval lies above 0 at a smaller size, or below 0 at the first size from 1,000 on. It
@@ -33,72 +47,68 @@ def gains(records: Iterable[Record], plan: Mapping[str, Any], splits: Sequence[S
     Args:
         records: as :func:`thinned.studies.analysis.analyse` takes them.
         plan: the same.
-        splits: of the study, for the numbers of rows.
+        training: number of training rows of each split.
 
     Returns:
-        None where the plan has no sizes, or dropout was not trained beside no regularisation at any.
+        None where the plan has no sizes, or dropout was not trained beside no regularisation at any; else for each size
+        the gains (mean, low, high; None for what was not trained there), the threshold and whether the claim holds.
     """
     if not plan["sizes"]:
         return None
-    held, whole = list(records), [len(split.train) for split in splits]
+    held = list(records)
     rows = {size: size for size in plan["sizes"]}
-    if max(plan["sizes"]) < min(whole) and max(whole) < 1.05 * min(whole):
-        rows[0] = min(whole)
-    found: dict[int, dict[str, Array]] = {}
-    shares: dict[int, float] = {}
-    for size, count in rows.items():
-        share = test_share([split.first(size) for split in splits])
-        if own := _gained([r for r in held if r["size"] == size], plan, share, len(splits)):
-            found[count], shares[count] = own, share
-    if not any("dropout" in own for own in found.values()):
+    if max(plan["sizes"]) < min(training) and max(training) < 1.05 * min(training):
+        rows[0] = min(training)
+    found = {
+        count: _measured([r for r in held if r["size"] == size], plan, len(training)) for size, count in rows.items()
+    }
+    sizes = {count: size for count, size in found.items() if size is not None}
+    kinds = [kind for kind in _KINDS if any(kind in size.gains for size in sizes.values())]
+    if "dropout" not in kinds:
         return None
-    kinds = [
-        kind for kind in ("dropout", "weight_decay", "early_stopping") if any(kind in own for own in found.values())
-    ]
-    dropout = {count: own["dropout"] for count, own in found.items() if "dropout" in own}
-    above = [count for count, values in dropout.items() if mean_interval(values, shares[count])["low"] > 0]
-    holds, threshold = _holds(dropout, shares), min(above, default=None)
+    holds = _holds({count: size for count, size in sizes.items() if "dropout" in size.gains})
+    threshold = min((count for count, size in sizes.items() if size.side("dropout") > 0), default=None)
     return {
-        "sizes": list(found),
-        "gain": {kind: [_interval(own.get(kind), shares[count]) for count, own in found.items()] for kind in kinds},
+        "sizes": list(sizes),
+        "gain": {kind: [size.interval(kind) for size in sizes.values()] for kind in kinds},
         "threshold": threshold,
         "holds": holds,
-        "sentence": _sentence(list(dropout), threshold, holds, METRICS[SELECTION[plan["task"]]].label),
+        "sentence": _sentence(list(sizes), threshold, holds, METRICS[SELECTION[plan["task"]]].label),
     }
 
 
-def _gained(records: list[Record], plan: Mapping[str, Any], share: float, splits: int) -> dict[str, Array]:
-    """Gains of one size on each split, by what is gained from; without what was not trained on every split."""
+def _measured(records: Sequence[Record], plan: Mapping[str, Any], splits: int) -> _Size | None:
+    """The gains of one size, from the settings that were trained on every split."""
     counts = Counter(record["setting"] for record in records)
     own = [{**record, "size": 0} for record in records if counts[record["setting"]] == splits]
     try:
-        trained = Trained(own, plan, share)
+        trained = Trained(own, plan)
     except InputError:  # nothing was trained on every split, or nothing stayed finite
-        return {}
+        return None
     if "none" not in trained.arms:
-        return {}
+        return None
     none = trained.nested("none", "best")
-    arms = {arm: none - trained.nested(arm, "best") for arm in _KINDS if arm in trained.arms}
-    return arms | {"early_stopping": trained.nested("none", "end") - none}
+    found = {arm: none - trained.nested(arm, "best") for arm in _KINDS if arm in trained.arms}
+    return _Size(trained, found | {"early_stopping": trained.nested("none", "end") - none})
 
 
-def _interval(values: Array | None, share: float) -> dict[str, float] | dict[str, None]:
-    return dict.fromkeys(("mean", "low", "high")) if values is None else mean_interval(values, share)
+def _side(interval: Mapping[str, float | None]) -> int:
+    low, high = interval["low"], interval["high"]
+    return 0 if low is None or high is None else int(low > 0) - int(high < 0)
 
 
-def _holds(dropout: Mapping[int, Array], shares: Mapping[int, float]) -> bool | None:
-    small = [count for count in dropout if count < CLAIMED_SIZE]
-    large = [count for count in dropout if count >= CLAIMED_SIZE]
-    if any(mean_interval(dropout[count], shares[count])["low"] > 0 for count in small):
+def _holds(sizes: Mapping[int, _Size]) -> bool | None:
+    small = [count for count in sizes if count < CLAIMED_SIZE]
+    large = [count for count in sizes if count >= CLAIMED_SIZE]
+    if any(sizes[count].side("dropout") > 0 for count in small):
         return False
     if not small or not large:
         return None
-    below, first = max(small), min(large)
-    interval = mean_interval(dropout[first], shares[first])
-    if interval["high"] < 0:
+    below, first = sizes[max(small)], sizes[min(large)]
+    if first.side("dropout") < 0:
         return False
-    rise = mean_interval(dropout[first] - dropout[below], max(shares[first], shares[below]))
-    return True if interval["low"] > 0 and rise["low"] > 0 else None
+    rise = _side(first.trained.interval(first.gains["dropout"] - below.gains["dropout"]))
+    return True if first.side("dropout") > 0 and rise > 0 else None
 
 
 def _sentence(sizes: Sequence[int], threshold: int | None, holds: bool | None, score: str) -> str:

@@ -37,6 +37,8 @@ def print_study(results: Mapping[str, Any], report: Path, console: Console) -> N
     recommended = verdict["recommended"]
     warnings = [f"{one['title']}{_times(one)}" for one in warned(results["warnings"])]
     parts: list[RenderableType] = [Text(about), Padding(_arms(results), (1, 0))]
+    if run["left_out"]:
+        parts.append(Text(f"Not finished in time: {', '.join(run['left_out'])}.\n"))
     if warnings:
         parts += [Text("Before you trust this (the report has the next steps):"), *(Text(f"- {w}") for w in warnings)]
     parts += [Text(f"\n{verdict['headline']}", style="bold"), *primary]

@@ -24,6 +24,11 @@ function showCurves(option) {
   }
 }
 
+// on paper nothing can be opened
+const hidden = document.querySelectorAll(".warning details");
+window.addEventListener("beforeprint", () => hidden.forEach((details) => { details.open = true; }));
+window.addEventListener("afterprint", () => hidden.forEach((details) => { details.open = false; }));
+
 Promise.all(drawn).then(() => {
   const choice = document.getElementById("curve-choice");
   choice.addEventListener("change", () => showCurves(choice.selectedOptions[0]));
