@@ -1,7 +1,7 @@
 """The recommended model against RealMLP's defaults: held-out scores on the churn table, same folds, in one run.
 
-    pip install pytabkit
-    python benchmarks/realmlp.py [--arms piecewise_mix] [--refit-only] [--folds 3] [--seed 0]
+    pip install -c constraints.txt -e '.[bench]'
+    python benchmarks/realmlp.py [--refit-only] [--arms dropout,piecewise_dropout,cocktail] [--folds 3] [--seed 0]
 
 Each outer training part is given whole to both: to pytabkit's ``RealMLP_TD_Classifier()`` with nothing but a seed (text
 columns as pandas categories, which it takes for such), and to ``thinned.study``, whose recommended model predicts the

@@ -31,9 +31,8 @@ def from_rate(start: float, best: float = 0.3) -> list[dict[str, float]]:
     for p in (0.0, *RATES):
         bad = 0.3 if p >= start else 0.0
         held_out = 1.0 - 0.2 * (p == best) + bad
-        losses.append(
-            {"train": 0.1 + 0.01 * p + bad, "validation": held_out, "test": held_out if bad else 0.8 - 0.01 * p}
-        )
+        test = held_out if bad else 0.8 - 0.01 * p
+        losses.append({"train": 0.1 + 0.01 * p + bad, "validation": held_out, "test": test})
     return losses
 
 

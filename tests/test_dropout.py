@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import thinned
-from thinned import functional, masks
+from thinned import functional, masks, ops
 from thinned.layers import Dropout
 
 
@@ -95,3 +95,10 @@ def test_examples_in_docstrings(module):
     results = doctest.testmod(module)
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_a_first_draw_in_inference_mode_leaves_later_ones_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "_draws", [])
+    with torch.inference_mode():
+        thinned.functional.dropout(torch.ones(4))
+    assert thinned.functional.dropout(torch.ones(4)).shape == (4,)

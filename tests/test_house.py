@@ -32,11 +32,33 @@ RANKS = {
     "_circuit": 7,
     "datasets": 7,
     "addressing": 8,
+    "audits": 9,
     "ensemble": 8,
     "studies": 9,
+    "estimators": 10,
+    "audit_command": 10,
     "explain": 10,
     "cli": 11,
     "__main__": 12,
+}
+AUDITS = {
+    "finding": 0,
+    "flow": 0,
+    "guard": 0,
+    "loading": 0,
+    "observe": 1,
+    "passes": 2,
+    "rules": 3,
+    "formats": 4,
+    "rules_masks": 4,
+    "rules_modes": 4,
+    "rules_places": 4,
+    "rules_rates": 4,
+    "fixing": 5,
+    "source": 5,
+    "_audit": 6,
+    "callbacks": 7,
+    "__init__": 8,
 }
 STUDIES = {
     "arms": 0,
@@ -44,17 +66,20 @@ STUDIES = {
     "claim_charts": 2,
     "side_by_side": 2,
     "comparing": 0,
+    "conformal": 0,
     "embedding": 0,
     "metrics": 0,
     "results": 0,
     "workers": 0,
     "charts": 1,
+    "card": 1,
     "nested": 1,
     "network": 1,
     "optimizer": 1,
     "reading": 1,
     "answers": 2,
     "claims": 2,
+    "export": 2,
     "encoding": 2,
     "table": 2,
     "plan": 3,
@@ -110,6 +135,7 @@ def upward(path: Path, own: str, ranks: dict[str, int], prefix: str) -> list[str
 def test_every_module_has_a_rank() -> None:
     top = {p.stem for p in SOURCE.glob("*.py")} | {p.parent.name for p in SOURCE.glob("*/__init__.py")}
     assert top - {"__init__"} == set(RANKS)
+    assert {p.stem for p in (SOURCE / "audits").glob("*.py")} == set(AUDITS)
     assert {p.stem for p in (SOURCE / "studies").glob("*.py")} == set(STUDIES)
 
 
@@ -119,6 +145,8 @@ def test_imports_go_one_way(path: Path) -> None:
     if parts == ("__init__",):
         return
     assert upward(path, parts[0], RANKS, "") == []
+    if parts[0] == "audits":
+        assert upward(path, parts[1], AUDITS, "audits.") == []
     if parts[0] == "studies":
         assert upward(path, parts[1], STUDIES, "studies.") == []
 

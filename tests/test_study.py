@@ -32,6 +32,7 @@ from thinned.studies.arms import Arm, Setting
 from thinned.studies.metrics import predictions, score
 from thinned.studies.model import Model
 from thinned.studies.plan import make_plan
+from thinned.studies.results import read as read_results
 from thinned.studies.splits import make_splits
 from thinned.studies.store import Store
 from thinned.studies.table import load
@@ -75,7 +76,7 @@ def invoke(*args: object) -> tuple[int, str]:
 def test_from_a_table_to_predictions(task: str, tmp_path: Path) -> None:
     frame = make_frame(task=task)
     study = thinned.study(frame, "y", out=tmp_path / "run", **SMALL)
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results = read_results(tmp_path / "run")
     assert results == study.results
     assert results["data"]["task"] == task
     assert results["data"]["read_as"] == {"age": "number", "plan": "level", "calls": "number"}
@@ -216,7 +217,7 @@ def test_an_interrupted_study_goes_on_to_the_same_bits(tmp_path: Path, monkeypat
     whole = thinned.study(make_frame(), "y", out=tmp_path / "whole", **SMALL).results
 
     def stop(step: run_module.Progress, plan: object) -> None:
-        if step.networks >= 6:  # the first of two cohorts is stored
+        if step.networks > 6:  # the second of two cohorts has begun, the first is stored
             raise InterruptionError
 
     monkeypatch.setattr(run_module, "_MEMBERS", 6)
@@ -369,8 +370,7 @@ def test_two_runs_in_one_folder(tmp_path: Path, csv: Path) -> None:
 
 def test_a_folder_of_our_names_with_another_programs_database(tmp_path: Path, csv: Path) -> None:
     out = tmp_path / "out"
-    (out / "model").mkdir(parents=True)
-    (out / "model" / "mine.bin").write_text("x")
+    out.mkdir()
     (out / "results.json").write_text("precious")
     with closing(sqlite3.connect(out / "study.sqlite")) as connection:
         connection.execute("CREATE TABLE patients (name TEXT)")
@@ -477,7 +477,9 @@ def test_predict_writes_a_column_of_probabilities(finished: Path, csv: Path, tmp
     code, text = invoke("predict", finished, csv)
     assert code == 0
     written = pd.read_csv(tmp_path / "customers-predicted.csv")
-    assert written.columns.tolist() == ["age", "plan", "calls", "y", "probability_no", "probability_yes", "predicted"]
+    new = ["probability_no", "probability_yes", "predicted"]
+    new += ["uncertainty", "uncertainty_aleatoric", "uncertainty_epistemic"]
+    assert written.columns.tolist() == ["age", "plan", "calls", "y", *new]
     np.testing.assert_allclose(
         written["probability_yes"], Model.load(finished / "model").predict(make_frame())[:, 1], rtol=1e-9
     )
@@ -494,7 +496,8 @@ def test_predict_leaves_the_users_cells_as_they_are(finished: Path, tmp_path: Pa
     code, _ = invoke("predict", finished, file)
     assert code == 0
     header, *rows = (tmp_path / "new-predicted.csv").read_text().splitlines()
-    assert header == "id;age;plan;calls;country;note;probability_no;probability_yes;predicted"
+    uncertainty = "uncertainty;uncertainty_aleatoric;uncertainty_epistemic"
+    assert header == f"id;age;plan;calls;country;note;probability_no;probability_yes;predicted;{uncertainty}"
     assert rows[0].startswith("05258;38,80;basic;3;NA;9007199254740993;0,")
     assert rows[1].startswith("007;41,5;plus;2;DE;;0,")
 

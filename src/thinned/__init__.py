@@ -1,7 +1,7 @@
 """Dropout for PyTorch: reproducible masks at memory speed, and the study that tells whether it helps.
 
-``import thinned`` imports torch and numpy only. ``thinned.datasets`` and ``thinned.study`` are loaded at first use; the
-study needs ``pip install 'thinned[study]'``.
+``import thinned`` imports torch and numpy only. ``thinned.datasets``, ``thinned.estimators`` and ``thinned.study`` are
+loaded at first use; the last two need ``pip install 'thinned[study]'``.
 """
 
 import importlib
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from thinned import addressing, ensemble, functional, layers, masks, philox, schedules, sites, uncertainty, variants
 from thinned.addressing import address, convert
 from thinned.attention import scaled_dot_product_attention
+from thinned.audits import audit
 from thinned.layers import (
     AlphaDropout,
     BatchDropout,
@@ -33,7 +34,7 @@ from thinned.layers import (
 from thinned.variance import dropout_init_, recalibrate_batchnorm
 
 if TYPE_CHECKING:
-    from thinned import datasets
+    from thinned import datasets, estimators
     from thinned.studies import study
 
 __all__ = [
@@ -57,11 +58,13 @@ __all__ = [
     "__version__",
     "address",
     "addressing",
+    "audit",
     "convert",
     "datasets",
     "drop_connect",
     "dropout_init_",
     "ensemble",
+    "estimators",
     "functional",
     "layers",
     "masks",
@@ -80,8 +83,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     try:
-        if name == "datasets":
-            return importlib.import_module("thinned.datasets")
+        if name in {"datasets", "estimators"}:
+            return importlib.import_module(f"thinned.{name}")
         if name == "study":
             return importlib.import_module("thinned.studies").study
     except ModuleNotFoundError as error:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from thinned import __version__, datasets
 from thinned._checks import InputError
+from thinned.audit_command import audit_command
 
 __all__ = ["app"]
 
@@ -223,13 +224,36 @@ def predict(
 ) -> None:
     """Predict new rows with the recommended network of a study.
 
-    Writes FILE's columns and the prediction: a probability for each class, and the class or value.
+    Writes FILE's columns and the prediction: a probability for each class, the class or value, and how uncertain it is:
+    how much of that is noise, and how much is that the networks don't agree.
     """
     from thinned.studies.predicting import predict_file  # noqa: PLC0415 - takes seconds to import
 
     with _input_errors():
         written, rows = predict_file(folder, file, out)
     out_console.print(Text(f"{rows} rows predicted: {written}"), soft_wrap=True)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished study.")],
+    file: Annotated[Path, typer.Argument(metavar="ONNX", help="The file to write.")],
+) -> None:
+    """Write the recommended network of a study as an ONNX file, checked against onnxruntime.
+
+    Its input are encoded rows, as Model.encode gives them in Python: the encoding of the columns is not part of it.
+    """
+    from thinned.studies.model import Model  # noqa: PLC0415 - takes seconds to import
+
+    with _input_errors():
+        model = Model.load(folder / "model")
+        try:
+            difference = model.export_onnx(file)
+        except ImportError as error:
+            err_console.print(Text(f"thinned: {error}"), soft_wrap=True)
+            raise typer.Exit(2) from None
+    text = f"{model.card.members} networks of {model.card.inputs} encoded columns: {file}"
+    out_console.print(Text(f"{text} (onnxruntime differs by at most {difference:.1e})"), soft_wrap=True)
 
 
 @app.command()
@@ -244,6 +268,9 @@ def explain(
     with _input_errors():
         written = write(out)
     out_console.print(Text(f"Page: {written}"), soft_wrap=True)
+
+
+app.command("audit")(audit_command)
 
 
 def _version(show: bool) -> None:

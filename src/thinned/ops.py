@@ -240,6 +240,12 @@ torch.library.define(
 _draws: list[torch.Tensor] = []  # a scalar to draw into; popped, so that no two threads draw into the same one
 
 
+@torch.inference_mode(False)
+def _scalar() -> torch.Tensor:
+    """A tensor made in inference mode could not be drawn into outside it."""
+    return torch.empty((), dtype=torch.int64)
+
+
 def draw_key(x: torch.Tensor | None = None) -> int | torch.Tensor:
     """A 64-bit key from torch's default CPU generator, which ``torch.manual_seed`` seeds.
 
@@ -252,7 +258,7 @@ def draw_key(x: torch.Tensor | None = None) -> int | torch.Tensor:
             # torch's own random operation, whose vmap rule holds also where x itself is not batched
             return torch.randint(-_SIGN, _SIGN - 1, ())
         return torch.ops.thinned.draw_keys(x, [])  # type: ignore[no-any-return]
-    out = _draws.pop() if _draws else torch.empty((), dtype=torch.int64)
+    out = _draws.pop() if _draws else _scalar()
     key = int(out.random_(-_SIGN, None).item())
     _draws.append(out)
     return key

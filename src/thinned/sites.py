@@ -6,28 +6,30 @@ modules that exist; a recorded pass finds the calls that happen, and what stands
 
 import random
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakIdKeyDictionary
 
 from thinned._checks import sentence
 from thinned._torch_calls import DESCRIPTIONS, NOISE, Call
 
+Value = TypeVar("Value")
+
 __all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording", "site_name", "unrouted", "untouched"]
 
-_OPAQUE = (nn.MultiheadAttention, nn.RNNBase)  # one event each, though they have children
+OPAQUE = (nn.MultiheadAttention, nn.RNNBase)  # one event each, though they have children
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
-_TORCH_DROPOUTS = nn.modules.dropout._DropoutNd
+TORCH_DROPOUTS = nn.modules.dropout._DropoutNd
 #: what only looks at its input from another side: the producer stays, and it consumes nothing
-_VIEWS = frozenset(
+VIEWS = frozenset(
     [
         "view",
         "reshape",
@@ -161,7 +163,7 @@ def record(model: nn.Module, *args: Any, **kwargs: Any) -> Recording:
     """As :func:`find`, with the noise that the model draws by itself."""
     if not isinstance(model, nn.Module):
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
-    recorder = _Recorder(model)
+    recorder = Recorder(model)
     with untouched(model), torch.compiler.set_stance("force_eager"), recorder.hooks(), recorder:
         model.train()
         recorder.recording = True
@@ -197,7 +199,7 @@ def unrouted() -> Iterator[None]:
 _running: list[object] = []
 
 
-class _Draft:
+class Draft:
     """A site whose consumers are not known yet."""
 
     def __init__(
@@ -207,7 +209,29 @@ class _Draft:
         self.consumers: dict[Op, None] = {}
 
 
-class _Recorder(TorchFunctionMode):
+class TensorMap(Generic[Value]):
+    """A map from tensors, which it does not keep alive; torch.utils.weak has one whose keys cost ten times as much."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[weakref.ref[torch.Tensor], Value]] = {}
+
+    def __setitem__(self, tensor: torch.Tensor, value: Value) -> None:
+        number, entries = id(tensor), self._entries
+        entries[number] = weakref.ref(tensor, lambda _: entries.pop(number, None)), value
+
+    def __contains__(self, tensor: torch.Tensor) -> bool:
+        return id(tensor) in self._entries
+
+    def __delitem__(self, tensor: torch.Tensor) -> None:
+        del self._entries[id(tensor)]
+
+    def get(self, tensor: torch.Tensor) -> Value | None:
+        """The value of a tensor."""
+        entry = self._entries.get(id(tensor))
+        return None if entry is None else entry[1]
+
+
+class Recorder(TorchFunctionMode):
     """Sees every call of a torch function and every module; a map from tensors, held weakly, to what made them."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -217,12 +241,12 @@ class _Recorder(TorchFunctionMode):
         self._modules = {id(m): (name, m) for name, m in named(model)}
         self._stack: list[nn.Module] = []
         self._counts: Counter[str] = Counter()
-        self._drafts: list[tuple[_Draft, nn.Module]] = []
-        self._producers: Any = WeakIdKeyDictionary()  # tensor -> Op
-        self._carries: Any = WeakIdKeyDictionary()  # tensor -> drafts whose output it is, or is a view of
+        self.drafts: list[tuple[Draft, nn.Module]] = []
+        self._producers: TensorMap[Op] = TensorMap()
+        self._carries: TensorMap[list[Draft]] = TensorMap()  # drafts whose output a tensor is, or is a view of
 
     def sites(self) -> Iterator[Site]:
-        for draft, module in self._drafts:
+        for draft, module in self.drafts:
             yield Site(*draft.fields, tuple(draft.consumers), module)
 
     @contextmanager
@@ -245,22 +269,22 @@ class _Recorder(TorchFunctionMode):
 
     def _op(self, name: str) -> Op:
         path, module = self._path()
-        return Op(path, type(module).__name__ if _is_leaf(module) else name)
+        return Op(path, type(module).__name__ if is_leaf(module) else name)
 
     def _enter(self, module: nn.Module, _: Any) -> None:
         self._stack.append(module)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if _is_thinned(module):
+        if is_thinned(module):
             p = float(getattr(module, "p", 0.0))
-            source, result = _tensors(args), _tensors(output)
+            source, result = tensors(args), tensors(output)
             if source:
-                call = Call("module", p, True, (tuple(source[0].shape),))
+                call = Call("module", p, module.training, (tuple(source[0].shape),))
                 self._consume(source, result, type(module).__name__)
                 self._site("module", type(module).__name__, call, source, result)
-        if _is_leaf(module):
-            for tensor in _tensors(output):
-                if tensor not in self._carries or not any(t is tensor for t in _tensors(args)):
+        if is_leaf(module):
+            for tensor in tensors(output):
+                if tensor not in self._carries or not any(t is tensor for t in tensors(args)):
                     self._producers[tensor] = self._op("")
         while self._stack and self._stack.pop() is not module:
             pass  # a module whose forward raised, and was caught, has left no trace
@@ -269,15 +293,15 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         describe = DESCRIPTIONS.get(func) if self.recording else None
         call = describe(*args, **kwargs) if describe else None
-        source = _tensors((args, kwargs)) if self.recording else []
+        source = tensors((args, kwargs)) if self.recording else []
         before = self._producers.get(source[0]) if source else None
         result = func(*args, **kwargs)
-        if not self.recording or any(map(_is_thinned, self._stack[-1:])):
+        if not self.recording or any(map(is_thinned, self._stack[-1:])):
             return result
         name = getattr(func, "__name__", str(func))
         if func in NOISE:
-            self.noise.append(self._op(name) if not _is_leaf(self._path()[1]) else Op(self._path()[0], name))
-        made = _tensors(result)
+            self.noise.append(self._op(name) if not is_leaf(self._path()[1]) else Op(self._path()[0], name))
+        made = tensors(result)
         if made and source:
             self._consume(source, made, name)
         if call is not None:
@@ -286,8 +310,8 @@ class _Recorder(TorchFunctionMode):
 
     def _consume(self, source: list[torch.Tensor], made: list[torch.Tensor], name: str) -> None:
         """Tell the sites whose output this takes, and note who made what."""
-        drafts = [d for tensor in source for d in self._carries.get(tensor, ())]
-        if name in _VIEWS:
+        drafts = [d for tensor in source for d in self._carries.get(tensor) or ()]
+        if name in VIEWS:
             producer = self._producers.get(source[0])
             for tensor in made:
                 if not any(tensor is s for s in source):
@@ -299,7 +323,7 @@ class _Recorder(TorchFunctionMode):
         for tensor in made:
             self._set(tensor, op, [])
 
-    def _set(self, tensor: torch.Tensor, producer: Op | None, drafts: list[_Draft]) -> None:
+    def _set(self, tensor: torch.Tensor, producer: Op | None, drafts: list[Draft]) -> None:
         if producer is not None:
             self._producers[tensor] = producer
         if drafts:
@@ -311,7 +335,7 @@ class _Recorder(TorchFunctionMode):
         self, kind: str, op: str, call: Call, source: list[torch.Tensor], made: list[torch.Tensor], *producer: Op | None
     ) -> None:
         path, module = self._path()
-        if isinstance(module, _TORCH_DROPOUTS):
+        if isinstance(module, TORCH_DROPOUTS):
             kind, op = "module", type(module).__name__
         before = producer[0] if producer else self._producers.get(source[0])
         drafts = []
@@ -319,28 +343,37 @@ class _Recorder(TorchFunctionMode):
             ordinal = self._counts[path]
             self._counts[path] += 1
             inside = self._op(op)
-            draft = _Draft(path, ordinal, kind, op, call, shape, inside if kind == "rnn" else before)
+            draft = Draft(path, ordinal, kind, op, call, shape, inside if kind == "rnn" else before)
             if kind == "rnn":
                 draft.consumers[inside] = None
             else:
                 drafts.append(draft)
-            self._drafts.append((draft, module))
+            self.drafts.append((draft, module))
         if drafts and made:
             self._carries[made[0]] = drafts
 
 
-def _tensors(tree: Any) -> list[torch.Tensor]:
+def tensors(tree: Any) -> list[torch.Tensor]:
+    """The tensors in arguments or a result, in order."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if tree is None or isinstance(tree, int | float | str | torch.dtype | torch.device):
+        return []
+    if type(tree) in {tuple, list}:
+        return [tensor for part in tree for tensor in tensors(part)]
+    if type(tree) is dict:
+        return [tensor for part in tree.values() for tensor in tensors(part)]
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
-def _is_leaf(module: nn.Module) -> bool:
+def is_leaf(module: nn.Module) -> bool:
     """Whether a module is one event: a layer of torch's or ours without children, attention, or a recurrent one."""
-    return isinstance(module, _OPAQUE) or (
+    return isinstance(module, OPAQUE) or (
         not module._modules and type(module).__module__.startswith(("torch.nn.", "thinned."))
     )
 
 
-def _is_thinned(module: nn.Module) -> bool:
+def is_thinned(module: nn.Module) -> bool:
     """Whether a module is a dropout layer of ours: it has the buffers of an address."""
     return "key" in module._buffers and "rate" in module._buffers and type(module).__module__.startswith("thinned.")
 
@@ -348,8 +381,10 @@ def _is_thinned(module: nn.Module) -> bool:
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """Leave the model and the random generators as they are, whatever happens within."""
-    modules = [(m, dict(m.__dict__), [dict(d) for d in _tables(m)]) for m in model.modules()]
-    kept = [b for b in model.buffers() if not _uninitialised(b)]
+    scripted = [(m, m.training) for m in model.modules() if isinstance(m, torch.jit.ScriptModule)]
+    plain = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    modules = [(m, dict(m.__dict__), [dict(d) for d in _tables(m)]) for m in plain]
+    kept = [b for b in model.buffers() if not uninitialised(b) and not b.is_meta]
     kept += [m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.max_norm]  # renormalised in place
     values = [(tensor, tensor.detach().clone()) for tensor in kept]
     restore_random = _random_state()
@@ -363,6 +398,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
                     table.update(saved)
             module.__dict__.clear()
             module.__dict__.update(attributes)
+        for script, training in scripted:  # its attributes are TorchScript's own
+            script.training = training
         with torch.no_grad():
             for tensor, value in values:
                 if not torch.equal(tensor, value):
@@ -374,7 +411,7 @@ def _tables(module: nn.Module) -> list[dict[str, Any]]:
     return [module._parameters, module._buffers, module._modules]
 
 
-def _uninitialised(tensor: torch.Tensor) -> bool:
+def uninitialised(tensor: torch.Tensor) -> bool:
     return torch.nn.parameter.is_lazy(tensor)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from thinned.studies.comparing import Comparison, Posterior, corrected_t, equivalence, holm
+from thinned.studies.comparing import Comparison, Posterior, compare, equivalence, holm
 from thinned.studies.metrics import METRICS
 from thinned.studies.nested import Record, Trained
 
@@ -26,10 +26,11 @@ def region(trained: Trained) -> float:
 
 
 class _Tested(NamedTuple):
-    """A question with its test; ``level`` is the mean score of what the arm is compared with."""
+    """A question with its test, the same by Nadeau & Bengio, and the mean score of what the arm is compared with."""
 
     question: Record
     comparison: Comparison
+    supposed: Comparison
     posterior: Posterior
     level: float
 
@@ -54,8 +55,8 @@ def _test(trained: Trained, question: Record, rope: float) -> _Tested | None:
         return None
     other = trained.nested(question["against"], question["against_when"])
     gains = other - trained.nested(question["arm"], question["when"])
-    posterior = equivalence(gains, trained.share, rope)
-    return _Tested(question, corrected_t(gains, trained.share), posterior, float(other.mean()))
+    spread, supposed = trained.spread(gains), trained.supposed_spread(gains)
+    return _Tested(question, compare(spread), compare(supposed), equivalence(spread, rope), float(other.mean()))
 
 
 def _weights(primary: list[bool]) -> list[float]:
@@ -75,6 +76,7 @@ def _answer(trained: Trained, tested: _Tested, p_adjusted: float, rope: float) -
         "p_adjusted": p_adjusted,
         "rope": rope,
         **tested.posterior._asdict(),
+        "nadeau_bengio": {name: getattr(tested.supposed, name) for name in ("low", "high", "p_value")},
         "outcome": outcome,
         "sentence": _sentence(trained, tested, p_adjusted, rope, outcome),
     }

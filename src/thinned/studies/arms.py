@@ -168,8 +168,8 @@ ARMS: tuple[Arm, ...] = (
 _COCKTAIL = "cocktail"
 _MIXES = (
     Setting(dropout=0.3, batch_norm="after", weight_decay=0.1),
-    Setting(dropout=0.3, embedding="piecewise", weight_decay=0.1),
-    Setting(dropout=0.5, embedding="piecewise", weight_decay=0.1),
+    Setting(dropout=0.1, embedding="piecewise", weight_decay=1.0),
+    Setting(dropout=0.3, embedding="piecewise", weight_decay=1.0),
 )
 
 #: (arm, when, against, when, text); those whose two arms are both in the study are asked

@@ -120,7 +120,8 @@ def name_rows(labels: Sequence[str]) -> list[dict[str, Any]]:
 
 def upright(**style: Any) -> alt.Chart:
     """A line where the data set "level" has ``at``."""
-    return named("level").mark_rule(color="var(--ink)", **style).encode(x="at:Q")
+    chart: alt.Chart = named("level").mark_rule(color="var(--ink)", **style).encode(x="at:Q")
+    return chart
 
 
 def improvements(title: str) -> alt.X:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from thinned.studies.comparing import corrected_error, corrected_t
 from thinned.studies.nested import PARTS, WHENS, Array, Record, Trained
 
 __all__ = ["CLAIMED_PRICE", "CLAIMED_RATE", "price", "rate"]
@@ -22,7 +21,7 @@ def rate(records: Iterable[Record], plan: Mapping[str, Any], *, share: float | N
 
     A rate underfits when less dropout would improve both what the network was trained on and what it was not: training
     loss (dropout off) and test loss are both higher than at the rate of least mean validation loss, each by more than
-    one corrected standard error of the paired difference, and the same holds for every higher rate of the grid.
+    one standard error of the paired difference, and the same holds for every higher rate of the grid.
     ``worse_than_none_from`` is the same against no dropout. The claim holds where the grid brackets it: 0.7 lies
     between the last rate that does not underfit and the first that does.
 
@@ -73,21 +72,17 @@ def _curve(trained: Trained, grid: Mapping[float, int], when: str) -> dict[str, 
     return {
         **{part: [trained.interval(values) for values in of.values()] for part, of in losses.items()},
         "best_rate": best,
-        "underfits_from": _worse_from(losses, best, trained.share),
-        "worse_than_none_from": _worse_from(losses, min(grid), trained.share),
+        "underfits_from": _worse_from(trained, losses, best),
+        "worse_than_none_from": _worse_from(trained, losses, min(grid)),
     }
 
 
-def _worse_from(losses: Mapping[str, Mapping[float, Array]], reference: float, share: float) -> float | None:
+def _worse_from(trained: Trained, losses: Mapping[str, Mapping[float, Array]], reference: float) -> float | None:
     """The smallest rate above the reference from which on training and test loss are both worse than there."""
     start = None
     for p in sorted(losses["train"], reverse=True):
-        worse = p > reference and all(
-            (losses[part][p] - losses[part][reference]).mean()
-            > corrected_error(losses[part][p] - losses[part][reference], share)
-            for part in ("train", "test")
-        )
-        if not worse:
+        excess = [trained.spread(losses[part][p] - losses[part][reference]) for part in ("train", "test")]
+        if p <= reference or not all(e.mean > e.error for e in excess):
             break
         start = p
     return start
@@ -169,14 +164,14 @@ def _epochs_to(curve: list[float], level: float) -> float:
 def _ratio(taken: Array, base: Array, trained: Trained) -> dict[str, Any]:
     reached = int(np.isfinite(taken).sum())
     bounded = np.minimum(taken, trained.plan["epochs"])
-    logs = corrected_t(np.log(bounded / base), trained.share)
+    logs = trained.spread(np.log(bounded / base)).interval()
     whole = reached == len(taken)
     median = float(np.median(taken))
     return {
         "ratio": {
-            "mean": math.exp(logs.difference),
-            "low": math.exp(logs.low),
-            "high": math.exp(logs.high) if whole else None,
+            "mean": math.exp(logs["mean"]),
+            "low": math.exp(logs["low"]),
+            "high": math.exp(logs["high"]) if whole else None,
         },
         "reached": reached,
         "epochs": median if math.isfinite(median) else None,

@@ -8,11 +8,25 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-__all__ = ["Comparison", "Posterior", "corrected_error", "corrected_t", "equivalence", "holm", "mean_interval"]
+__all__ = ["Comparison", "Posterior", "Spread", "compare", "equivalence", "holm", "nadeau_bengio", "resampled"]
 
-Values = Sequence[float] | npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
 _CONFIDENCE = 0.95
 _POWER = 0.8
+
+
+class Spread(NamedTuple):
+    """A mean over splits, its standard error, and the degrees of freedom of that."""
+
+    mean: float
+    error: float
+    df: float
+    splits: int
+
+    def interval(self) -> dict[str, float]:
+        """The mean and its 95 % interval."""
+        reach = _quantile(self.df, 0.5 + _CONFIDENCE / 2) * self.error
+        return {"mean": self.mean, "low": self.mean - reach, "high": self.mean + reach}
 
 
 class Comparison(NamedTuple):
@@ -38,51 +52,73 @@ class Posterior(NamedTuple):
     p_worse: float
 
 
-def corrected_error(values: Values, test_share: float) -> float:
-    """Standard error of the mean over splits (Nadeau & Bengio 2003, eq. 4).
+def resampled(values: Array) -> Spread:
+    """Mean over repeated k-fold splits; the correlation between the repeats is measured.
 
-    The splits share rows, so their values are correlated, and the plain variance s²/J is too small. It is replaced by
-    s² (1/J + n_test/n_train).
+    Folds of one repeat share no test row, and count as independent: with variance W between them, a repeat's mean has
+    variance W/k (for k-fold cross-validation: Bayle et al. 2020). Part of this is noise of the networks and of how the
+    rows were dealt, which differs from repeat to repeat; the rest belongs to the rows, and is the same in all. The
+    variance B between the means of the r repeats is the first part, of which averaging leaves 1/r, so that the
+    variance of the mean over all splits is W/k − (1 − 1/r) B. It is not taken below W/(r k), that of independent
+    splits. Degrees of freedom are min(r, 2) (k − 1): repeats beyond the second deal the same rows once more, and tell
+    little about W that is new (``benchmarks/coverage.py`` has the coverage that this gives).
 
     Args:
-        values: one of each split, at least two.
+        values: ``(repeats, folds)``; NaN where a split has none. More than one for at least one repeat.
+    """
+    known = np.isfinite(values)
+    counts = known.sum(1)
+    held, counts = values[counts > 0], counts[counts > 0]
+    means = np.nanmean(held, axis=1)
+    splits, repeats = int(counts.sum()), len(means)
+    within = float(np.nansum((held - means[:, None]) ** 2)) / (splits - repeats)
+    between = float(means.var(ddof=1)) if repeats > 1 else 0.0
+    variance = max(within * repeats / splits - (1 - 1 / repeats) * between, within / splits)
+    df = (splits / repeats - 1) * min(repeats, 2)
+    return Spread(float(np.nanmean(held)), math.sqrt(variance), df, splits)
+
+
+def nadeau_bengio(values: Array, test_share: float) -> Spread:
+    """Mean over splits whose correlation is supposed to be n_test / (n_test + n_train) (Nadeau & Bengio 2003, eq. 4).
+
+    The plain variance s²/J is replaced by s² (1/J + n_test/n_train). The supposition is made for splits each dealt
+    anew; those of cross-validation, whose folds share no test row, are correlated less, and the interval is too wide.
+
+    Args:
+        values: one of each split, of any shape, at least two.
         test_share: n_test / n_train of a split.
     """
-    v = np.asarray(values, dtype=np.float64)
-    return math.sqrt(v.var(ddof=1) * (1 / len(v) + test_share))
+    splits = values.size
+    error = math.sqrt(float(values.var(ddof=1)) * (1 / splits + test_share))
+    return Spread(float(values.mean()), error, splits - 1, splits)
 
 
-def corrected_t(differences: Values, test_share: float) -> Comparison:
-    """Corrected resampled t interval and test, with J − 1 degrees of freedom; arguments of :func:`corrected_error`."""
-    error, splits = corrected_error(differences, test_share), len(differences)
-    df = splits - 1
-    mean, reach = float(np.mean(differences)), float(special.stdtrit(df, 0.5 + _CONFIDENCE / 2))
+def compare(spread: Spread) -> Comparison:
+    """Interval, two-sided t test of no difference, and the difference that the design can detect."""
+    mean, low, high = spread.interval().values()
+    error, df = spread.error, spread.df
     p_value = 2 * float(special.stdtr(df, -abs(mean) / error)) if error else float(mean == 0)
-    detectable = (reach + float(special.stdtrit(df, _POWER))) * error
-    return Comparison(mean, mean - reach * error, mean + reach * error, p_value, detectable, splits)
+    detectable = (_quantile(df, 0.5 + _CONFIDENCE / 2) + _quantile(df, _POWER)) * error
+    return Comparison(mean, low, high, p_value, detectable, spread.splits)
 
 
-def mean_interval(values: Values, test_share: float) -> dict[str, float]:
-    """Mean over splits with its corrected 95 % interval."""
-    interval = corrected_t(values, test_share)
-    return {"mean": interval.difference, "low": interval.low, "high": interval.high}
+def _quantile(df: float, probability: float) -> float:
+    return float(special.stdtrit(df, probability))
 
 
-def equivalence(differences: Values, test_share: float, rope: float) -> Posterior:
+def equivalence(spread: Spread, rope: float) -> Posterior:
     """Bayesian correlated t (Corani & Benavoli 2015) with a region of practical equivalence (Benavoli et al. 2017).
 
-    Under the reference prior the posterior of the mean difference is a Student t with J − 1 degrees of freedom about
-    the mean, whose scale is the corrected standard error: ρ/(1 − ρ) = n_test/n_train.
+    Under the reference prior the posterior of the mean difference is a Student t about the mean whose scale is the
+    standard error.
 
     Args:
-        differences: one of each split, positive where the arm is better.
-        test_share: n_test / n_train of a split.
+        spread: of the differences, positive where the arm is better.
         rope: half-width of the region.
     """
-    mean, error = float(np.mean(differences)), corrected_error(differences, test_share)
+    mean, error, df, _ = spread
     if not error:
         return Posterior(float(mean > rope), float(abs(mean) <= rope), float(mean < -rope))
-    df = len(differences) - 1
     better, worse = (float(special.stdtr(df, (side * mean - rope) / error)) for side in (1, -1))
     return Posterior(better, max(0.0, 1 - better - worse), worse)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned._checks import InputError, sentence
-from thinned.studies.comparing import mean_interval
+from thinned.studies.comparing import Spread, nadeau_bengio, resampled
 from thinned.studies.metrics import SELECTION
 
 __all__ = ["PARTS", "WHENS", "Record", "Trained"]
@@ -28,6 +28,7 @@ class Trained:
         settings: indices of the settings whose networks stayed finite on every split; no other is ever chosen.
         diverged: of every other setting, the number of networks that did not.
         arms: settings of each arm that has any left, by its name, in the plan's order.
+        repeats: of the splits; each has the same number of folds.
         share: n_test / n_train of a split, rows that stop the training or choose a setting among those of training.
         selection: the score by which networks are compared; lower is better.
 
@@ -46,6 +47,7 @@ class Trained:
             if not record.get("size"):
                 by_split[record["repeat"], record["fold"]][record["setting"]] = record
         self.plan = plan
+        self.repeats = len({repeat for repeat, _ in by_split})
         self.splits = [by_split[place] for place in sorted(by_split)]
         self.share = 1 / (plan["folds"] - 1) if share is None else share
         self.selection = SELECTION[plan["task"]]
@@ -93,10 +95,18 @@ class Trained:
         """The setting of least mean validation loss at the best epoch, over all splits."""
         return min(settings, key=lambda s: float(self.losses(s, "best", "validation").mean()))
 
+    def spread(self, values: Array) -> Spread:
+        """Mean over splits and its error, of ``(splits,)`` values in the order of :attr:`splits`."""
+        return resampled(values.reshape(self.repeats, -1))
+
+    def supposed_spread(self, values: Array) -> Spread:
+        """The same by Nadeau & Bengio's supposition, which is on the safe side."""
+        return nadeau_bengio(values, self.share)
+
     def interval(self, values: Array) -> dict[str, float | None]:
-        """Mean over the splits that have a value, with its corrected interval; None where fewer than two have one."""
-        known = values[np.isfinite(values)]
-        return {**mean_interval(known, self.share)} if len(known) > 1 else {"mean": None, "low": None, "high": None}
+        """Mean over the splits that have a value, with its interval; None where fewer than two of a repeat have one."""
+        known = np.isfinite(values).reshape(self.repeats, -1).sum(1)
+        return {**self.spread(values).interval()} if known.max() > 1 else {"mean": None, "low": None, "high": None}
 
     @property
     def baseline(self) -> str:

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from thinned._checks import InputError, sentence
 from thinned.studies.model import Model
-from thinned.studies.reading import read_cells
+from thinned.studies.reading import read_cells, read_frame
 from thinned.studies.store import write_text
 
 __all__ = ["predict_file"]
@@ -16,7 +18,10 @@ def predict_file(folder: Path, file: Path, out: Path | None = None) -> tuple[Pat
 
     Returns where it is, and the number of rows.
 
-    Classification adds ``probability_CLASS`` for each class and ``predicted``, regression adds ``predicted``.
+    Classification adds ``probability_CLASS`` for each class, ``predicted``, and the entropies ``uncertainty``,
+    ``uncertainty_aleatoric`` and ``uncertainty_epistemic`` in nats. Regression adds ``predicted``, the standard
+    deviations ``sd``, ``sd_aleatoric`` and ``sd_epistemic``, and the ends of the 90 % interval, ``low_90`` and
+    ``high_90``. See :class:`thinned.studies.model.Model`.
 
     Raises:
         InputError: the folder, the file or a column can't be used, or the output exists already.
@@ -26,11 +31,7 @@ def predict_file(folder: Path, file: Path, out: Path | None = None) -> tuple[Pat
     target = out or file.with_name(f"{file.name.removesuffix(file.suffix)}-predicted.csv")
     if target.exists():
         raise InputError(sentence("the output must not exist yet", f"{target} does", "choose another name with --out"))
-    predicted = model.predict(file)
-    new: dict[str, Any] = {"predicted": predicted}
-    if model.card.task != "regression":
-        new = {f"probability_{name}": predicted[:, i] for i, name in enumerate(model.card.classes)}
-        new["predicted"] = [model.card.classes[i] for i in predicted.argmax(1)]
+    new = _columns(model, read_frame(file))
     taken = sorted(set(new) & set(cells.columns))
     if taken:
         raise InputError(
@@ -43,3 +44,16 @@ def predict_file(folder: Path, file: Path, out: Path | None = None) -> tuple[Pat
             sentence("the output must be writable", f"got: {error}", "choose another place with --out")
         ) from None
     return target, len(cells)
+
+
+def _columns(model: Model, rows: pd.DataFrame) -> dict[str, Any]:
+    """The new columns of :func:`predict_file`."""
+    predicted, unsure = model.predict(rows), model.uncertainty(rows)._asdict()
+    total = unsure.pop("total")
+    if model.card.task == "regression":
+        low, high = model.interval(rows).T
+        spread = {f"sd_{part}": values for part, values in unsure.items()}
+        return {"predicted": predicted, "sd": total, **spread, "low_90": low, "high_90": high}
+    new: dict[str, Any] = {f"probability_{name}": predicted[:, i] for i, name in enumerate(model.card.classes)}
+    new["predicted"] = [model.card.classes[i] for i in predicted.argmax(1)]
+    return new | {"uncertainty": total} | {f"uncertainty_{part}": values for part, values in unsure.items()}

@@ -148,7 +148,7 @@ def _arms(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     def shown(arm: Mapping[str, Any]) -> str:
         mark = "⚠ " if arm["warning"] else "✓ " if arm["name"] == recommended else ""
-        return mark + arm["label"]
+        return f"{mark}{arm['label']}"
 
     return [
         {**arm, "shown": shown(arm), "mostly": {when: mostly(arm, when) for when in _WHEN}}

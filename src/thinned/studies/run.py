@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -184,9 +184,9 @@ def _record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outc
             return {"train": None, "validation": None, "test": None, "scores": none}
         predicted = metrics.predictions(table.task, output.double().numpy(), encoded.center, encoded.spread)
         return {
-            "train": float(outcome.train_loss[epoch]),
-            "validation": float(outcome.validation_loss[epoch]),
-            "test": float(cohort.losses(table.task, output.double(), truth).mean()),
+            "train": _finite(outcome.train_loss[epoch]),
+            "validation": _finite(outcome.validation_loss[epoch]),
+            "test": _finite(cohort.losses(table.task, output.double(), truth).mean()),
             "scores": metrics.score(table.task, predicted, target, len(table.classes)),
         }
 
@@ -195,5 +195,12 @@ def _record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outc
         "best_epoch": outcome.best_epoch + 1,
         "best": at(outcome.best_epoch, outcome.at_best),
         "end": at(-1, outcome.at_end),
-        "curves": {"train": outcome.train_loss.tolist(), "validation": outcome.validation_loss.tolist()},
+        "curves": {
+            "train": [_finite(loss) for loss in outcome.train_loss],
+            "validation": [_finite(loss) for loss in outcome.validation_loss],
+        },
     }
+
+
+def _finite(loss: SupportsFloat) -> float | None:
+    return float(loss) if math.isfinite(loss) else None

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from thinned.studies.comparing import mean_interval
+from thinned.studies.comparing import resampled
 
 __all__ = ["side_by_side"]
 
@@ -53,7 +53,7 @@ def _arm(study: Results, arm: Mapping[str, Any]) -> dict[str, Any]:
 
 def _paired(study: Results, pair: list[Any]) -> dict[str, float]:
     before, after = (np.array(arm["best"]["test"]) for arm in pair)
-    return mean_interval(before - after, study["share"])
+    return resampled((before - after).reshape(study["plan"]["seeds"], -1)).interval()
 
 
 def _differences(first: Results, second: Results) -> Iterator[tuple[str, str, str]]:

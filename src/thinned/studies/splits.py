@@ -85,7 +85,7 @@ def refit_parts(plan: Plan, table: Table, members: int) -> list[tuple[Rows, Rows
     classes = _classes(table)
     rarest = plan.rows if classes is None else int(np.bincount(classes).min())
     number = max(2, min(members, rarest))  # each member sees each class
-    make = KFold if classes is None else StratifiedKFold
+    make = KFold if classes is None or rarest < 2 else StratifiedKFold
     parts = list(make(number, shuffle=True, random_state=state).split(everything, classes))
     least = min(len(train) for train, _ in parts), min(len(held) for _, held in parts)
     return [(train[: least[0]], held[: least[1]]) for train, held in parts]  # of one length, for one batched program

@@ -126,14 +126,14 @@ def _loaded(text: Any) -> dict[str, Any]:
 
 
 def _checked(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with all that the analysis looks for."""
+    """A record with all that the analysis looks for; None stands for a number that a diverged network doesn't have."""
     try:
         whole = all(type(record[name]) is int for name in ("size", "repeat", "fold", "setting", "best_epoch"))
         for when in ("best", "end"):
             losses = [record[when][part] for part in ("train", "validation", "test")]
-            whole &= all(isinstance(value, float) for value in (*losses, *record[when]["scores"].values()))
+            whole &= all(isinstance(value, float | None) for value in (*losses, *record[when]["scores"].values()))
         for part in ("train", "validation"):
-            whole &= all(isinstance(value, float) for value in record["curves"][part])
+            whole &= all(isinstance(value, float | None) for value in record["curves"][part])
     except (KeyError, TypeError, AttributeError):
         whole = False
     if not whole:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thinned.studies.answers import capitalised, formatter, label_of, metric_name
-from thinned.studies.comparing import Comparison, corrected_error
+from thinned.studies.comparing import Comparison
 from thinned.studies.nested import Trained
 
 __all__ = ["simplest_rate", "verdict"]
@@ -122,5 +122,5 @@ def simplest_rate(trained: Trained) -> float | None:
         return None
     losses = {s: trained.losses(s, "best", "validation") for s in settings}
     least = losses[trained.least(settings)]
-    near = [s for s, loss in losses.items() if (loss - least).mean() <= corrected_error(loss - least, trained.share)]
+    near = [s for s, loss in losses.items() if (loss - least).mean() <= trained.spread(loss - least).error]
     return float(min(trained.setting(s)["dropout"] for s in near))

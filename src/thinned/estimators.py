@@ -1,0 +1,222 @@
+"""scikit-learn estimators: :class:`ThinnedClassifier` and :class:`ThinnedRegressor`.
+
+Their networks are those that a study leaves: several, trained together as one batched program, each stopped early by
+rows of its own, and averaged. ``pip install 'thinned[study]'``.
+"""
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from thinned._checks import InputError, sentence
+from thinned.studies import model
+from thinned.studies.arms import Arm, Setting
+from thinned.studies.plan import VALIDATION, Plan, check_options, make_plan
+from thinned.studies.table import LARGEST, Table, Task, read_frame
+
+__all__ = ["ThinnedClassifier", "ThinnedRegressor"]
+
+_STEPS = 1000  # of training, at least: 50 epochs of a few hundred rows are too few for Adam's small steps
+
+
+class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """What both estimators share: parameters, and how a network is fitted with them."""
+
+    def __init__(
+        self,
+        *,
+        dropout: float = 0.2,
+        where: Literal["input", "first", "last", "hidden", "output"] = "hidden",
+        weight_decay: float = 0.0,
+        max_norm: float | None = None,
+        batch_norm: Literal["before", "after"] | None = None,
+        embedding: Literal["piecewise"] | None = None,
+        hidden: Sequence[int] | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float = 1e-3,
+        members: int = 5,
+        random_state: Any = None,
+    ) -> None:
+        self.dropout = dropout
+        self.where = where
+        self.weight_decay = weight_decay
+        self.max_norm = max_norm
+        self.batch_norm = batch_norm
+        self.embedding = embedding
+        self.hidden = hidden
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.members = members
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _rows(self, X: Any, *, reset: bool) -> pd.DataFrame:  # noqa: N803 (scikit-learn's name for it)
+        """A data frame keeps its columns' types, anything else must be an array of numbers."""
+        if hasattr(X, "columns"):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            return read_frame(X)
+        values = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan")
+        return pd.DataFrame(values, columns=[f"x{i}" for i in range(values.shape[1])])
+
+    def _target(self, y: Any, rows: int) -> npt.NDArray[Any]:
+        """One value for each row."""
+        if y is None:
+            raise InputError(sentence(f"{type(self).__name__} requires y to be passed", "but the target y is None"))
+        values: npt.NDArray[Any] = column_or_1d(y, warn=True)
+        assert_all_finite(values, input_name="y")
+        if len(values) != rows:
+            raise InputError(sentence("X and y must have as many rows", f"got {rows} and {len(values)}"))
+        if rows < 2:
+            raise InputError(sentence("fitting needs at least 2 rows", f"got n_samples={rows}"))
+        return values
+
+    def _fit(self, frame: pd.DataFrame, target: npt.NDArray[Any], task: Task, classes: tuple[str, ...]) -> Self:
+        """Fit ``model_`` with the parameters of this estimator."""
+        setting = Setting(
+            dropout=self.dropout,
+            where=self.where,
+            weight_decay=self.weight_decay,
+            max_norm=self.max_norm,
+            batch_norm=self.batch_norm,
+            embedding=self.embedding,
+        )
+        table = Table(frame, target, task, classes, target_name="y", name="data frame", sha256="")
+        members = _whole(self.members)
+        check_options(None, None, members=members)
+        self.model_ = model.fit(table, self._plan(table, setting), setting, members=members)
+        return self
+
+    def _plan(self, table: Table, setting: Setting) -> Plan:
+        counts = {name: _whole(getattr(self, name)) for name in ("epochs", "batch_size")}
+        hidden = None if self.hidden is None else tuple(map(_whole, self.hidden))
+        check_options(None, hidden, **counts)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        arm = Arm("own", setting.label, (setting,))
+        plan = make_plan(table, arms=[arm], hidden=hidden, learning_rate=self.learning_rate, seed=seed, **counts)
+        if self.epochs is not None:
+            return plan
+        steps = max(1, int(plan.rows * (1 - VALIDATION)) // plan.batch_size)
+        return dataclasses.replace(plan, epochs=max(plan.epochs, -(-_STEPS // steps)))
+
+
+class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
+    """Classifier: a multilayer perceptron with dropout.
+
+    ``members`` networks of linear, ReLU and dropout layers are trained by Adam as one batched program. Each holds out
+    another fifth of the rows (with more than five members, another part of that many), by which it keeps its best
+    epoch; their predictions are averaged. A data frame may hold numbers, categories, text, dates and missing values:
+    the study's encoding is fitted with the networks. An array must hold numbers, or NaN where one is missing.
+
+    Args:
+        dropout: rate, in [0, 1).
+        where: the layers that have it: "hidden" (all of them), "first" or "last" of them, "input" or "output".
+        weight_decay: of matrices, decoupled from the gradient (AdamW).
+        max_norm: largest norm of a hidden unit's incoming weights; None is no limit.
+        batch_norm: batch norm on the hidden layers, with dropout directly "before" or "after" it; None is without.
+        embedding: "piecewise" gives numbers their piecewise-linear encoding besides (Gorishniy et al. 2022).
+        hidden: widths of the hidden layers; None takes two of the power of two nearest to √rows, from 16 to 256.
+        epochs: training budget; None takes 50, fewer from 5,000 training rows on, but at least 1,000 steps.
+        batch_size: rows a step; None takes about a hundredth of the training rows, from 16 to 512.
+        learning_rate: of Adam.
+        members: number of networks.
+        random_state: as everywhere in scikit-learn. An int gives the same bits again.
+
+    Attributes:
+        model_: the fitted :class:`thinned.studies.model.Model`, for uncertainties, intervals and ONNX.
+        n_features_in_: number of columns.
+        feature_names_in_: their names, where the rows came with names.
+        classes_: the classes, sorted.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> from thinned.estimators import ThinnedClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> ThinnedClassifier(hidden=(16,), epochs=30, learning_rate=0.01, random_state=0).fit(X, y).score(X, y) > 0.9
+        True
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+        """Fit to rows and their classes.
+
+        Args:
+            X: data frame (pandas or polars), or array of numbers, ``(rows, columns)``.
+            y: classes of any type that can be sorted, ``(rows,)``; at least two.
+
+        Raises:
+            InputError: a parameter, a column or the target can't be used; a ``ValueError``.
+        """
+        frame = self._rows(X, reset=True)
+        target = self._target(y, len(frame))
+        check_classification_targets(target)
+        self.classes_, codes = np.unique(target, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(sentence("a classifier needs at least two classes", "y has one class only"))
+        task: Task = "binary" if len(self.classes_) == 2 else "multiclass"
+        return self._fit(frame, codes.astype(np.int64), task, tuple(map(str, self.classes_)))
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
+        """Probabilities, ``(rows, classes)``, in the order of ``classes_``."""
+        check_is_fitted(self)
+        return self.model_.predict(self._rows(X, reset=False))
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
+        """The most probable class, ``(rows,)``."""
+        probability = self.predict_proba(X)
+        return np.asarray(self.classes_[probability.argmax(axis=1)])
+
+
+class ThinnedRegressor(RegressorMixin, _Thinned):  # type: ignore[misc]
+    """Regressor: a multilayer perceptron with dropout.
+
+    Parameters and fitted attributes are those of :class:`ThinnedClassifier`, but for ``classes_``. Members keep the
+    epoch of least squared error, on the standardised target.
+
+    Example:
+        >>> from sklearn.datasets import load_diabetes
+        >>> from thinned.estimators import ThinnedRegressor
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> ThinnedRegressor(hidden=(16,), epochs=30, learning_rate=0.01, random_state=0).fit(X, y).score(X, y) > 0.4
+        True
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+        """Fit to rows and their values.
+
+        Args:
+            X: data frame (pandas or polars), or array of numbers, ``(rows, columns)``.
+            y: values, ``(rows,)``, within ±1e30.
+
+        Raises:
+            InputError: a parameter, a column or the target can't be used; a ``ValueError``.
+        """
+        frame = self._rows(X, reset=True)
+        target = self._target(y, len(frame)).astype(np.float64)
+        largest = float(np.abs(target).max())
+        if largest > LARGEST:
+            raise InputError(sentence(f"y must lie within ±{LARGEST:g}", f"got {largest:g}", "change its unit"))
+        return self._fit(frame, target, "regression", ())
+
+    def predict(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
+        """The predicted value, ``(rows,)``."""
+        check_is_fitted(self)
+        return self.model_.predict(self._rows(X, reset=False))
+
+
+def _whole(value: Any) -> Any:
+    """NumPy's integers, as a search over parameters gives them, as Python's; anything else as it is."""
+    return operator.index(value) if isinstance(value, np.integer) else value
