@@ -8,7 +8,7 @@ import numpy as np
 
 from thinned.studies.nested import PARTS, WHENS, Array, Record, Trained
 
-__all__ = ["CLAIMED_PRICE", "CLAIMED_RATE", "price", "rate"]
+__all__ = ["CLAIMED_PRICE", "CLAIMED_RATE", "price", "rate", "rate_grid"]
 
 #: "rates above 0.7 underfit"
 CLAIMED_RATE = 0.7
@@ -36,7 +36,7 @@ def rate(records: Iterable[Record], plan: Mapping[str, Any], *, share: float | N
         holds (None: the grid does not reach far enough to tell) with a sentence.
     """
     trained = Trained(records, plan, share)
-    grid = _grid(trained)
+    grid = rate_grid(trained)
     if grid is None:
         return None
     rates = list(grid)
@@ -58,7 +58,7 @@ def rate(records: Iterable[Record], plan: Mapping[str, Any], *, share: float | N
     }
 
 
-def _grid(trained: Trained) -> dict[float, int] | None:
+def rate_grid(trained: Trained) -> dict[float, int] | None:
     """Settings by dropout rate: none, and those of arm ``dropout``."""
     if "none" not in trained.arms or "dropout" not in trained.arms:
         return None
@@ -121,7 +121,7 @@ def price(
         tell) with a sentence.
     """
     trained = Trained(records, plan, share)
-    grid = _grid(trained)
+    grid = rate_grid(trained)
     if grid is None:
         return None
     none = [(_curve_of(split, grid[min(grid)]), split[grid[min(grid)]]["best_epoch"]) for split in trained.splits]
