@@ -662,7 +662,9 @@ def test_studies_of_the_same_splits_are_compared_by_split(study):
 
 def test_the_paired_interval_is_that_of_the_splits(study):
     first, second = study("regression"), study("regression")
-    second["arms"][1]["best"]["test"] = [s - d for s, d in zip(first["arms"][1]["best"]["test"], (1, 2, 4), strict=True)]
+    second["arms"][1]["best"]["test"] = [
+        s - d for s, d in zip(first["arms"][1]["best"]["test"], (1, 2, 4), strict=True)
+    ]
     difference = side_by_side(first, second)["arms"][1]["difference"]
     error = np.sqrt(np.var([1, 2, 4], ddof=1) / 3)  # one repeat: its folds count as independent
     assert difference["mean"] == pytest.approx(7 / 3)
