@@ -175,7 +175,7 @@ def test_networks_trained_on_a_part_of_the_rows_are_left_aside() -> None:
     assert analyse([*sized, *records], PLAN) == analyse(records, PLAN)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.permutations(range(70)))
 def test_the_order_of_records_changes_nothing(order: list[int]) -> None:
     records = noisy(PLAN, [0, 0.1, 0.05, 0.1, 0, 0, 0], 0.02, 5)
@@ -237,6 +237,16 @@ def test_sentences_have_the_digits_that_the_interval_has() -> None:
     assert answer["sentence"].endswith("it helps.")
     for seed in range(5):
         assert "−0.000" not in primary(analyse(noisy(PLAN, [0] * 7, 1.0, seed), PLAN))["sentence"]
+
+
+def test_a_finding_that_the_family_takes_away_says_so() -> None:
+    """The second of many questions: significant alone, not among the others."""
+    found = analyse(noisy(PLAN, [0] * 7, 0.1, 3), PLAN)["comparisons"]
+    taken = [c for seed in range(20) for c in analyse(noisy(PLAN, [0] * 7, 0.1, seed), PLAN)["comparisons"]]
+    taken = [c for c in taken if c["p_value"] < 0.05 <= c["p_adjusted"] and c["outcome"] == "not enough evidence"]
+    assert taken
+    for c in taken:
+        assert c["sentence"].endswith(f"not enough evidence, for one of {len(found)} questions.")
 
 
 @pytest.mark.parametrize(

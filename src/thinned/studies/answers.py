@@ -101,6 +101,8 @@ def _sentence(trained: Trained, tested: _Tested, p_adjusted: float, rope: float,
         f"{show(abs(c.difference))} {'below' if c.difference > 0 else 'above'} the {show(level)} of {against} "
         f"(95\u00a0% interval of the improvement {show(c.low, '+')} to {show(c.high, '+')}, adjusted {_p(p_adjusted)})"
     )
+    detectable = f"where a true difference of {show(c.detectable)} would have been found four times out of five"
+    family = f"for one of {len(trained.plan['questions'])} questions"
     return {
         "helps": f"{found}: it helps.",
         "hurts": f"{found}: it hurts.",
@@ -108,10 +110,7 @@ def _sentence(trained: Trained, tested: _Tested, p_adjusted: float, rope: float,
             f"{found}: practically equal, the difference being smaller than {show(rope)} with a probability of "
             f"{_percent(tested.posterior.p_equal)}."
         ),
-        "not enough evidence": (
-            f"{found}: not enough evidence, where a true difference of {show(c.detectable)} would have been found four "
-            "times out of five."
-        ),
+        "not enough evidence": f"{found}: not enough evidence, {family if c.p_value < _ALPHA else detectable}.",
     }[outcome]
 
 

@@ -142,21 +142,21 @@ def _budget(trained: Trained) -> Iterator[Warned]:
 
 
 def _edges(trained: Trained) -> Iterator[Warned]:
-    """An arm whose chosen setting lies at an end of its grid, if that has an inside, in most splits."""
+    """Arms whose chosen setting lies at an end of their grid, if that has an inside, in most splits."""
+    found = []
     for name, settings in trained.arms.items():
         chosen = trained.choose(settings, "best")
         for field in _GRIDS:
             value = _of(trained, field)
             grid = sorted({value(s) for s in settings})
-            for end, edge in (("lower", grid[0]), ("upper", grid[-1])):
+            for end, edge in (("lowest", grid[0]), ("highest", grid[-1])):
                 times = sum(value(s) == edge for s in chosen)
                 # 0 is no regularisation at all: nothing lies beyond
                 if len(grid) > 2 and edge > 0 and times > _MOST * len(chosen):
-                    yield Warned(
-                        Caution.GRID_EDGE,
-                        f"{label_of(trained, name)}: {field.replace('_', ' ')} {edge:g}, the {end} end of the grid, "
-                        f"was chosen in {times} of {len(chosen)} splits.",
-                    )
+                    what = "rate" if field == "dropout" else field.replace("_", " ")
+                    found.append(f"{label_of(trained, name)} ({end} {what} {edge:g}, {times} of {len(chosen)} splits)")
+    if found:
+        yield Warned(Caution.GRID_EDGE, f"These arms were mostly chosen at an end of their grid: {', '.join(found)}.")
 
 
 def _of(trained: Trained, field: str) -> Callable[[int], float]:
