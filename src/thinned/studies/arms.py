@@ -245,7 +245,9 @@ def choose_arms(
         union = [setting for arm in arms.values() if not arm.warning for setting in arm.settings]
         arms[_COCKTAIL] = Arm(_COCKTAIL, "the best mix", tuple(dict.fromkeys([*union, *mixes])))
     if not arms.keys() - {"none", _COCKTAIL}:
-        raise InputError(sentence("a study must have an arm besides 'none' and 'cocktail'", "it has no other", "add dropout"))
+        raise InputError(
+            sentence("a study must have an arm besides 'none' and 'cocktail'", "it has no other", "add dropout")
+        )
     return tuple(arms.values())
 
 
