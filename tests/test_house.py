@@ -90,13 +90,16 @@ STUDIES = {
     "report": 4,
     "splits": 4,
     "store": 4,
+    "mechanisms": 3,
+    "probes": 5,
+    "sizes": 2,
     "analysis": 5,
     "terminal": 5,
-    "run": 5,
-    "model": 6,
-    "_study": 7,
-    "predicting": 7,
-    "__init__": 8,
+    "run": 6,
+    "model": 7,
+    "_study": 8,
+    "predicting": 8,
+    "__init__": 9,
 }
 
 

@@ -17,13 +17,15 @@ import torch
 import thinned
 from thinned import pages
 from thinned._checks import InputError, sentence
-from thinned.studies import claims, model, report, results
+from thinned.studies import claims, mechanisms, model, report, results
 from thinned.studies.analysis import analyse
 from thinned.studies.arms import Arm
 from thinned.studies.encoding import kind_of
 from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.plan import Plan, check_options, make_plan
+from thinned.studies.probes import FRACTIONS
 from thinned.studies.run import Progress, run
+from thinned.studies.sizes import gains
 from thinned.studies.splits import make_splits, test_share
 from thinned.studies.store import Store, open_store, write_text, writing
 from thinned.studies.table import Table, Task, load
@@ -190,8 +192,15 @@ def study(
 def _findings(table: Table, plan: Plan, store: Store) -> dict[str, Any]:
     """What the numbers say: all of ``results.json`` that is computed from the trained networks."""
     records, shown = _finished(store.records(), plan)
-    share = test_share(make_splits(plan, table))
-    claimed = {"rate": claims.rate(records, shown, share=share), "price": claims.price(records, shown, share=share)}
+    splits = make_splits(plan, table)
+    share = test_share(splits)
+    claimed = {
+        "rate": claims.rate(records, shown, share=share),
+        "price": claims.price(records, shown, share=share),
+        "sizes": gains(records, shown, [len(split.train) for split in splits]),
+        "coadaptation": mechanisms.coadaptation(records, shown, FRACTIONS, share=share),
+        "variance_shift": mechanisms.variance_shift(records, shown, share=share),
+    }
     return {**analyse(records, shown, table, share=share), "claims": claimed}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from thinned.studies.nested import PARTS, WHENS, Array, Record, Trained
 
-__all__ = ["CLAIMED_PRICE", "CLAIMED_RATE", "price", "rate"]
+__all__ = ["CLAIMED_PRICE", "CLAIMED_RATE", "price", "rate", "rate_grid"]
 
 #: "rates above 0.7 underfit"
 CLAIMED_RATE = 0.7
@@ -36,7 +36,7 @@ def rate(records: Iterable[Record], plan: Mapping[str, Any], *, share: float | N
         holds (None: the grid does not reach far enough to tell) with a sentence.
     """
     trained = Trained(records, plan, share)
-    grid = _grid(trained)
+    grid = rate_grid(trained)
     if grid is None:
         return None
     rates = list(grid)
@@ -58,7 +58,7 @@ def rate(records: Iterable[Record], plan: Mapping[str, Any], *, share: float | N
     }
 
 
-def _grid(trained: Trained) -> dict[float, int] | None:
+def rate_grid(trained: Trained) -> dict[float, int] | None:
     """Settings by dropout rate: none, and those of arm ``dropout``."""
     if "none" not in trained.arms or "dropout" not in trained.arms:
         return None
@@ -70,7 +70,7 @@ def _curve(trained: Trained, grid: Mapping[float, int], when: str) -> dict[str, 
     losses = {part: {p: trained.losses(s, when, part) for p, s in grid.items()} for part in PARTS}
     best = min(grid, key=lambda p: float(losses["validation"][p].mean()))
     return {
-        **{part: [trained.interval(values) for values in of.values()] for part, of in losses.items()},
+        **{part: [trained.interval(values, part) for values in of.values()] for part, of in losses.items()},
         "best_rate": best,
         "underfits_from": _worse_from(trained, losses, best),
         "worse_than_none_from": _worse_from(trained, losses, min(grid)),
@@ -81,7 +81,7 @@ def _worse_from(trained: Trained, losses: Mapping[str, Mapping[float, Array]], r
     """The smallest rate above the reference from which on training and test loss are both worse than there."""
     start = None
     for p in sorted(losses["train"], reverse=True):
-        excess = [trained.spread(losses[part][p] - losses[part][reference]) for part in ("train", "test")]
+        excess = [trained.spread(losses[part][p] - losses[part][reference], part) for part in ("train", "test")]
         if p <= reference or not all(e.mean > e.error for e in excess):
             break
         start = p
@@ -121,7 +121,7 @@ def price(
         tell) with a sentence.
     """
     trained = Trained(records, plan, share)
-    grid = _grid(trained)
+    grid = rate_grid(trained)
     if grid is None:
         return None
     none = [(_curve_of(split, grid[min(grid)]), split[grid[min(grid)]]["best_epoch"]) for split in trained.splits]
@@ -164,7 +164,7 @@ def _epochs_to(curve: list[float], level: float) -> float:
 def _ratio(taken: Array, base: Array, trained: Trained) -> dict[str, Any]:
     reached = int(np.isfinite(taken).sum())
     bounded = np.minimum(taken, trained.plan["epochs"])
-    logs = trained.spread(np.log(bounded / base)).interval()
+    logs = trained.spread(np.log(bounded / base), "train").interval()
     whole = reached == len(taken)
     median = float(np.median(taken))
     return {

@@ -4,7 +4,7 @@ import copy
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,7 @@ class Outcome(NamedTuple):
         at_best: output on the test rows with the weights of that epoch, ``(rows, outputs)``.
         at_end: the same after the last epoch.
         weights: parameters and running statistics by name, of the best epoch.
+        probes: what was found by looking into the network of the best epoch.
     """
 
     train_loss: npt.NDArray[np.float32]
@@ -61,6 +62,7 @@ class Outcome(NamedTuple):
     at_best: torch.Tensor
     at_end: torch.Tensor
     weights: dict[str, torch.Tensor]
+    probes: dict[str, Any]
 
 
 def losses(task: str, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -125,9 +127,7 @@ class Stack:
             site.key, site.rate = torch.zeros_like(self.clock), torch.zeros((), dtype=torch.float64)
         self._state = self.parameters | self.buffers | self._addresses
         if self._native:
-            for name, value in self._state.items():
-                owner, _, attribute = name.rpartition(".")
-                setattr(self.base.get_submodule(owner), attribute, value)
+            _assign(self.base, self._state)
 
     @property
     def learned(self) -> dict[str, torch.Tensor]:
@@ -140,12 +140,26 @@ class Stack:
         for site in self._idle:
             site.eval()
 
+    def some(self, members: Sequence[int]) -> Any:
+        """A copy of some members as a module in evaluation mode; the base must compute with stacked parameters."""
+        network = copy.deepcopy(self.base).eval().requires_grad_(False)
+        chosen = {name: value.detach()[members] for name, value in self._state.items()}
+        parameters = {name: nn.Parameter(chosen[name], requires_grad=False) for name in self.parameters}
+        _assign(network, chosen | parameters)
+        return network
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """``(members, rows, inputs)`` to ``(members, rows, outputs)``."""
         if self._native:
             return self.base(x)  # type: ignore[no-any-return]
         member = lambda state, rows: torch.func.functional_call(self.base, state, (rows,))  # noqa: E731
         return torch.func.vmap(member)(self._state, x)  # type: ignore[no-any-return]
+
+
+def _assign(module: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    for name, value in values.items():
+        owner, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(owner), attribute, value)
 
 
 class _Rows:
@@ -183,6 +197,7 @@ def train(
     members: Sequence[Member],
     data: Sequence[Data],
     progress: Callable[[int], None] = lambda epoch: None,
+    probe: Callable[[Stack], Sequence[dict[str, Any]]] | None = None,
 ) -> list[Outcome]:
     """Train one network for each member, all in one batched program.
 
@@ -197,6 +212,7 @@ def train(
         members: what to train.
         data: the split of each member, all of one shape.
         progress: called with the number of finished epochs.
+        probe: looks into the trained networks, with the weights of their best epochs, and gives its findings of each.
     """
     settings = [plan.settings[member.setting] for member in members]
     networks = [_initialised(plan, build, member, s) for member, s in zip(members, settings, strict=True)]
@@ -235,6 +251,7 @@ def train(
     with torch.no_grad():
         for name, value in stack.learned.items():
             value.copy_(best[name])
+        probes = [{} for _ in members] if probe is None else probe(stack)
     at_best = _outputs(stack, rows, test)
     train_curve, validation_curve = (torch.stack(curve, dim=1).numpy() for curve in zip(*curves, strict=True))
     return [
@@ -245,6 +262,7 @@ def train(
             at_best[m],
             at_end[m],
             {name: value[m].clone() for name, value in best.items()},
+            probes[m],
         )
         for m in range(len(members))
     ]

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from thinned._checks import InputError, sentence
-from thinned.studies import cohort, metrics
+from thinned.studies import cohort, metrics, probes
 from thinned.studies.arms import Setting
 from thinned.studies.encoding import Encoder
 from thinned.studies.network import MLP, load_network
@@ -158,7 +158,8 @@ def _train(table: Table, plan: Plan, job: Job, tell: Callable[[int], None]) -> l
         members = job._replace(splits=[encoded.split for encoded in same]).members
         build = partial(build_network, plan, columns, outputs(plan.task, len(table.classes)))
         tell_epochs = partial(_tell_epochs, tell, len(records) * plan.epochs, len(members))
-        outcomes = cohort.train(plan, build, members, [encoded.data for encoded in own], tell_epochs)
+        data = [encoded.data for encoded in own]
+        outcomes = cohort.train(plan, build, members, data, tell_epochs, partial(probes.probe, plan, members, data))
         records += [_record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
     return records
 
@@ -199,6 +200,7 @@ def _record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outc
             "train": [_finite(loss) for loss in outcome.train_loss],
             "validation": [_finite(loss) for loss in outcome.validation_loss],
         },
+        "probes": outcome.probes,
     }
 
 
