@@ -15,7 +15,7 @@ import thinned
 from thinned import philox
 from thinned._checks import InputError
 from thinned.studies import cohort
-from thinned.studies.arms import Arm, Setting, choose_arms
+from thinned.studies.arms import ARMS, Arm, Setting, choose_arms, declare
 from thinned.studies.network import MLP, Linear, load_network
 from thinned.studies.plan import Member, Plan, stream, stream_key
 
@@ -339,9 +339,17 @@ def test_arms_are_chosen_by_name_and_the_cocktail_holds_all_but_what_is_warned_o
     assert choose_arms(["dropout"], [0.25, 0.0])[1].settings == (Setting(dropout=0.25),)
     with pytest.raises(InputError, match=r"arms must be of none, dropout, .*got 'dropuot'"):
         choose_arms(["dropuot"])
-    with pytest.raises(InputError, match="besides 'none'"):
-        choose_arms(["none"])
+    for nothing_to_compare in (["none"], ["cocktail"]):
+        with pytest.raises(InputError, match="besides 'none' and 'cocktail'"):
+            choose_arms(nothing_to_compare)
     with pytest.raises(InputError, match="changes the network's structure"):
         choose_arms(["batch_norm"], own_network=True)
     own = Arm("mine", "mine", (Setting(dropout=0.2, weight_decay=0.5),))
     assert choose_arms(["dropout", own])[-1] is own
+
+
+@pytest.mark.parametrize("name", [arm.name for arm in ARMS if arm.name != "none"])
+def test_an_arm_without_its_counterpart_is_asked_about_against_none(name: str) -> None:
+    asked = declare(choose_arms([name]))
+    assert {(question.arm, question.against) for question in asked} == {("none", "none"), (name, "none")}
+    assert [question.arm for question in asked if question.primary] == [name]

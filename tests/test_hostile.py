@@ -311,6 +311,12 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a record of bytes": (store_says("UPDATE network SET record=x'ff00' WHERE fold=1"), "an entry is damaged"),
     "a record of another kind": (store_says("UPDATE network SET record='[1]' WHERE fold=1"), "an entry is damaged"),
     "a record without entries": (store_says("UPDATE network SET record='{}' WHERE fold=1"), "an entry is damaged"),
+    "a probe of another kind": (
+        store_says(
+            "UPDATE network SET record=json_set(record, '$.probes.coadaptation', json('{\"removal\": [\"a\"]}'))"
+        ),
+        "an entry is damaged",
+    ),
     "a plan that is no JSON": (store_says("UPDATE plan SET json='nul'"), "an entry is damaged"),
     "a plan of another kind": (store_says("UPDATE plan SET json='7'"), "an entry is damaged"),
     "a changed plan": (

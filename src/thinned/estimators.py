@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from thinned._checks import InputError, sentence
 from thinned.studies import model
 from thinned.studies.arms import Arm, Setting
-from thinned.studies.plan import VALIDATION, Plan, check_options, make_plan
+from thinned.studies.nested import VALIDATION
+from thinned.studies.plan import Plan, check_options, make_plan
 from thinned.studies.table import LARGEST, Table, Task, read_frame
 
 __all__ = ["ThinnedClassifier", "ThinnedRegressor"]

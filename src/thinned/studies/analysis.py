@@ -49,7 +49,7 @@ def _setting(trained: Trained, setting: int) -> dict[str, Any]:
 
     def at(when: str) -> dict[str, Any]:
         return {
-            **{part: trained.interval(trained.losses(setting, when, part)) for part in PARTS},
+            **{part: trained.interval(trained.losses(setting, when, part), part) for part in PARTS},
             "scores": {name: trained.interval(trained.scores(fixed, when, name)) for name in trained.metrics()},
         }
 

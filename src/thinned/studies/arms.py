@@ -244,23 +244,25 @@ def choose_arms(
         mixes = () if own_network or chosen is not None else _MIXES
         union = [setting for arm in arms.values() if not arm.warning for setting in arm.settings]
         arms[_COCKTAIL] = Arm(_COCKTAIL, "the best mix", tuple(dict.fromkeys([*union, *mixes])))
-    if len(arms) < 2:
-        raise InputError(sentence("a study must have an arm besides 'none'", "it has no other", "add dropout"))
+    if not arms.keys() - {"none", _COCKTAIL}:
+        raise InputError(
+            sentence("a study must have an arm besides 'none' and 'cocktail'", "it has no other", "add dropout")
+        )
     return tuple(arms.values())
 
 
 def declare(arms: Sequence[Arm]) -> tuple[Question, ...]:
     """The questions asked of these arms, of which the first about a regulariser is primary.
 
-    An arm of the user's own is set against "none".
+    An arm of the user's own, and one whose counterpart is not in the study, is set against "none".
     """
     names = {arm.name for arm in arms}
     asked = [question for question in _QUESTIONS if {question[0], question[2]} <= names]
-    ours = {question[0] for question in _QUESTIONS}
+    asked_of = {question[0] for question in asked}
     asked += [
         (arm.name, "best", "none", "best", f"Does {arm.label} help, when both stop early?")
         for arm in arms
-        if arm.name not in ours
+        if arm.name not in asked_of
     ]
     primary = next(question for question in asked if question[0] != "none")
     return tuple(Question(*question, primary=question is primary) for question in asked)

@@ -70,7 +70,7 @@ def _curve(trained: Trained, grid: Mapping[float, int], when: str) -> dict[str, 
     losses = {part: {p: trained.losses(s, when, part) for p, s in grid.items()} for part in PARTS}
     best = min(grid, key=lambda p: float(losses["validation"][p].mean()))
     return {
-        **{part: [trained.interval(values) for values in of.values()] for part, of in losses.items()},
+        **{part: [trained.interval(values, part) for values in of.values()] for part, of in losses.items()},
         "best_rate": best,
         "underfits_from": _worse_from(trained, losses, best),
         "worse_than_none_from": _worse_from(trained, losses, min(grid)),
@@ -81,7 +81,7 @@ def _worse_from(trained: Trained, losses: Mapping[str, Mapping[float, Array]], r
     """The smallest rate above the reference from which on training and test loss are both worse than there."""
     start = None
     for p in sorted(losses["train"], reverse=True):
-        excess = [trained.spread(losses[part][p] - losses[part][reference]) for part in ("train", "test")]
+        excess = [trained.spread(losses[part][p] - losses[part][reference], part) for part in ("train", "test")]
         if p <= reference or not all(e.mean > e.error for e in excess):
             break
         start = p
@@ -164,7 +164,7 @@ def _epochs_to(curve: list[float], level: float) -> float:
 def _ratio(taken: Array, base: Array, trained: Trained) -> dict[str, Any]:
     reached = int(np.isfinite(taken).sum())
     bounded = np.minimum(taken, trained.plan["epochs"])
-    logs = trained.spread(np.log(bounded / base)).interval()
+    logs = trained.spread(np.log(bounded / base), "train").interval()
     whole = reached == len(taken)
     median = float(np.median(taken))
     return {

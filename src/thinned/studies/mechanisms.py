@@ -131,7 +131,7 @@ def _shift(trained: Trained, arm: str, setting: int) -> dict[str, Any] | None:
         "arm": arm,
         "label": trained.setting(setting)["label"],
         "rate": float(trained.setting(setting)["dropout"]),
-        "ratio": trained.interval(largest),
+        "ratio": trained.interval(largest, "train"),
         "loss_before": trained.interval(before),
         "loss_after": trained.interval(after),
         "repaired": trained.interval(before - after),

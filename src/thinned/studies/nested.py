@@ -12,12 +12,13 @@ from thinned._checks import InputError, sentence
 from thinned.studies.comparing import Spread, nadeau_bengio, resampled
 from thinned.studies.metrics import SELECTION
 
-__all__ = ["PARTS", "WHENS", "Record", "Trained"]
+__all__ = ["PARTS", "VALIDATION", "WHENS", "Record", "Trained"]
 
 Record = Mapping[str, Any]
 Array = npt.NDArray[np.float64]
 WHENS = ("best", "end")  # the best validation epoch, and the last one
 PARTS = ("train", "validation", "test")
+VALIDATION = 0.2  # of the rows outside the test fold
 
 
 class Trained:
@@ -95,18 +96,25 @@ class Trained:
         """The setting of least mean validation loss at the best epoch, over all splits."""
         return min(settings, key=lambda s: float(self.losses(s, "best", "validation").mean()))
 
-    def spread(self, values: Array) -> Spread:
-        """Mean over splits and its error, of ``(splits,)`` values in the order of :attr:`splits`."""
-        return resampled(values.reshape(self.repeats, -1))
+    def spread(self, values: Array, part: str = "test") -> Spread:
+        """Mean over splits and its error, of ``(splits,)`` values in the order of :attr:`splits`.
+
+        Folds of a repeat share no test row, but training and validation rows: of those the correlation is supposed.
+        """
+        if part == "test":
+            return resampled(values.reshape(self.repeats, -1))
+        return nadeau_bengio(values[np.isfinite(values)], VALIDATION / (1 - VALIDATION))
 
     def supposed_spread(self, values: Array) -> Spread:
         """The same by Nadeau & Bengio's supposition, which is on the safe side."""
         return nadeau_bengio(values, self.share)
 
-    def interval(self, values: Array) -> dict[str, float | None]:
+    def interval(self, values: Array, part: str = "test") -> dict[str, float | None]:
         """Mean over the splits that have a value, with its interval; None where fewer than two of a repeat have one."""
         known = np.isfinite(values).reshape(self.repeats, -1).sum(1)
-        return {**self.spread(values).interval()} if known.max() > 1 else {"mean": None, "low": None, "high": None}
+        if known.max() < 2:
+            return {"mean": None, "low": None, "high": None}
+        return {**self.spread(values, part).interval()}
 
     @property
     def baseline(self) -> str:

@@ -12,13 +12,13 @@ from thinned import philox
 from thinned._checks import InputError, sentence
 from thinned._places import source_digest
 from thinned.studies.arms import Arm, Question, Setting, choose_arms, declare
+from thinned.studies.nested import VALIDATION
 from thinned.studies.table import Table
 
-__all__ = ["VALIDATION", "Member", "Plan", "check_options", "make_plan", "stream"]
+__all__ = ["Member", "Plan", "check_options", "make_plan", "stream"]
 
 _WIDEST = 65_536
 _SMALLEST = 32  # training rows of a study at several sizes
-VALIDATION = 0.2  # of the rows outside the test fold
 
 
 @dataclasses.dataclass(frozen=True)

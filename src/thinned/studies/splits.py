@@ -10,7 +10,8 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from thinned._checks import InputError, sentence
 from thinned.studies.columns import quote
-from thinned.studies.plan import VALIDATION, Plan, stream
+from thinned.studies.nested import VALIDATION
+from thinned.studies.plan import Plan, stream
 from thinned.studies.table import Table
 
 __all__ = ["Split", "make_splits", "refit_parts", "test_share"]

@@ -134,6 +134,10 @@ def _checked(record: dict[str, Any]) -> dict[str, Any]:
             whole &= all(isinstance(value, float | None) for value in (*losses, *record[when]["scores"].values()))
         for part in ("train", "validation"):
             whole &= all(isinstance(value, float | None) for value in record["curves"][part])
+        for found in record.get("probes", {}).values():  # a store of an earlier version has none
+            for values in found.values():
+                own = values if isinstance(values, list) else [values]
+                whole &= all(isinstance(value, float | None) for value in own)
     except (KeyError, TypeError, AttributeError):
         whole = False
     if not whole:

@@ -39,7 +39,7 @@ def _recommended(trained: Trained) -> dict[str, Any]:
     left = {name: settings for name, settings in trained.arms.items() if name not in warned} or trained.arms
     candidates = sorted({setting for settings in left.values() for setting in settings})
     setting = trained.least(candidates)
-    loss = trained.interval(trained.losses(setting, "best", "validation"))
+    loss = trained.interval(trained.losses(setting, "best", "validation"), "validation")
     show = formatter(Comparison(0.0, loss["low"] or 0.0, loss["high"] or 0.0, 1.0, 0.0, len(trained.splits)))
     out = ", ".join(label_of(trained, name) for name in trained.arms if name not in left)
     reason = (
@@ -122,5 +122,6 @@ def simplest_rate(trained: Trained) -> float | None:
         return None
     losses = {s: trained.losses(s, "best", "validation") for s in settings}
     least = losses[trained.least(settings)]
-    near = [s for s, loss in losses.items() if (loss - least).mean() <= trained.spread(loss - least).error]
+    excess = {s: trained.spread(loss - least, "validation") for s, loss in losses.items()}
+    near = [s for s, spread in excess.items() if spread.mean <= spread.error]
     return float(min(trained.setting(s)["dropout"] for s in near))
