@@ -297,7 +297,7 @@ def user_network(inputs: int, outputs: int) -> nn.Module:
 
 def test_a_users_network_with_batch_norm_trains_member_by_member() -> None:
     members, data = members_and_data()
-    build: Callable[[Setting], nn.Module] = lambda _: load_network("tests.test_cohort:user_network", 5, 1)  # noqa: E731
+    build: Callable[[Setting], nn.Module] = lambda _: load_network(f"{__name__}:user_network", 5, 1)  # noqa: E731
     together = cohort.train(PLAN, build, members, data)
     for member, own, inside in zip(members, data, together, strict=True):
         (alone,) = cohort.train(PLAN, build, [member], [own])
@@ -310,10 +310,10 @@ def test_a_users_network_with_batch_norm_trains_member_by_member() -> None:
     ("name", "seen"),
     [
         ("nowhere:build", "No module named 'nowhere'"),
-        ("tests.test_cohort:absent", "there is no 'absent'"),
-        ("tests.test_cohort:dataclasses", "it is a module"),
-        ("tests.test_cohort:without_dropout", "it has none"),
-        ("tests.test_cohort:wrong_shape", r"it gave \(2, 3\)"),
+        (f"{__name__}:absent", "there is no 'absent'"),
+        (f"{__name__}:dataclasses", "it is a module"),
+        (f"{__name__}:without_dropout", "it has none"),
+        (f"{__name__}:wrong_shape", r"it gave \(2, 3\)"),
     ],
 )
 def test_a_network_that_cannot_be_studied_is_refused(name: str, seen: str) -> None:

@@ -196,7 +196,7 @@ def _findings(table: Table, plan: Plan, store: Store) -> dict[str, Any]:
     share = test_share(splits)
     claimed = {
         "rate": claims.rate(records, shown, share=share),
-        "price": claims.price(records, shown, share=share),
+        "price": claims.price(records, shown, share=share, epoch_seconds=store.seconds / (len(store) * plan.epochs)),
         "sizes": gains(records, shown, [len(split.train) for split in splits]),
         "coadaptation": mechanisms.coadaptation(records, shown, FRACTIONS, share=share),
         "variance_shift": mechanisms.variance_shift(records, shown, share=share),
