@@ -1,5 +1,6 @@
 """The study from a table to a verdict: statistics, store, model and command line."""
 
+import itertools
 import json
 import math
 import os
@@ -277,6 +278,58 @@ def test_a_finished_study_is_not_trained_again(tmp_path: Path, monkeypatch: pyte
     first = thinned.study(make_frame(), "y", out=tmp_path, **SMALL).results
     monkeypatch.setattr(Store, "add", lambda *a: pytest.fail("trained again"))
     assert thinned.study(make_frame(), "y", out=tmp_path, **SMALL).results["arms"] == first["arms"]
+
+
+def test_arms_that_are_not_finished_in_time_are_left_out_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = SMALL | {"arms": ("dropout", "batch_norm")}
+    with pytest.raises(InputError, match="must be finished in time, 0 of 16 networks are; run it again"):
+        thinned.study(make_frame(), "y", out=tmp_path / "a", minutes=0, **options)
+    with monkeypatch.context() as patch:  # as if time were up after the first cohort, which has no batch norm
+        first = lambda *args: itertools.islice(workers.run_jobs(*args), 1)  # noqa: E731
+        patch.setattr(torch, "get_num_threads", lambda: 1)
+        patch.setattr(run_module, "run_jobs", first)
+        part = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results
+    assert [arm["name"] for arm in part["arms"]] == ["none", "dropout"]
+    assert part["run"]["left_out"] == ["batch norm"]
+    went_on = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results
+    straight = thinned.study(make_frame(), "y", out=tmp_path / "b", **options).results
+    assert went_on["run"]["left_out"] == []
+    for part in ("settings", "arms", "comparisons", "verdict"):
+        assert went_on[part] == straight[part]
+
+
+def test_the_model_is_that_of_the_recommended_setting(tmp_path: Path) -> None:
+    """Also where another was recommended while arms were missing."""
+    study = thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+    held = (tmp_path / "model" / "weights.safetensors").read_bytes()
+    card = json.loads((tmp_path / "model" / "model.json").read_text())
+    card["setting"]["dropout"] = 0.35
+    (tmp_path / "model" / "model.json").write_text(json.dumps(card))
+    again = thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+    plan, recommended = again.results["plan"], again.results["verdict"]["recommended"]
+    assert again.model.card.setting.dropout == plan["settings"][recommended["setting"]]["dropout"]
+    assert (tmp_path / "model" / "weights.safetensors").read_bytes() == held
+    assert again.results["verdict"] == study.results["verdict"]
+
+
+def test_an_arm_that_diverged_did_finish_in_time(tmp_path: Path) -> None:
+    wild = Arm("wild", "wild", (Setting(weight_decay=1e30),))
+    results = thinned.study(make_frame(), "y", out=tmp_path, **SMALL | {"arms": ("dropout", wild)}).results
+    assert [arm["name"] for arm in results["arms"]] == ["none", "dropout"]
+    assert results["run"]["left_out"] == []
+
+
+def test_sizes_of_an_arm_of_several_structures(tmp_path: Path) -> None:
+    """Each is trained as what it is, though all are of one arm."""
+    both = Setting(dropout=0.5), Setting(dropout=0.5, one_mask=True), Setting(batch_norm="after")
+    own = Arm("dropout", "dropout", both)
+    thinned.study(make_frame(), "y", out=tmp_path, **SMALL | {"arms": (own,)}, sizes=(40,))
+    with closing(sqlite3.connect(tmp_path / "study.sqlite")) as connection:
+        records = [json.loads(row[0]) for row in connection.execute("SELECT record FROM network WHERE size = 40")]
+    ends = {(r["repeat"], r["fold"], r["setting"]): r["end"]["test"] for r in records}
+    assert len(ends) == len(set(ends.values())) == 4 * 4
 
 
 def test_ctrl_c_says_what_is_left_and_kill_loses_no_finished_cohort(tmp_path: Path, csv: Path) -> None:

@@ -30,7 +30,7 @@ def find(place: str, what: str) -> Any:
     with working_directory():
         try:
             found: Any = importlib.import_module(module)
-        except ImportError as error:
+        except (ImportError, TypeError) as error:  # a name with a dot in front is a TypeError
             raise InputError(
                 sentence(f"the module of {what} must be importable from here", f"{place!r}: {error}")
             ) from None
