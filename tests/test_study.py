@@ -274,6 +274,23 @@ def test_a_process_that_dies_is_an_error() -> None:
         list(workers.run_jobs(lambda number, tell: os._exit(7), 2, lambda told: None))
 
 
+class _TwoArguments(Exception):  # noqa: N818
+    def __init__(self, text: str, other: int) -> None:
+        super().__init__(text)
+
+
+@pytest.mark.parametrize("error", [ValueError("too odd"), _TwoArguments("too odd", 1)])
+def test_an_error_of_a_job_says_what_and_where(error: Exception) -> None:
+    """One that can't be pickled, too."""
+
+    def fail_oddly(number: int, tell: object) -> None:
+        raise error
+
+    with pytest.raises((ValueError, RuntimeError), match="too odd") as caught:
+        list(workers.run_jobs(fail_oddly, 1, lambda told: None))
+    assert "in fail_oddly" in "".join(caught.value.__notes__)
+
+
 def test_a_finished_study_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = thinned.study(make_frame(), "y", out=tmp_path, **SMALL).results
     monkeypatch.setattr(Store, "add", lambda *a: pytest.fail("trained again"))

@@ -9,15 +9,19 @@ import contextlib
 import ctypes
 import importlib
 import multiprocessing
+import pickle
 import signal
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
+
+from thinned._checks import InputError
 
 __all__ = ["one_core", "run_jobs"]
 
@@ -132,9 +136,22 @@ def _child(work: Work, number: int, told: Any, sender: Connection) -> None:
     try:
         result = work(number, lambda value: told.__setitem__(number, value))
     except Exception as error:  # noqa: BLE001 (raised again by the parent)
-        sender.send(error)
+        sender.send(_sendable(error))
     else:
         sender.send([result])
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error with where it was raised, which is lost on the way; one that can't be sent as another of its text."""
+    if not isinstance(error, InputError):
+        error.add_note("".join(traceback.format_tb(error.__traceback__)))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
+    except Exception:  # noqa: BLE001 (whatever a class of somebody's own does)
+        told = RuntimeError(f"{type(error).__name__}: {error}")
+        told.__notes__ = getattr(error, "__notes__", [])
+        return told
+    return error
 
 
 def _result(receiver: Connection, process: Any) -> Any:
