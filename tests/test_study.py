@@ -302,7 +302,7 @@ def test_arms_that_are_not_finished_in_time_are_left_out_and_gone_on_with(
 ) -> None:
     options = SMALL | {"arms": ("dropout", "batch_norm")}
     with pytest.raises(InputError, match="must be finished in time, 0 of 16 networks are; run it again"):
-        thinned.study(make_frame(), "y", out=tmp_path / "a", minutes=0, **options)
+        thinned.study(make_frame(), "y", out=tmp_path / "a", minutes=1e-9, **options)
     with monkeypatch.context() as patch:  # as if time were up after the first cohort, which has no batch norm
         first = lambda *args: itertools.islice(workers.run_jobs(*args), 1)  # noqa: E731
         patch.setattr(torch, "get_num_threads", lambda: 1)
@@ -480,7 +480,17 @@ def test_an_output_whose_name_is_too_long(csv: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"folds": 2.5}, {"epochs": "3"}, {"rates": 0.3}, {"rates": [None]}, {"hidden": 64}, {"seed": -1}, {"seeds": True}],
+    [
+        {"folds": 2.5},
+        {"epochs": "3"},
+        {"rates": 0.3},
+        {"rates": [None]},
+        {"hidden": 64},
+        {"seed": -1},
+        {"seeds": True},
+        {"minutes": 0},
+        {"minutes": "1"},
+    ],
 )
 def test_python_options_that_cannot_be_used(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError):

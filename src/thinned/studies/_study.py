@@ -160,6 +160,8 @@ def study(
     Raises:
         InputError: the table, the target, an option or the folder can't be used.
     """
+    if minutes is not None and not (isinstance(minutes, int | float) and minutes > 0):
+        raise InputError(sentence("minutes must be a number above 0", f"got {minutes!r}"))
     check_options(rates, hidden, sizes, folds=folds, seeds=seeds, epochs=epochs, batch_size=batch_size, seed=seed)
     table = load(data, target, task, folds=folds, group=group, time=time)
     plan = make_plan(
