@@ -6,8 +6,8 @@ import pickle
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch

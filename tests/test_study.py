@@ -29,6 +29,7 @@ from thinned._checks import InputError
 from thinned.cli import app
 from thinned.studies import finished_networks, workers
 from thinned.studies import run as run_module
+from thinned.studies import store as store_module
 from thinned.studies.arms import Arm, Setting
 from thinned.studies.metrics import predictions, score
 from thinned.studies.model import Model
@@ -317,6 +318,19 @@ def test_arms_that_are_not_finished_in_time_are_left_out_and_gone_on_with(
         assert went_on[part] == straight[part]
 
 
+def test_other_versions_look_at_a_study_but_do_not_go_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may train other networks: half of a study by each would be the study of neither."""
+    thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+    monkeypatch.setattr(store_module, "_versions", lambda: {"torch": "99"})
+    thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+    with closing(sqlite3.connect(tmp_path / "study.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM network WHERE fold = 1")
+    with pytest.raises(InputError, match=r"same plan, data and versions can go on with, versions was .* and is .*99"):
+        thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+
+
 def test_the_model_is_that_of_the_recommended_setting(tmp_path: Path) -> None:
     """Also where another was recommended while arms were missing."""
     study = thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
@@ -411,19 +425,28 @@ def test_an_output_that_is_a_file(tmp_path: Path, csv: Path) -> None:
     assert "the output must be a folder" in text
 
 
-@pytest.mark.parametrize("change", ["options", "data"])
+CHANGES = {
+    "options": (["--seed", 7], "seed was 0 and is 7"),
+    "data": ([], "the table has changed since"),
+    "rates": (["--rates", "0.2,0.7"], "settings differ: no longer dropout 0.6, now dropout 0.7;"),
+    "arms": (
+        ["--arms", "dropout,batch_norm,input"],
+        "differ: now batch norm, now dropout 0.1 on the input, ",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_another_study_in_the_folder_is_kept(change: str, tmp_path: Path, csv: Path) -> None:
     out = tmp_path / "out"
     assert invoke("study", csv, "--target", "y", "--out", out, *OPTIONS)[0] == 0
     before = files(out)
-    more = []
-    if change == "options":
-        more = ["--seed", 7]
-    else:
+    more, words = CHANGES[change]
+    if change == "data":
         make_frame(160).to_csv(csv, index=False)
     code, text = invoke("study", csv, "--target", "y", "--out", out, *OPTIONS, *more)
     assert code == 2
-    assert ("seed was 0 and is 7" if change == "options" else "the table has changed since") in text
+    assert words in text
     assert files(out) == before
 
 
