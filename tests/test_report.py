@@ -438,6 +438,14 @@ def test_a_browser_draws_it_without_a_complaint(study, browser, tmp_path, task, 
     assert content == window == width
 
 
+def test_a_claim_out_of_reach_of_the_sizes_is_not_marked(study, browser, tmp_path):
+    found = study("regression")
+    found["claims"]["sizes"] = copy.deepcopy(CLAIMS["sizes"]) | {"sizes": [100, 200, 400]}
+    browser.show(save(tmp_path, render(found)), 1280)
+    assert browser.complaints == []
+    assert "as is said" not in browser.value("document.querySelector('[data-chart=sizes]').textContent")
+
+
 def test_a_browser_runs_nothing_of_hostile_text(study, browser, tmp_path):
     page = save(tmp_path, render(hostile(study)))
     browser.show(page, 1280)

@@ -1,4 +1,4 @@
-"""Photographs the top of a study's report for the documents: ``python docs/tools/report.py runs/churn``; needs Chromium."""
+"""Photographs the top of a report for the documents, with Chromium: ``python docs/tools/report.py runs/churn``."""
 
 import base64
 import sys
@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from browser import Browser  # noqa: E402
 
-WIDTH, HEIGHT = 1000, 1420
+WIDTH, HEIGHT = 1000, 1810
 
 
 def main(folder: str) -> None:

@@ -117,12 +117,13 @@ def _sizes(claim: Claim, gain: str) -> dict[str, Any]:
         scale=alt.Scale(type="log", nice=False, padding=14),
         axis=alt.Axis(values=sizes, format=",", labelOverlap="greedy"),
     )
-    said = [{"x": _CLAIMED_SIZE}] if min(sizes) < _CLAIMED_SIZE < max(sizes) else []
-    claimed = named("said").encode(x="x:Q")
-    text = claimed.mark_text(text=f"as is said: {_CLAIMED_SIZE:,}", dy=-8, color="var(--ink)").encode(y=alt.value(0))
     zero = named("levels").mark_rule(color="var(--ink)").encode(y="at:Q")
-    parts = _lines("gains", styles, x, gain, "Training rows")
-    return layers(zero, claimed.mark_rule(**_RULE), *parts, text, height=280, gains=rows, levels=[{"at": 0}], said=said)
+    parts, data = [zero, *_lines("gains", styles, x, gain, "Training rows")], {"gains": rows, "levels": [{"at": 0}]}
+    if min(sizes) < _CLAIMED_SIZE < max(sizes):  # Vega warns of a layer without data
+        said = named("said").encode(x="x:Q")
+        text = said.mark_text(text=f"as is said: {_CLAIMED_SIZE:,}", dy=-8, color="var(--ink)").encode(y=alt.value(0))
+        parts, data = [said.mark_rule(**_RULE), *parts, text], data | {"said": [{"x": _CLAIMED_SIZE}]}
+    return layers(*parts, height=280, **data)
 
 
 def _dependence(claim: Claim) -> dict[str, Any]:
