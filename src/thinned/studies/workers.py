@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import importlib
 import multiprocessing
-import pickle
 import signal
 import sys
 import threading
@@ -142,16 +141,12 @@ def _child(work: Work, number: int, told: Any, sender: Connection) -> None:
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error with where it was raised, which is lost on the way; one that can't be sent as another of its text."""
-    if not isinstance(error, InputError):
-        error.add_note("".join(traceback.format_tb(error.__traceback__)))
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
-    except Exception:  # noqa: BLE001 (whatever a class of somebody's own does)
-        told = RuntimeError(f"{type(error).__name__}: {error}")
-        told.__notes__ = getattr(error, "__notes__", [])
-        return told
-    return error
+    """The error with where it was raised, which is lost on the way; one of a foreign class may not arrive at all."""
+    if isinstance(error, InputError):
+        return error
+    sent = error if type(error).__module__ == "builtins" else RuntimeError(f"{type(error).__name__}: {error}")
+    sent.add_note("".join(traceback.format_tb(error.__traceback__)))
+    return sent
 
 
 def _result(receiver: Connection, process: Any) -> Any:
