@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -269,7 +270,7 @@ class TestCheckpointing:
 
 TRAINING = """
     import sys, torch
-    from tests.test_addressing import make, X
+    from test_addressing import make, X
     from thinned import addressing
 
     def run(model, optimizer, steps):
@@ -291,7 +292,7 @@ TRAINING = """
 
 def python(code, *args):
     code = textwrap.dedent(TRAINING) + textwrap.dedent(code)
-    subprocess.run([sys.executable, "-c", code, *map(str, args)], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", code, *map(str, args)], check=True, timeout=300, cwd=Path(__file__).parent)
 
 
 def test_a_run_stopped_at_step_50_continues_bit_for_bit(tmp_path):

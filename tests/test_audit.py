@@ -3,6 +3,7 @@
 import copy
 import random
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,9 @@ def test_selection_and_suppression():
     assert {f.code for f in everything} == {"TD101", "TD204", "TD301", "TD203"}
     assert {f.code for f in thinned.audit(model, X, select=["TD1", "td3"])} == {"TD101", "TD301"}
     assert "TD101" not in thinned.audit(model, X, ignore=["TD101"]).codes()
+    assert "TD101" not in thinned.audit(model, X, ignore="TD101").codes()
+    fixed = thinned.audit(copy.deepcopy(model), X, fix=True, select=iter(["TD101", "TD204"]))  # audited twice
+    assert fixed.codes() == thinned.audit(copy.deepcopy(model), X, fix=True, select=["TD101", "TD204"]).codes()
     part = thinned.audit(model, X, ignore=["one*:TD"])
     assert {f.module.split(".")[0] for f in part} == {"two"}
     assert part.suppressed == len(everything) - len(part)
@@ -188,6 +192,26 @@ def test_sampling_in_evaluation_is_no_mistake():
 
     [finding] = thinned.audit(Variational(), torch.ones(4, 4))
     assert (finding.code, finding.severity) == ("TD102", "info")
+
+
+def test_rows_in_another_order_differ_by_a_number():
+    class Shuffled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[torch.randperm(len(x))]
+
+    [finding] = thinned.audit(Shuffled(), torch.arange(32.0).reshape(8, 4))  # whose sum is the same in any order
+    assert (finding.code, finding.severity) == ("TD102", "info")
+    assert 4 <= finding.data["largest"] <= 28
+    assert f"by up to {finding.data['largest']:g}" in finding.seen
+
+
+def test_code_beside_torch_is_not_torch():
+    file = f"{Path(torch.__file__).parent}vision/model.py"
+    names = {"F": F}
+    exec(compile("def drop(self, x):\n    return F.dropout(x, 0.5)", file, "exec"), names)
+    model = type("Model", (nn.Module,), {"forward": names["drop"]})()
+    [finding] = thinned.audit(model, torch.ones(8, 4))
+    assert (finding.code, finding.file, finding.line) == ("TD101", file, 2)
 
 
 def test_gradients_in_a_forward_and_no_dropout_at_all():
@@ -275,6 +299,8 @@ def test_the_gate(kind):
         with pytest.raises(ValueError):  # noqa: PT011 - as it happens
             model(x[:1])
     assert torch._C._len_torch_function_stack() == 0
+    with ThreadPoolExecutor(4) as pool:  # each thread has gates of its own
+        assert all(torch.equal(y, model(x)) for y in pool.map(model, [x] * 32))
     other = F.dropout(torch.ones(1000), 0.5)
     assert (other == 0).any()
 

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import textwrap
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -40,12 +41,20 @@ def words():
     return nn.Sequential(nn.Embedding(9, 8), nn.Dropout(0.9), nn.Linear(8, 2))
 
 number = 3
+
+def fails():
+    return {}["depth"]
+
+def words_of(size):
+    return words()
 """
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     (tmp_path / "audited.py").write_text(MODELS)
+    (tmp_path / "broken.py").write_text("def Net(:")
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and no more")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "audited", raising=False)
     return lambda *words: CliRunner().invoke(app, ["audit", *words])
@@ -74,9 +83,13 @@ def test_the_command(run):
         (["audited:Net", "--input", "8,5"], "must run on the inputs"),
         (["audited:Net", "--input", "8,x"], "an input must be a shape of positive sizes, got '8,x'"),
         (["audited:Net", "--input", "8,4:int65"], "an input must be a shape"),
-        (["audited"], "must be package.module:factory, got 'audited'"),
+        (["audited"], "must be given as package.module:name, got 'audited'"),
         (["no_such_module:f"], "must be importable"),
-        (["audited:missing"], "there is no missing"),
+        (["audited:missing"], "there is no 'missing'"),
+        (["audited:fails", "--input", "8,4"], "called without arguments, it raised KeyError: 'depth'"),
+        (["audited:words_of", "--input", "8,4"], "called without arguments, it raised TypeError"),
+        (["broken:Net", "--input", "8,4"], "must be importable from here, 'broken:Net': SyntaxError"),
+        (["audited:Net", "--input-file", "broken.npz"], "must hold a model's inputs"),
         (["audited:number", "--input", "1"], "must be or return a torch.nn.Module"),
         ([], "needs a model or --source"),
         (["audited:Net", "--input-file", "x.pickle"], "must end in .json, .npz or .pt"),
@@ -214,10 +227,52 @@ def test_reading_without_running():
     assert all("not run" in finding.message for finding in found)
 
 
+GATES = """
+if not self.training or self.p == 0:
+    return x
+return F.dropout(x, 0.5)
+---
+with torch.no_grad():
+    if not self.training:
+        return x
+    return F.dropout(x, 0.5)
+---
+assert self.training
+return F.dropout(x, 0.5)
+---
+if not (self.training and self.p > 0):
+    return x
+return F.dropout(x, 0.5)
+---
+if not self.training and self.p == 0:
+    return x
+return F.dropout(x, 0.5)  # TD101
+---
+if self.training or self.p > 0:
+    return F.dropout(x, 0.5)  # TD101
+"""
+
+
+@pytest.mark.parametrize("body", GATES.split("---\n"))
+def test_what_runs_in_training_only(body):
+    head = "import torch\nimport torch.nn.functional as F\nclass M:\n    def forward(self, x):\n"
+    found = read_text(head + textwrap.indent(body, " " * 8))
+    assert [finding.code for finding in found] == re.findall("# (TD101)", body)
+
+
+def test_a_dropout_with_an_annotation_is_read():
+    init = "    def __init__(self):\n        self.drop: nn.Module = nn.Dropout(0.3)\n"
+    [finding] = read_text(f"from torch import nn\nclass M:\n{init}    def forward(self, x):\n        return x\n")
+    assert (finding.code, finding.line) == ("TD301", 4)
+
+
 def test_reading_a_folder(run, tmp_path):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "one.py").write_text(SOURCE)
     (tmp_path / "code" / "broken.py").write_text("def (")
+    for folder in (".venv", "env/lib/site-packages"):
+        (tmp_path / "code" / folder).mkdir(parents=True)
+        (tmp_path / "code" / folder / "theirs.py").write_text(SOURCE)
     result = run("--source", "code", "--format", "json")
     findings = json.loads(result.output)["findings"]
     assert result.exit_code == 1
@@ -262,6 +317,25 @@ def test_the_first_batch_is_audited_once_and_hooks_are_gone():
     first.audit()
     assert len(caught) == 1
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_an_audit_that_raises_is_not_tried_again():
+    class Once(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls > 1:
+                raise ValueError("once only")
+            return x
+
+    model, first = Once(), thinned.audits.callbacks.FirstBatch()
+    first.arm(model)
+    model(torch.ones(2, 2))
+    with pytest.warns(UserWarning, match="once only"):
+        first.audit()
+    assert first.done
+    assert first.result is None
 
 
 def test_the_lightning_callback():

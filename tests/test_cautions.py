@@ -56,6 +56,8 @@ def test_every_warning_has_a_next_step(caution: Caution) -> None:
 def test_few_rows() -> None:
     assert "400 rows" in codes(changed(), PLAN | {"rows": 500})["few_rows"]
     assert "few_rows" not in codes(changed(), PLAN | {"rows": 1000})
+    by_time = PLAN | {"rows": 800, "time": "when"}  # windows of 133, 267, 400, 533 and 667 rows
+    assert "On average a network had 400 rows" in codes(changed(), by_time)["few_rows"]
 
 
 def test_few_splits() -> None:
@@ -134,6 +136,7 @@ def test_a_rare_class() -> None:
     few = Table(**{**vars(table), "target": target})
     assert "about 6 rows of class “yes”" in codes(changed(), PLAN, few)["rare_class"]
     assert "rare_class" not in codes(changed(), PLAN, table)
+    assert "about 5 rows" in codes(changed(), PLAN | {"time": "when"}, few)["rare_class"]  # of six stretches
 
 
 # --- columns that tell the target --------------------------------------------------------------------------------

@@ -536,6 +536,20 @@ def test_what_cannot_be_made_smaller_is_refused(model, message):
         ensemble.subnetwork(model, 0, ROWS)
 
 
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (-1, "a member's number must be at least 0, got -1"),
+        ({"1": torch.ones(4)}, "masks must be of all sites, there is none for 3"),
+        ({"1": torch.ones(5), "3": torch.ones(4)}, "1 has 4, got 5"),
+    ],
+)
+def test_an_address_of_nothing_is_one_sentence(address, message):
+    model = nn.Sequential(nn.Linear(6, 4), nn.Dropout(0.3), nn.Linear(4, 4), nn.Dropout(0.3), nn.Linear(4, 1))
+    with pytest.raises(InputError, match=message):
+        ensemble.subnetwork(model, address)
+
+
 def test_the_gap_is_nothing_without_a_nonlinearity_and_something_with_one():
     x = ROWS.double()
     layers = [nn.Linear(6, 4), nn.Dropout(0.5), nn.Linear(4, 4), nn.Dropout(0.2), nn.Linear(4, 1)]

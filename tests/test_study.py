@@ -1,5 +1,6 @@
 """The study from a table to a verdict: statistics, store, model and command line."""
 
+import itertools
 import json
 import math
 import os
@@ -28,6 +29,7 @@ from thinned._checks import InputError
 from thinned.cli import app
 from thinned.studies import finished_networks, workers
 from thinned.studies import run as run_module
+from thinned.studies import store as store_module
 from thinned.studies.arms import Arm, Setting
 from thinned.studies.metrics import predictions, score
 from thinned.studies.model import Model
@@ -273,10 +275,92 @@ def test_a_process_that_dies_is_an_error() -> None:
         list(workers.run_jobs(lambda number, tell: os._exit(7), 2, lambda told: None))
 
 
+class _TwoArguments(Exception):  # noqa: N818
+    def __init__(self, text: str, other: int) -> None:
+        super().__init__(text)
+
+
+@pytest.mark.parametrize("error", [ValueError("too odd"), _TwoArguments("too odd", 1)])
+def test_an_error_of_a_job_says_what_and_where(error: Exception) -> None:
+    """One that can't be pickled, too."""
+
+    def fail_oddly(number: int, tell: object) -> None:
+        raise error
+
+    with pytest.raises((ValueError, RuntimeError), match="too odd") as caught:
+        list(workers.run_jobs(fail_oddly, 1, lambda told: None))
+    assert "in fail_oddly" in "".join(caught.value.__notes__)
+
+
 def test_a_finished_study_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = thinned.study(make_frame(), "y", out=tmp_path, **SMALL).results
     monkeypatch.setattr(Store, "add", lambda *a: pytest.fail("trained again"))
     assert thinned.study(make_frame(), "y", out=tmp_path, **SMALL).results["arms"] == first["arms"]
+
+
+def test_arms_that_are_not_finished_in_time_are_left_out_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = SMALL | {"arms": ("dropout", "batch_norm")}
+    with pytest.raises(InputError, match="must be finished in time, 0 of 16 networks are; run it again"):
+        thinned.study(make_frame(), "y", out=tmp_path / "a", minutes=1e-9, **options)
+    with monkeypatch.context() as patch:  # as if time were up after the first cohort, which has no batch norm
+        first = lambda *args: itertools.islice(workers.run_jobs(*args), 1)  # noqa: E731
+        patch.setattr(torch, "get_num_threads", lambda: 1)
+        patch.setattr(run_module, "run_jobs", first)
+        part = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results
+    assert [arm["name"] for arm in part["arms"]] == ["none", "dropout"]
+    assert part["run"]["left_out"] == ["batch norm"]
+    went_on = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results
+    straight = thinned.study(make_frame(), "y", out=tmp_path / "b", **options).results
+    assert went_on["run"]["left_out"] == []
+    for part in ("settings", "arms", "comparisons", "verdict"):
+        assert went_on[part] == straight[part]
+
+
+def test_other_versions_look_at_a_study_but_do_not_go_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may train other networks: half of a study by each would be the study of neither."""
+    thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+    monkeypatch.setattr(store_module, "_versions", lambda: {"torch": "99"})
+    thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+    with closing(sqlite3.connect(tmp_path / "study.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM network WHERE fold = 1")
+    with pytest.raises(InputError, match=r"same plan, data and versions can go on with, versions was .* and is .*99"):
+        thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+
+
+def test_the_model_is_that_of_the_recommended_setting(tmp_path: Path) -> None:
+    """Also where another was recommended while arms were missing."""
+    study = thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+    held = (tmp_path / "model" / "weights.safetensors").read_bytes()
+    card = json.loads((tmp_path / "model" / "model.json").read_text())
+    card["setting"]["dropout"] = 0.35
+    (tmp_path / "model" / "model.json").write_text(json.dumps(card))
+    again = thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
+    plan, recommended = again.results["plan"], again.results["verdict"]["recommended"]
+    assert again.model.card.setting.dropout == plan["settings"][recommended["setting"]]["dropout"]
+    assert (tmp_path / "model" / "weights.safetensors").read_bytes() == held
+    assert again.results["verdict"] == study.results["verdict"]
+
+
+def test_an_arm_that_diverged_did_finish_in_time(tmp_path: Path) -> None:
+    wild = Arm("wild", "wild", (Setting(weight_decay=1e30),))
+    results = thinned.study(make_frame(), "y", out=tmp_path, **SMALL | {"arms": ("dropout", wild)}).results
+    assert [arm["name"] for arm in results["arms"]] == ["none", "dropout"]
+    assert results["run"]["left_out"] == []
+
+
+def test_sizes_of_an_arm_of_several_structures(tmp_path: Path) -> None:
+    """Each is trained as what it is, though all are of one arm."""
+    both = Setting(dropout=0.5), Setting(dropout=0.5, one_mask=True), Setting(batch_norm="after")
+    own = Arm("dropout", "dropout", both)
+    thinned.study(make_frame(), "y", out=tmp_path, **SMALL | {"arms": (own,)}, sizes=(40,))
+    with closing(sqlite3.connect(tmp_path / "study.sqlite")) as connection:
+        records = [json.loads(row[0]) for row in connection.execute("SELECT record FROM network WHERE size = 40")]
+    ends = {(r["repeat"], r["fold"], r["setting"]): r["end"]["test"] for r in records}
+    assert len(ends) == len(set(ends.values())) == 4 * 4
 
 
 def test_ctrl_c_says_what_is_left_and_kill_loses_no_finished_cohort(tmp_path: Path, csv: Path) -> None:
@@ -341,19 +425,28 @@ def test_an_output_that_is_a_file(tmp_path: Path, csv: Path) -> None:
     assert "the output must be a folder" in text
 
 
-@pytest.mark.parametrize("change", ["options", "data"])
+CHANGES = {
+    "options": (["--seed", 7], "seed was 0 and is 7"),
+    "data": ([], "the table has changed since"),
+    "rates": (["--rates", "0.2,0.7"], "settings differ: no longer dropout 0.6, now dropout 0.7;"),
+    "arms": (
+        ["--arms", "dropout,batch_norm,input"],
+        "differ: now batch norm, now dropout 0.1 on the input, ",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_another_study_in_the_folder_is_kept(change: str, tmp_path: Path, csv: Path) -> None:
     out = tmp_path / "out"
     assert invoke("study", csv, "--target", "y", "--out", out, *OPTIONS)[0] == 0
     before = files(out)
-    more = []
-    if change == "options":
-        more = ["--seed", 7]
-    else:
+    more, words = CHANGES[change]
+    if change == "data":
         make_frame(160).to_csv(csv, index=False)
     code, text = invoke("study", csv, "--target", "y", "--out", out, *OPTIONS, *more)
     assert code == 2
-    assert ("seed was 0 and is 7" if change == "options" else "the table has changed since") in text
+    assert words in text
     assert files(out) == before
 
 
@@ -410,7 +503,17 @@ def test_an_output_whose_name_is_too_long(csv: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"folds": 2.5}, {"epochs": "3"}, {"rates": 0.3}, {"rates": [None]}, {"hidden": 64}, {"seed": -1}, {"seeds": True}],
+    [
+        {"folds": 2.5},
+        {"epochs": "3"},
+        {"rates": 0.3},
+        {"rates": [None]},
+        {"hidden": 64},
+        {"seed": -1},
+        {"seeds": True},
+        {"minutes": 0},
+        {"minutes": "1"},
+    ],
 )
 def test_python_options_that_cannot_be_used(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError):

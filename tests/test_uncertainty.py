@@ -158,6 +158,11 @@ def test_intervals_of_an_ensemble_cover_what_they_say():
         assert float(((low <= y2) & (y2 <= high)).double().mean()) == pytest.approx(0.9, abs=0.02)
 
 
+def test_a_class_of_probability_0_does_not_move_the_temperature():
+    never = torch.cat([LOGITS, torch.full_like(LOGITS[:, :1], -torch.inf)], 1)
+    assert uncertainty.fit_temperature(never, TARGETS) == uncertainty.fit_temperature(LOGITS, TARGETS)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -172,6 +177,18 @@ def test_intervals_of_an_ensemble_cover_what_they_say():
         ),
         (lambda: uncertainty.conformal_interval(P[:, 0], P[:, 0], P[:, 1], spread=P[:, 1]), "belong together"),
         (lambda: uncertainty.conformal_interval(P[:, 0], P[:, 0], P), "shape of their predictions"),
+        (
+            lambda: uncertainty.conformal_interval(
+                P[:, 0], P[:, 0], P[:, 1], spread=P[:, 1], calibration_spread=P[:, 1] * 0
+            ),
+            "spreads must be positive, got 0",
+        ),
+        (lambda: uncertainty.conformal_interval(P[:, 0], P[:, 0] * torch.nan, P[:, 1]), "NaN among them"),
+        (lambda: uncertainty.split_entropy(torch.stack([LOGITS, LOGITS])), r"must lie in \[0, 1\].*softmax"),
+        (lambda: uncertainty.split_variance(LOGITS[:1]), "at least two members"),
+        (lambda: uncertainty.split_variance(LOGITS, -1.0), "must not be negative, got -1"),
+        (lambda: uncertainty.fit_temperature(LOGITS * torch.nan, TARGETS), "logits must be numbers"),
+        (lambda: uncertainty.fit_temperature(torch.zeros_like(P).log(), TARGETS), "those of the targets finite"),
     ],
 )
 def test_bad_arguments_are_one_sentence(call, message):

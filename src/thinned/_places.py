@@ -22,7 +22,7 @@ def find(place: str, what: str) -> Any:
         what: stands in messages for what is looked for.
 
     Raises:
-        InputError: there is no such module or name.
+        InputError: there is no such module or name, or the module raises.
     """
     module, _, name = place.partition(":")
     if not module or not name:
@@ -30,10 +30,9 @@ def find(place: str, what: str) -> Any:
     with working_directory():
         try:
             found: Any = importlib.import_module(module)
-        except ImportError as error:
-            raise InputError(
-                sentence(f"the module of {what} must be importable from here", f"{place!r}: {error}")
-            ) from None
+        except Exception as error:  # an import runs code of the user's, which may raise anything
+            seen = f"{place!r}: {type(error).__name__}: {error}"
+            raise InputError(sentence(f"the module of {what} must be importable from here", seen)) from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise InputError(sentence(f"{module} must have {name}", f"there is no {part!r}"))

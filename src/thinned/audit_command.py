@@ -120,7 +120,7 @@ def _read(source: Path | None, select: Codes | None, ignore: Codes) -> Audit:
     assert source is not None  # noqa: S101 - the caller knows
     found = read_source(source)
     kept = tuple(filter(wanted(select, ignore), found))
-    return Audit(str(source), kept, (), len(found) - len(kept), 0)
+    return Audit(str(source), kept, (), len(found) - len(kept))
 
 
 def _to_meta(value: Any) -> Any:
@@ -150,7 +150,4 @@ def _print(result: Audit, console: Console) -> None:
         if others:
             names = ", ".join(other.module for other in others[:3]) + (", …" if others[3:] else "")
             console.print(Text(f"  and {len(others)} more like it: {names}"), soft_wrap=True)
-    counts = ", ".join(f"{number} {name}" for name, number in result.counts.items() if number) or "nothing found"
-    hidden = f", {result.suppressed} suppressed" if result.suppressed else ""
-    sites = f"{result.sites} dropout sites, " if result.sites else ""
-    console.print(Text(f"{result.model}: {sites}{counts}{hidden}"), soft_wrap=True)
+    console.print(Text(f"{result.model}: {result.summary}"), soft_wrap=True)

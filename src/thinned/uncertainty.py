@@ -57,6 +57,7 @@ def split_entropy(probabilities: torch.Tensor) -> Split:
     if probabilities.ndim < 2:
         seen = f"got shape {tuple(probabilities.shape)}"
         raise InputError(sentence("probabilities must have axes of members and rows", seen))
+    _check_probable(probabilities)
     p = probabilities.unsqueeze(-1) if probabilities.ndim == 2 else probabilities
     p = torch.cat([1 - p, p], -1) if p.shape[-1] == 1 else p
     total, aleatoric = _entropy(p.mean(0)), _entropy(p).mean(0)
@@ -78,8 +79,12 @@ def split_variance(values: torch.Tensor, noise: float | torch.Tensor | None = No
     Returns:
         In squared units of the values, ``(...)``.
     """
+    if values.ndim == 0 or len(values) < 2:
+        raise InputError(sentence("a variance needs at least two members", f"got shape {tuple(values.shape)}"))
     epistemic = values.var(0)
     noise = torch.as_tensor(0.0 if noise is None else noise, dtype=values.dtype, device=values.device)
+    if not bool((noise >= 0).all()):
+        raise InputError(sentence("noise is a variance, and must not be negative", f"got {float(noise.min()):.4g}"))
     aleatoric = noise.expand(values.shape).mean(0)
     return Split(epistemic + aleatoric, aleatoric, epistemic)
 
@@ -196,12 +201,17 @@ def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
         True
     """
     z, binary, targets = _checked(logits, targets, name="logits")
+    given = z if binary else z.gather(-1, targets[:, None]).squeeze(-1)
+    if not bool(given.isfinite().all()) or not bool((z < torch.inf).all()):
+        seen, remedy = "got others", "clamp probabilities away from 0 before their logarithm"
+        raise InputError(sentence("logits must be numbers, and those of the targets finite", seen, remedy))
 
     def slope(inverse: float) -> float:
         if binary:
             return float((z * ((z * inverse).sigmoid() - targets)).mean())
-        expected = ((z * inverse).softmax(-1) * z).sum(-1)
-        return float((expected - z.gather(-1, targets[:, None]).squeeze(-1)).mean())
+        p = (z * inverse).softmax(-1)
+        expected = torch.where(p > 0, p * z, 0).sum(-1)  # a class with the logit -inf has no part in it
+        return float((expected - given).mean())
 
     low, high = -10.0, 10.0  # of log2 (1 / T)
     for _ in range(60):
@@ -253,7 +263,12 @@ def conformal_interval(
         if given is not None and given.shape != like.shape:
             seen = f"got {tuple(given.shape)} beside {tuple(like.shape)}"
             raise InputError(sentence("targets and spreads must have the shape of their predictions", seen))
+    for given in (spread, calibration_spread):
+        if given is not None and not bool((given > 0).all()):
+            raise InputError(sentence("spreads must be positive", f"got {float(given.min()):.4g}"))
     scores = (calibration_targets - calibration_mean).abs().flatten()
+    if bool(scores.isnan().any()):
+        raise InputError(sentence("calibration rows must have predictions and targets", "got NaN among them"))
     if calibration_spread is not None:
         scores = scores / calibration_spread.flatten()
     rank = math.ceil((len(scores) + 1) * coverage - 1e-9)  # not above it for a product that is rounded up
@@ -266,6 +281,12 @@ def conformal_interval(
     return Interval(mean - half, mean + half)
 
 
+def _check_probable(p: torch.Tensor) -> None:
+    if not bool(((p >= 0) & (p <= 1)).all()):
+        seen = f"got values from {float(p.min()):.4g} to {float(p.max()):.4g}"
+        raise InputError(sentence("probabilities must lie in [0, 1]", seen, "pass logits through softmax"))
+
+
 def _checked(
     scores: torch.Tensor, targets: torch.Tensor, name: str = "probabilities"
 ) -> tuple[torch.Tensor, bool, torch.Tensor]:
@@ -276,9 +297,8 @@ def _checked(
     if wide.ndim not in (1, 2) or len(wide) != len(targets) or len(targets) == 0:
         seen = f"got {name} of {tuple(scores.shape)} and {len(targets)} targets"
         raise InputError(sentence(f"{name} must be (rows,) or (rows, classes), with a target for each row", seen))
-    if name == "probabilities" and not bool(((wide >= 0) & (wide <= 1)).all()):
-        seen = f"got values from {float(wide.min()):.4g} to {float(wide.max()):.4g}"
-        raise InputError(sentence("probabilities must lie in [0, 1]", seen, "pass logits through softmax"))
+    if name == "probabilities":
+        _check_probable(wide)
     classes = 2 if wide.ndim == 1 else wide.shape[-1]
     numbers = targets.to(torch.int64)
     if not bool(((targets == numbers) & (numbers >= 0) & (numbers < classes)).all()):

@@ -75,7 +75,8 @@ def audit(
         >>> finding.code, finding.severity, finding.module, finding.fix
         ('TD304', 'warning', '1', 'p=0.1, if 0.9 was meant to be kept')
     """
-    ignore = tuple(ignore)
+    # a second audit must find them again
+    ignore, select = _listed(ignore), None if select is None else _listed(select)
     again = partial(examine, model, args, kwargs, select=select, ignore=ignore, rows=rows)
     result, seen = again()
     if not fix:
@@ -124,12 +125,14 @@ class wanted:  # noqa: N801 - used as a function
         return not any(_matches(entry, finding) for entry in self.ignore) and not _silenced(finding)
 
 
+def _listed(entries: Iterable[str]) -> list[str]:
+    return [entries] if isinstance(entries, str) else list(entries)
+
+
 def _codes(entries: Iterable[str]) -> list[tuple[str, str]]:
     """(pattern of module names, beginning of codes) of each entry."""
-    if isinstance(entries, str):
-        entries = [entries]
     pairs = []
-    for entry in entries:
+    for entry in _listed(entries):
         pattern, _, code = entry.strip().rpartition(":")
         if not code or not any(known.startswith(code.upper()) for known in RULES):
             requirement = "a code must be one of the rules', or the beginning of some"

@@ -16,12 +16,14 @@ class FirstBatch:
     """Catches the first call of a model, or of its first part that is called, and audits it with those inputs.
 
     Attributes:
-        result: None until the audit.
+        result: None until the audit, and after one that raised.
+        done: whether there was one.
     """
 
     def __init__(self, least: Severity = "warning") -> None:
         self.least = least
         self.result: Audit | None = None
+        self.done = False
         self._hooks: list[Any] = []
         self._caught: tuple[str, nn.Module, tuple[Any, ...], dict[str, Any], dict[str, bool]] | None = None
 
@@ -47,8 +49,9 @@ class FirstBatch:
     def audit(self) -> None:
         """Audit what was called, once, and warn of what was found."""
         self.disarm()
-        if self._caught is None or self.result is not None:
+        if self._caught is None or self.done:
             return
+        self.done = True
         (name, module, args, kwargs, modes), self._caught = self._caught, None
         try:
             self.result, _ = examine(module, args, kwargs, modes=modes)
@@ -76,8 +79,8 @@ def lightning_callback(least: Severity = "warning") -> Any:
         def __init__(self) -> None:
             self.first = FirstBatch(least)
 
-        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-            if self.first.result is None and batch_idx == 0:
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:  # noqa: ARG002
+            if not self.first.done:
                 self.first.arm(pl_module)
 
         def on_train_batch_end(self, *_: Any) -> None:

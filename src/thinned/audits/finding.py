@@ -70,14 +70,14 @@ class Audit(Sequence[Finding]):
         findings: what was found.
         fixed: what ``fix=True`` did, a sentence each.
         suppressed: number of findings that were not wanted.
-        sites: number of places that drop, or could.
+        sites: number of places that drop, or could; None where nothing ran.
     """
 
     model: str
     findings: tuple[Finding, ...]
     fixed: tuple[str, ...] = ()
     suppressed: int = 0
-    sites: int = 0
+    sites: int | None = None
 
     def __len__(self) -> int:
         return len(self.findings)
@@ -121,6 +121,13 @@ class Audit(Sequence[Finding]):
         """Number of findings of each severity."""
         return {severity: len(self.of(severity)) for severity in SEVERITIES}
 
+    @property
+    def summary(self) -> str:
+        """How many places and findings there are, in one line."""
+        parts = [] if self.sites is None else [f"{self.sites} dropout sites"]
+        parts += [f"{number} {name}" for name, number in self.counts.items() if number] or ["nothing found"]
+        return ", ".join(parts + ([f"{self.suppressed} suppressed"] if self.suppressed else []))
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, as what JSON can hold."""
         return {
@@ -133,13 +140,11 @@ class Audit(Sequence[Finding]):
         }
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number) or "nothing found"
-        head = f"{self.model}: {self.sites} dropout sites, {counts}"
         fixed = [f"  fixed: {what}" for what in self.fixed]
         found = [
             f"  {group[0]}" + (f"\n    and {len(group) - 1} more like it" if group[1:] else "")
             for group in self.groups()
         ]
-        return "\n".join([head, *fixed, *found])
+        return "\n".join([f"{self.model}: {self.summary}", *fixed, *found])
 
     __repr__ = __str__

@@ -1,5 +1,6 @@
 """Repairs what can be repaired without a doubt, in place."""
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -65,20 +66,27 @@ class Gate(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-_open: list[Gate] = []
+class _Closed(threading.local):
+    """The gates that are closed in this thread, innermost last, each with its module."""
+
+    def __init__(self) -> None:
+        self.gates: list[tuple[nn.Module, Gate]] = []
+
+
+_closed = _Closed()
 
 
 def _close_gate(module: nn.Module, _: Any) -> None:
     """Before a forward: nothing drops in evaluation."""
     if not module.training:
-        _open.append(Gate())
-        _open[-1].__enter__()  # type: ignore[no-untyped-call]
+        _closed.gates.append((module, Gate()))
+        _closed.gates[-1][1].__enter__()  # type: ignore[no-untyped-call]
 
 
 def _open_gate(module: nn.Module, _: Any, __: Any) -> None:
     """After it, by whatever way it ended."""
-    if not module.training and _open:
-        _open.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+    if _closed.gates and _closed.gates[-1][0] is module:  # whatever mode the forward has left it in
+        _closed.gates.pop()[1].__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
 def _gate(finding: Finding, module: nn.Module) -> str | None:

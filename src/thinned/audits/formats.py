@@ -72,13 +72,6 @@ def _uri(file: str) -> str:
 
 def to_html(result: Audit, rules: dict[str, type[Rule]]) -> str:
     """The result as one page without script; all text is escaped."""
-    import jinja2  # noqa: PLC0415 - of the study extra
+    from thinned import pages  # noqa: PLC0415 - of the study extra
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("thinned.audits", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("audit.html.jinja").render(result=result, rules=rules)
+    return pages.environment("thinned.audits").get_template("audit.html.jinja").render(result=result, rules=rules)

@@ -1,10 +1,8 @@
 """What the command line is given as text: a model's place, and its inputs."""
 
 import contextlib
-import importlib
 import json
-import sys
-from collections.abc import Iterator
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 from torch import nn
 
 from thinned._checks import InputError, sentence
+from thinned._places import find, working_directory
 
 __all__ = ["build", "inputs", "read_inputs"]
 
@@ -23,36 +22,19 @@ def build(place: str, *, meta: bool = False) -> nn.Module:
     """The model at ``package.module:name``, a module or a function without arguments that makes one.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or making it raises.
     """
-    module_name, _, name = place.partition(":")
-    if not module_name or not name:
-        raise InputError(sentence("a model's place must be package.module:factory", f"got {place!r}"))
-    with _here():
+    found = find(place, "the model")
+    if not isinstance(found, nn.Module) and callable(found):
         try:
-            found: Any = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            raise InputError(sentence(f"{module_name} must be importable from here", str(error))) from None
-        for part in name.split("."):
-            if not hasattr(found, part):
-                raise InputError(sentence(f"{module_name} must have {name}", f"there is no {part}")) from None
-            found = getattr(found, part)
-        if not isinstance(found, nn.Module) and callable(found):
-            with torch.device("meta") if meta else contextlib.nullcontext():
+            with working_directory(), torch.device("meta") if meta else contextlib.nullcontext():
                 found = found()
+        except Exception as error:
+            seen = f"it raised {type(error).__name__}: {error}"
+            raise InputError(sentence(f"{place} must make a model when called without arguments", seen)) from error
     if not isinstance(found, nn.Module):
         raise InputError(sentence(f"{place} must be or return a torch.nn.Module", f"got {type(found).__name__}"))
     return found.to("meta") if meta else found
-
-
-@contextlib.contextmanager
-def _here() -> Iterator[None]:
-    """Modules of the working directory can be imported, as under ``python -m``."""
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(Path.cwd()))
 
 
 def inputs(texts: list[str], *, meta: bool = False) -> tuple[torch.Tensor, ...]:
@@ -95,11 +77,11 @@ def read_inputs(path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
             found = json.loads(path.read_text("utf-8"))
             found = {k: _tensor(v) for k, v in found.items()} if isinstance(found, dict) else list(map(_tensor, found))
         elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         else:
             found = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, ValueError, RuntimeError, TypeError, EOFError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(sentence(f"{path} must hold a model's inputs", f"{type(error).__name__}: {error}")) from None
     except Exception as error:
         # what torch.load raises for a file that holds more than tensors is of a class it takes from elsewhere

@@ -1,5 +1,6 @@
 """Watches the passes of an audit: every dropout, with what it did and where in the source it stands."""
 
+import os
 import re
 import sys
 import weakref
@@ -21,7 +22,10 @@ from thinned.sites import Op, Recorder, Site, is_thinned, tensors
 
 __all__ = ["Location", "Norm", "Seen", "Stranger", "Watch", "is_drop_path", "outputs"]
 
-_NOT_THEIRS = (str(Path(torch.__file__).parent), str(Path(thinned.__file__).parent), "<")
+_NOT_THEIRS = (
+    *(f"{Path(str(package.__file__)).parent}{os.sep}" for package in (torch, thinned)),
+    "<",
+)  # not torchvision
 _DROP_PATH = re.compile(r"drop_?path|stochastic_?depth", re.IGNORECASE)
 _RANDOM_FUNCTIONS = ("functional", "module")
 

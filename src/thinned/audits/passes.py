@@ -90,7 +90,7 @@ def observe(
         found.evaluation = first.seen
         found.noise = tuple(dict.fromkeys(first.noise))
         if not any(w.drops for w in first.seen) and not _same(first.result, second):
-            found.difference = _difference(passes)
+            found.difference = _difference(passes, first.result, second)
         found.asleep = _asleep(found.modules, modes, passes)
         found.axes = _axes(found, passes)
     return found
@@ -196,27 +196,32 @@ def _distance(a: torch.Tensor, b: torch.Tensor) -> float:
     return largest if largest > _SAME * float(a.abs().max()) else 0.0
 
 
-def _difference(passes: _Passes) -> Difference:
+def _difference(passes: _Passes, first: list[torch.Tensor], second: list[torch.Tensor]) -> Difference:
     """Find where two evaluations begin to differ: inner modules end first."""
     outlines = [_Outline() for _ in range(2)]
     for seed, outline in enumerate(outlines):
         passes.plain(10 + seed, outline)
     pairs = zip(*(outline.sums for outline in outlines), strict=False)
     index = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
-    if index is None:
-        return Difference("", type(passes.model).__name__, math.nan, 0.0)
+    if index is None:  # their sums are the same, as of rows in another order
+        return Difference("", type(passes.model).__name__, _apart(first, second), 0.0)
     kept = [_Outline(keep=index) for _ in range(2)]
     for seed, outline in enumerate(kept):
         passes.plain(20 + seed, outline)
     module = kept[0].module
     path = next((name for name, m in sites.named(passes.model) if m is module), "")
-    largest = moved = 0.0
+    moved = 0.0
     for a, b in zip(kept[0].kept, kept[1].kept, strict=False):
-        if a.shape == b.shape and a.is_floating_point() and a.numel():
-            largest = max(largest, float((a - b).abs().max()))
-            if len(torch.unique(a[a != 0])) > 1:  # not a mask itself, as masked autoencoders return
-                moved = max(moved, float(((a == 0) != (b == 0)).double().mean()))
-    return Difference(path, type(module).__name__, largest, moved)
+        alike = a.shape == b.shape and a.is_floating_point() and a.numel()
+        if alike and len(torch.unique(a[a != 0])) > 1:  # not a mask itself, as masked autoencoders return
+            moved = max(moved, float(((a == 0) != (b == 0)).double().mean()))
+    return Difference(path, type(module).__name__, _apart(kept[0].kept, kept[1].kept), moved)
+
+
+def _apart(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
+    """The largest difference of numbers in tensors of equal shapes; finite, as JSON wants it."""
+    pairs = [(a, b) for a, b in zip(first, second, strict=False) if a.shape == b.shape and a.is_floating_point()]
+    return max((float((a - b).abs().double().nan_to_num().max()) for a, b in pairs if a.numel()), default=0.0)
 
 
 class _Outline:

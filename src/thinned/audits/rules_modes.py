@@ -74,10 +74,8 @@ class RandomEvaluation(Rule):
         path, cls, largest, moved = seen.difference
         drawn = {op.name for op in seen.noise}
         names = ", ".join(sorted(drawn)) or "no function of torch's"
-        text = (
-            f"two evaluations of one input differ by up to {largest:.3g}, first in this module; random numbers "
-            f"from {names}"
-        )
+        size = f" by up to {largest:.3g}" if largest else ""
+        text = f"two evaluations of one input differ{size}, first in this module's output; random numbers from {names}"
         if moved > 0.002:
             text += f"; {moved:.1%} of its output are 0 in one of them only, as under a mask"
         severity: Severity = "error" if moved > 0.002 or drawn & _MASKS else "info" if drawn else "warning"

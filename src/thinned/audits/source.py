@@ -27,10 +27,12 @@ _SDPA = f"{_F}scaled_dot_product_attention"
 def read_source(path: Path) -> list[Finding]:
     """The findings in a Python file, or in those of a folder and the folders below it.
 
+    Hidden folders and installed packages are left out.
+
     Raises:
         InputError: there is no such path, or no file in it is Python.
     """
-    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    files = sorted(file for file in path.rglob("*.py") if _is_own(file.relative_to(path))) if path.is_dir() else [path]
     if not path.exists() or not files:
         raise InputError(sentence("--source must be a Python file or a folder with some", f"got {path}"))
     found = []
@@ -41,6 +43,10 @@ def read_source(path: Path) -> list[Finding]:
             if not path.is_dir():
                 raise InputError(sentence(f"{file} must be Python", str(error))) from None
     return found
+
+
+def _is_own(file: Path) -> bool:
+    return not any(part.startswith(".") or part == "site-packages" for part in file.parts)
 
 
 def read_text(text: str, file: str = "<text>") -> list[Finding]:
@@ -106,30 +112,37 @@ class _Reader(ast.NodeVisitor):
         self.functions.pop()
         self.gated = gated
 
+    def generic_visit(self, node: ast.AST) -> None:
+        for _, value in ast.iter_fields(node):
+            if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+                self._block(value)
+            else:
+                for part in value if isinstance(value, list) else [value]:
+                    if isinstance(part, ast.AST):
+                        self.visit(part)
+
     def visit_If(self, node: ast.If) -> None:
         self.visit(node.test)
-        trains = _trains(node.test)
-        self._block(node.body, gated=trains is True)
-        self._block(node.orelse, gated=trains is False)
+        self._block(node.body, gated=_implied(node.test, True) is True)
+        self._block(node.orelse, gated=_implied(node.test, False) is True)
 
     def visit_IfExp(self, node: ast.IfExp) -> None:
         self.visit(node.test)
-        trains = _trains(node.test)
-        self._block([node.body], gated=trains is True)
-        self._block([node.orelse], gated=trains is False)
+        self._block([node.body], gated=_implied(node.test, True) is True)
+        self._block([node.orelse], gated=_implied(node.test, False) is True)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
-        gated = isinstance(node.op, ast.And) and any(_trains(value) for value in node.values[:-1])
+        gated = isinstance(node.op, ast.And) and any(_implied(value, True) for value in node.values[:-1])
         self._block(list(node.values), gated=gated)
 
     def _block(self, body: list[Any], *, gated: bool = False) -> None:
-        """Visit statements; what follows ``if not self.training: return`` runs in training only."""
+        """Visit statements; after ``if not self.training: return``, and after an assertion, is training only."""
         before, self.gated = self.gated, self.gated or gated
         for node in body:
             self.visit(node)
             leaves = isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return | ast.Raise) and not node.orelse
-            if leaves and _trains(node.test) is False:
-                self.gated = True
+            if leaves or isinstance(node, ast.Assert):
+                self.gated |= _implied(node.test, isinstance(node, ast.Assert)) is True
         self.gated = before
 
     def visit_Call(self, node: ast.Call) -> None:
@@ -218,11 +231,11 @@ class _Reader(ast.NodeVisitor):
         read |= {node.value for node in ast.walk(cls) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
         for node in ast.walk(methods["__init__"]):
             if (
-                isinstance(node, ast.Assign)
+                isinstance(node, ast.Assign | ast.AnnAssign)
                 and isinstance(node.value, ast.Call)
                 and self.name(node.value.func) in _MODULES
             ):
-                for target in node.targets:
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                     if (
                         isinstance(target, ast.Attribute)
                         and target.attr not in read
@@ -243,14 +256,16 @@ def _value(node: ast.expr | None) -> Any:
     return node.value if isinstance(node, ast.Constant) else None
 
 
-def _trains(test: ast.expr) -> bool | None:
-    """True where a test holds in training mode only, False where in evaluation only, None otherwise."""
+def _implied(test: ast.expr, holds: bool) -> bool | None:
+    """What ``training`` must be where a test holds, or where it does not; None where that can't be told."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        inner = _trains(test.operand)
-        return None if inner is None else not inner
-    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
-        return next((found for value in test.values if (found := _trains(value)) is not None), None)
-    return True if isinstance(test, ast.Attribute | ast.Name) and _name(test) == "training" else None
+        return _implied(test.operand, not holds)
+    if isinstance(test, ast.BoolOp):
+        found = [_implied(value, holds) for value in test.values]
+        if isinstance(test.op, ast.And) is holds:  # all parts hold, or none does: each of them tells
+            return next((mode for mode in found if mode is not None), None)
+        return found[0] if len(set(found)) == 1 else None
+    return holds if isinstance(test, ast.Attribute | ast.Name) and _name(test) == "training" else None
 
 
 def _name(node: ast.Attribute | ast.Name) -> str:

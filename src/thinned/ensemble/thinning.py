@@ -139,6 +139,9 @@ def _kept(address: int | tuple[int, int] | Mapping[str, torch.Tensor], site: Fou
         )
     axis = axes[0] if units > 1 else min(1, len(off.decisions) - 1)
     if isinstance(address, Mapping):
+        if site.name not in address:
+            seen = f"there is none for {site.name or 'the model'}"
+            raise InputError(sentence("masks must be of all sites", seen, "leave it out with sites=[...]"))
         mask, scale = torch.as_tensor(address[site.name]).bool().flatten(), 1 / (1 - off.p) if off.p < 1 else 0.0
         if len(mask) != units:
             raise InputError(
@@ -146,6 +149,8 @@ def _kept(address: int | tuple[int, int] | Mapping[str, torch.Tensor], site: Fou
             )
     else:
         seed, member = (0, address) if isinstance(address, int) else address
+        if member < 0:
+            raise InputError(sentence("a member's number must be at least 0", f"got {member}"))
         [key] = keys([site.name], seed, member, member + 1)[site.name].tolist()
         mask = torch.from_numpy(philox.keep(range(units), off.p, key & 0xFFFFFFFFFFFFFFFF))
         scale = philox.scale(off.p)

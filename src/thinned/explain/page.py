@@ -5,15 +5,12 @@ from pathlib import Path
 
 from thinned import __version__, pages, philox
 from thinned import numpy_network as net
-from thinned._checks import InputError, sentence
 from thinned.explain import charts, numbers
 from thinned.explain.panels import FUNCTIONS, PANELS
 
 __all__ = ["cells", "render", "text", "write"]
 
 _PACKAGE = "thinned.explain"
-_MARK = '<meta name="generator" content="thinned explain">'  # by which a page of ours is known
-_REMEDY = "choose another with --out"
 P = 0.5
 MASK = net.keep((4,), P, numbers.KEY)
 CUSTOMERS = tuple(f"{i + 1}: {label}" for i, label in enumerate(("stayed", "stayed", "stayed", "left", "left")))
@@ -25,15 +22,7 @@ def write(path: Path) -> Path:
     Raises:
         InputError: something else is in the way, or the file can't be written.
     """
-    try:
-        if path.exists() and _MARK.encode() not in path.read_bytes()[:2000]:
-            raise InputError(sentence("the page must not overwrite another file", f"got {path}", _REMEDY))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(), encoding="utf-8")
-    except OSError as error:
-        seen = f"got {path} ({error.strerror})"
-        raise InputError(sentence("the page must go where a file can be written", seen, _REMEDY)) from None
-    return path
+    return pages.write(path, render())
 
 
 def render() -> str:

@@ -14,8 +14,8 @@ from thinned._checks import InputError, sentence
 
 __all__ = ["bundle", "environment", "fixed", "script_hash", "signed", "source", "write"]
 
-#: by which a page of ours is known; it stands at the top of each
-_MARK = b'<meta name="generator" content="thinned">'
+#: by which a page of ours is known, and of what kind it is; it stands at the top of each
+_MARK = re.compile(r'<meta name="generator" content="thinned[ a-z]*">')
 
 
 @cache
@@ -66,14 +66,15 @@ def signed(value: float | None, places: int) -> str:
 
 
 def write(path: Path, html: str) -> Path:
-    """Write a page; one of ours that was there before is written over, any other file is left alone.
+    """Write a page; one of its kind that was there before is written over, any other file is left alone.
 
     Raises:
         InputError: something else is in the way, or the file can't be written.
     """
-    remedy = "choose another file with --out"
+    remedy = "choose another with --out"
     try:
-        if path.exists() and _MARK not in path.read_bytes()[:2000]:
+        mark = _MARK.search(html)
+        if path.exists() and (mark is None or mark[0].encode() not in path.read_bytes()[:2000]):
             raise InputError(sentence("a page must not overwrite another file", f"got {path}", remedy))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(html, encoding="utf-8", errors="backslashreplace")

@@ -160,6 +160,8 @@ def study(
     Raises:
         InputError: the table, the target, an option or the folder can't be used.
     """
+    if minutes is not None and not (isinstance(minutes, int | float) and minutes > 0):
+        raise InputError(sentence("minutes must be a number above 0", f"got {minutes!r}"))
     check_options(rates, hidden, sizes, folds=folds, seeds=seeds, epochs=epochs, batch_size=batch_size, seed=seed)
     table = load(data, target, task, folds=folds, group=group, time=time)
     plan = make_plan(
@@ -179,24 +181,25 @@ def study(
     folder = Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
     with open_store(folder, plan) as store:
         run(table, plan, store, lambda step: progress(step, plan), minutes)
-        findings = _findings(table, plan, store)
-        if plan.network is None and not (folder / "model" / "model.json").exists():
-            _refit(table, plan, findings["verdict"]["recommended"]["setting"], folder, progress)
-        finished = Study(folder, results.seal(_results(table, plan, store, findings, command)))
+        records, shown = _finished(store.records(), plan)
+        findings = _findings(table, plan, records, shown)
+        setting = findings["verdict"]["recommended"]["setting"]
+        if plan.network is None and model.held_setting(folder / "model") != plan.settings[setting]:
+            _refit(table, plan, setting, folder, progress)
+        finished = Study(folder, results.seal(_results(table, plan, store, shown, findings, command)))
         with writing():
             write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
         finished.report()
     return finished
 
 
-def _findings(table: Table, plan: Plan, store: Store) -> dict[str, Any]:
+def _findings(table: Table, plan: Plan, records: list[dict[str, Any]], shown: dict[str, Any]) -> dict[str, Any]:
     """What the numbers say: all of ``results.json`` that is computed from the trained networks."""
-    records, shown = _finished(store.records(), plan)
     splits = make_splits(plan, table)
     share = test_share(splits)
     claimed = {
         "rate": claims.rate(records, shown, share=share),
-        "price": claims.price(records, shown, share=share),
+        "price": claims.price(records, shown, share=share, epoch_seconds=store.seconds / (len(store) * plan.epochs)),
         "sizes": gains(records, shown, [len(split.train) for split in splits]),
         "coadaptation": mechanisms.coadaptation(records, shown, FRACTIONS, share=share),
         "variance_shift": mechanisms.variance_shift(records, shown, share=share),
@@ -236,7 +239,9 @@ def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Calla
         fitted.save(folder / "model")
 
 
-def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], command: str | None) -> dict[str, Any]:
+def _results(
+    table: Table, plan: Plan, store: Store, shown: dict[str, Any], findings: dict[str, Any], command: str | None
+) -> dict[str, Any]:
     """What ``results.json`` holds: nothing in a report comes from anywhere else."""
     counts = pd.Series(table.target).value_counts()
     return {
@@ -254,7 +259,7 @@ def _results(table: Table, plan: Plan, store: Store, findings: dict[str, Any], c
         "plan": {**plan.to_dict(), "digest": plan.digest},
         "run": {
             "networks": len(store),
-            "left_out": [arm.label for arm in plan.arms if arm.name not in {a["name"] for a in findings["arms"]}],
+            "left_out": [arm.label for arm in plan.arms if arm.name not in {a["name"] for a in shown["arms"]}],
             "seconds": store.seconds,
             "networks_per_second": len(store) / max(store.seconds, 1e-9),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

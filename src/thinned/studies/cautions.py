@@ -103,12 +103,13 @@ def _diverged(trained: Trained) -> Iterator[Warned]:
 
 
 def _few(trained: Trained) -> Iterator[Warned]:
-    rows = int(trained.plan["rows"] / (1 + trained.share))
+    rows = int(trained.plan["rows"] * (1 / 2 if trained.plan["time"] else 1 - 1 / trained.plan["folds"]))
     if rows < _ROWS:
+        each = "On average a network" if trained.plan["time"] else "Each network"
         yield Warned(
             Caution.FEW_ROWS,
-            f"Each network had {rows} rows for training and validation; below {_ROWS}, what is found depends much on "
-            "which rows there are.",
+            f"{each} had {rows} rows for training and validation; below {_ROWS}, what is found depends much on which "
+            "rows there are.",
         )
     if len(trained.splits) < _SPLITS:
         yield Warned(
@@ -197,7 +198,7 @@ def _rare_class(trained: Trained, table: Table) -> Iterator[Warned]:
         return
     counts = np.bincount(table.target, minlength=len(table.classes))
     rarest = int(counts.argmin())
-    rows = counts[rarest] * trained.share / (1 + trained.share)
+    rows = counts[rarest] / (trained.plan["folds"] + bool(trained.plan["time"]))
     if rows < _RARE:
         message = f"A test fold has about {rows:.0f} rows of class “{table.classes[rarest]}”."
         yield Warned(Caution.RARE_CLASS, message)

@@ -31,9 +31,9 @@ def rate(records: Iterable[Record], plan: Mapping[str, Any], *, share: float | N
         share: the same.
 
     Returns:
-        None where arms ``none`` and ``dropout`` were not both trained; else rates, for each of ``best`` and ``end``
-        the losses (a list of mean, low and high for each part) and the two rates, and about ``best`` whether the claim
-        holds (None: the grid does not reach far enough to tell) with a sentence.
+        None where arms ``none`` and ``dropout``, of rates alone, were not both trained; else rates, for each of
+        ``best`` and ``end`` the losses (a list of mean, low and high for each part) and the two rates, and about
+        ``best`` whether the claim holds (None: the grid does not reach far enough to tell) with a sentence.
     """
     trained = Trained(records, plan, share)
     grid = rate_grid(trained)
@@ -59,11 +59,13 @@ def rate(records: Iterable[Record], plan: Mapping[str, Any], *, share: float | N
 
 
 def rate_grid(trained: Trained) -> dict[float, int] | None:
-    """Settings by dropout rate: none, and those of arm ``dropout``."""
+    """Settings by dropout rate: none, and those of arm ``dropout``, if it is of different rates and nothing else."""
     if "none" not in trained.arms or "dropout" not in trained.arms:
         return None
     settings = [*trained.arms["none"], *trained.arms["dropout"]]
-    return dict(sorted((float(trained.setting(s)["dropout"]), s) for s in settings))
+    grid = {float(trained.setting(s)["dropout"]): s for s in settings}
+    alike = [dict(trained.setting(s)) | {"dropout": 0, "label": ""} for s in settings]
+    return dict(sorted(grid.items())) if len(grid) == len(settings) and alike[1:] == alike[:-1] else None
 
 
 def _curve(trained: Trained, grid: Mapping[float, int], when: str) -> dict[str, Any]:
@@ -115,10 +117,10 @@ def price(
         epoch_seconds: of one network, if known.
 
     Returns:
-        None where arms ``none`` and ``dropout`` were not both trained; else for each rate the ratio (mean, low, high),
-        on how many splits it was reached and median epochs (None where most splits did not get there), and for the
-        rate of least mean validation loss whether the claim holds (the interval has 2 in it and not 1; None: it can't
-        tell) with a sentence.
+        None where arms ``none`` and ``dropout``, of rates alone, were not both trained; else for each rate the ratio
+        (mean, low, high), on how many splits it was reached and median epochs (None where most splits did not get
+        there), and for the rate of least mean validation loss whether the claim holds (the interval has 2 in it and not
+        1; None: it can't tell) with a sentence.
     """
     trained = Trained(records, plan, share)
     grid = rate_grid(trained)

@@ -108,7 +108,10 @@ class Stack:
     ) -> None:
         self.base = copy.deepcopy(networks[0])
         stacked, self.buffers = torch.func.stack_module_state(list(networks))
-        self.parameters = {name: nn.Parameter(value.detach().contiguous()) for name, value in stacked.items()}
+        self.parameters = {
+            name: nn.Parameter(value.detach().contiguous(), requires_grad=value.requires_grad)
+            for name, value in stacked.items()
+        }
         self.clock = torch.zeros((), dtype=torch.int64)
         self.rates: dict[str, torch.Tensor] = {}
         self._idle: list[nn.Module] = []

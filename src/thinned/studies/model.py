@@ -34,7 +34,7 @@ from thinned.studies.table import Table, read_frame
 from thinned.studies.workers import one_core
 from thinned.uncertainty import split_entropy, split_variance
 
-__all__ = ["Model", "Uncertainty", "fit"]
+__all__ = ["Model", "Uncertainty", "fit", "held_setting"]
 
 Array = npt.NDArray[np.float64]
 
@@ -274,6 +274,14 @@ class Model:
                 sentence(f"{folder / WEIGHTS} must hold what model.json describes", "it holds others", remedy)
             )
         return cls(card, encoder, weights)
+
+
+def held_setting(folder: Path) -> Setting | None:
+    """How the networks of a saved model were regularised; None where there is no model that can be read."""
+    try:
+        return read_card(folder / CARD).setting
+    except (InputError, OSError):
+        return None
 
 
 def _network(card: Card) -> MLP:

@@ -1,5 +1,6 @@
 """The network of a study: a multilayer perceptron whose parameters may carry a leading axis of members."""
 
+import copy
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -193,4 +194,22 @@ def load_network(name: str, inputs: int, outputs: int) -> nn.Module:
         shape = tuple(network.eval()(torch.zeros(2, inputs)).shape)
     if shape != (2, outputs):
         raise InputError(sentence(f"{name} must map (2, {inputs}) to (2, {outputs})", f"it gave {shape}"))
+    _check_stacks(network, name, inputs)
     return network
+
+
+def _check_stacks(network: nn.Module, name: str, inputs: int) -> None:
+    """Try a training step of two networks as one program, but for the dropout that a cohort gives its addresses."""
+    trial = copy.deepcopy(network).train()
+    for site in schedules.sites(trial).values():
+        site.eval()
+    state = torch.func.stack_module_state([trial, trial])
+    member = lambda parameters, buffers, x: torch.func.functional_call(trial, (parameters, buffers), (x,))  # noqa: E731
+    try:
+        with torch.no_grad():
+            torch.func.vmap(member)(*state, torch.zeros(2, 2, inputs))
+    except RuntimeError as error:
+        remedy = "leave out what depends on values, as .item(), and randomness other than dropout layers"
+        raise InputError(
+            sentence(f"torch.func.vmap must be able to run the network of {name}", f"it says: {error}", remedy)
+        ) from None

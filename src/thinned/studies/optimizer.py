@@ -24,25 +24,26 @@ class AdamW:
     Biases, scales and shifts are left alone by both, the output layer by the second.
 
     Args:
-        stack: its ``parameters`` have a leading axis of members; the output layer's matrix is the last of them.
+        stack: its ``parameters`` have a leading axis of members; the output layer's matrix is the last of them. Those
+            that ask for no gradient are left as they are.
         settings: of each member.
         learning_rate: the same for all.
     """
 
     def __init__(self, stack: _Stacked, settings: Sequence[Setting], learning_rate: float) -> None:
-        self._parameters = list(stack.parameters.values())
+        self._parameters = [p for p in stack.parameters.values() if p.requires_grad]
         self._rate = learning_rate
         self._means = [torch.zeros_like(p) for p in self._parameters]
         self._squares = [torch.zeros_like(p) for p in self._parameters]
         self._steps = [torch.zeros(()) for _ in self._parameters]
-        matrices = [p for p in self._parameters if p.ndim > 2]
+        matrices = [p for p in stack.parameters.values() if p.ndim > 2]
         kept = torch.tensor([1 - learning_rate * setting.weight_decay for setting in settings])
-        self._decayed = matrices if bool((kept < 1).any()) else []
+        self._decayed = [p for p in matrices if p.requires_grad] if bool((kept < 1).any()) else []
         self._kept = [kept.view(-1, *[1] * (p.ndim - 1)) for p in self._decayed]
         limits = [math.inf if setting.max_norm is None else setting.max_norm for setting in settings]
         self._limited = torch.tensor([m for m, limit in enumerate(limits) if limit < math.inf], dtype=torch.int64)
         self._limits = torch.tensor(limits)[self._limited]
-        self._hidden = matrices[:-1] if len(self._limited) else []
+        self._hidden = [p for p in matrices[:-1] if p.requires_grad] if len(self._limited) else []
 
     @torch.no_grad()
     def step(self) -> None:

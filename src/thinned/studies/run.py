@@ -116,12 +116,13 @@ def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:
     """The cohorts of a plan: settings of one structure, on splits of nearly equal number; the longest come first."""
     weights = sum(before * after for before, after in itertools.pairwise(plan.hidden)) or 1
     most = max(_FEWEST_MEMBERS, min(_MEMBERS, _WEIGHTS // weights))
-    structures: dict[Any, list[int]] = {}
-    for number, setting in enumerate(plan.settings):
-        structures.setdefault(setting.structure, []).append(number)
-    sized = [number for number, setting in enumerate(plan.settings) if setting in plan.sized]
+    structures: dict[Any, list[int]] = {}  # by size, too
+    for size in (0, *plan.sizes):
+        for number, setting in enumerate(plan.settings):
+            if not size or setting in plan.sized:
+                structures.setdefault((size, *setting.structure), []).append(number)
     jobs = []
-    for size, settings in [(0, own) for own in structures.values()] + [(size, sized) for size in plan.sizes]:
+    for (size, *_), settings in structures.items():
         together = 1 if plan.rows > _ROWS_TOGETHER else max(1, most // len(settings))
         for places in np.array_split(np.arange(len(splits)), math.ceil(len(splits) / together)):
             jobs += [

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -182,25 +183,38 @@ def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
             "PRIMARY KEY (size, repeat, fold, setting))"
         )
         row = connection.execute("SELECT json FROM plan").fetchone()
-        if not connection.execute("SELECT count(*) FROM network").fetchone()[0]:  # nothing was kept of an earlier plan
+        kept = connection.execute("SELECT count(*) FROM network").fetchone()[0]
+        now = plan.to_dict() | {"versions": _versions()}
+        if row is None or not kept:  # nothing was kept of an earlier plan
             connection.execute("DELETE FROM plan")
-            row = None
-        if row is None:
-            connection.execute("INSERT INTO plan VALUES (?)", (json.dumps(plan.to_dict()),))
+            connection.execute("INSERT INTO plan VALUES (?)", (json.dumps(now),))
             return
-    before, now = _loaded(row[0]), plan.to_dict()
-    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    before = _loaded(row[0])
+    if kept == plan.networks:  # nothing is left to train, that other versions would train otherwise
+        now["versions"] = before.get("versions")
+    changed = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
     if changed:
-        name = changed[0]
-        seen = f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
-        seen = "the table has changed since" if name == "data" else seen
-        raise InputError(
-            sentence(
-                f"{folder} holds a study, which only the same plan and data can go on with",
-                seen,
-                _ELSEWHERE,
-            )
-        )
+        required = f"{folder} holds a study, which only the same plan, data and versions can go on with"
+        raise InputError(sentence(required, _difference(before, now, changed), _ELSEWHERE))
+
+
+def _versions() -> dict[str, str]:
+    """Of what the numbers of networks follow from besides the plan."""
+    return {name: metadata.version(name) for name in ("thinned", "torch", "numpy", "scikit-learn")}
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any], changed: Iterable[str]) -> str:
+    """What is not the same in two plans, in words: data and settings first, of which other things follow."""
+    name = min(changed, key=lambda name: (name != "data", name != "settings", name))
+    if name == "data":
+        return "the table has changed since"
+    if name == "settings":
+        with contextlib.suppress(TypeError, KeyError):
+            held, wanted = ([setting["label"] for setting in plan[name]] for plan in (before, now))
+            gone = [f"no longer {label}" for label in held if label not in wanted]
+            new = [f"now {label}" for label in wanted if label not in held]
+            return f"settings differ: {', '.join([*gone[:3], *new[:3]])}{', …' * (max(len(gone), len(new)) > 3)}"
+    return f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
 
 
 def write_text(path: Path, text: str) -> None:

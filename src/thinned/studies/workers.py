@@ -12,12 +12,15 @@ import multiprocessing
 import signal
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
+
+from thinned._checks import InputError
 
 __all__ = ["one_core", "run_jobs"]
 
@@ -132,9 +135,18 @@ def _child(work: Work, number: int, told: Any, sender: Connection) -> None:
     try:
         result = work(number, lambda value: told.__setitem__(number, value))
     except Exception as error:  # noqa: BLE001 (raised again by the parent)
-        sender.send(error)
+        sender.send(_sendable(error))
     else:
         sender.send([result])
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error with where it was raised, which is lost on the way; one of a foreign class may not arrive at all."""
+    if isinstance(error, InputError):
+        return error
+    sent = error if type(error).__module__ == "builtins" else RuntimeError(f"{type(error).__name__}: {error}")
+    sent.add_note("".join(traceback.format_tb(error.__traceback__)))
+    return sent
 
 
 def _result(receiver: Connection, process: Any) -> Any:
