@@ -182,7 +182,7 @@ def study(
     with open_store(folder, plan) as store:
         run(table, plan, store, lambda step: progress(step, plan), minutes)
         records, shown = _finished(store.records(), plan)
-        findings = _findings(table, plan, records, shown)
+        findings = _findings(table, plan, records, shown, store.seconds / (len(store) * plan.epochs))
         setting = findings["verdict"]["recommended"]["setting"]
         if plan.network is None and model.held_setting(folder / "model") != plan.settings[setting]:
             _refit(table, plan, setting, folder, progress)
@@ -193,13 +193,15 @@ def study(
     return finished
 
 
-def _findings(table: Table, plan: Plan, records: list[dict[str, Any]], shown: dict[str, Any]) -> dict[str, Any]:
+def _findings(
+    table: Table, plan: Plan, records: list[dict[str, Any]], shown: dict[str, Any], epoch_seconds: float
+) -> dict[str, Any]:
     """What the numbers say: all of ``results.json`` that is computed from the trained networks."""
     splits = make_splits(plan, table)
     share = test_share(splits)
     claimed = {
         "rate": claims.rate(records, shown, share=share),
-        "price": claims.price(records, shown, share=share, epoch_seconds=store.seconds / (len(store) * plan.epochs)),
+        "price": claims.price(records, shown, share=share, epoch_seconds=epoch_seconds),
         "sizes": gains(records, shown, [len(split.train) for split in splits]),
         "coadaptation": mechanisms.coadaptation(records, shown, FRACTIONS, share=share),
         "variance_shift": mechanisms.variance_shift(records, shown, share=share),
