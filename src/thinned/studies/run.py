@@ -28,6 +28,8 @@ __all__ = ["Progress", "build_network", "encode", "make_jobs", "outputs", "run",
 # A cohort is large enough to spread the cost of a call, and small enough for parameters and activations to stay near
 # the core: so many networks, or so many weights between hidden layers.
 _MEMBERS, _FEWEST_MEMBERS, _WEIGHTS = 80, 9, 600_000
+_FEWEST_PARTS = 2  # of a structure's splits, so that there is something to do for every core until the end
+_SLOWER = 1.7  # a step with batch norm or wider inputs, against one without
 # Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
 # more encoded copies of the table are held than cohorts are trained at a time.
 _ROWS_TOGETHER = 200_000
@@ -113,7 +115,11 @@ def run(
 
 
 def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:
-    """The cohorts of a plan: settings of one structure, on splits of nearly equal number; the longest come first."""
+    """The cohorts of a plan: settings of one structure, on splits of nearly equal number.
+
+    Those that hold the first setting come first, for they hold the primary question's; then the longest, so that no
+    core waits long for another at the end.
+    """
     weights = sum(before * after for before, after in itertools.pairwise(plan.hidden)) or 1
     most = max(_FEWEST_MEMBERS, min(_MEMBERS, _WEIGHTS // weights))
     structures: dict[Any, list[int]] = {}  # by size, too
@@ -124,12 +130,19 @@ def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:
     jobs = []
     for (size, *_), settings in structures.items():
         together = 1 if plan.rows > _ROWS_TOGETHER else max(1, most // len(settings))
-        for places in np.array_split(np.arange(len(splits)), math.ceil(len(splits) / together)):
+        parts = max(math.ceil(len(splits) / together), min(_FEWEST_PARTS, len(splits)))
+        for places in np.array_split(np.arange(len(splits)), parts):
             jobs += [
                 Job([splits[i] for i in places], [settings[i] for i in some], size)
                 for some in np.array_split(np.arange(len(settings)), math.ceil(len(settings) / most))
             ]
-    return sorted(jobs, key=lambda job: -len(job.members) * (job.size or plan.rows))
+
+    def order(job: Job) -> tuple[bool, float]:
+        norm, _, embedding = plan.settings[job.settings[0]].structure
+        cost = len(job.members) * (job.size or plan.rows) * (_SLOWER if norm or embedding else 1)
+        return job.size > 0 or 0 not in job.settings, -cost
+
+    return sorted(jobs, key=order)
 
 
 def _progress(plan: Plan, jobs: Sequence[Job], trained: Sequence[int], done: int) -> Progress:
