@@ -147,11 +147,13 @@ def _shift_holds(ratio: Interval, repaired: Interval) -> bool | None:
 
 
 def _shift_sentence(shown: Mapping[str, Any], holds: bool | None) -> str:
-    ratio = shown["ratio"]
+    ratio, repaired = shown["ratio"], shown["repaired"]
+    known = repaired["mean"] is not None
+    change = {"mean": -repaired["mean"], "low": -repaired["high"], "high": -repaired["low"]} if known else repaired
     return (
         f"With {shown['label']}, the input of a batch norm has {ratio['mean']:.3g} times the variance in training that "
         f"it has in use (95\u00a0% interval {ratio['low']:.3g} to {ratio['high']:.3g}), and estimating its statistics "
-        f"anew with dropout off takes {_range(shown['repaired'])} off the test loss: that the shift costs accuracy "
+        f"anew with dropout off changes the test loss by {_range(change)}: that the shift costs accuracy "
         f"{_SAID[holds]}."
     )
 
