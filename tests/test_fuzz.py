@@ -311,7 +311,7 @@ def planned(study: Path) -> tuple[Plan, dict[str, Any]]:
 @fuzzed
 def test_damaged_stores(changes: list[tuple[str, float, bytes]], study: Path, tmp_path: Path) -> None:
     plan, held = planned(study)
-    assert plan.to_dict() == held
+    assert plan.to_dict() == {name: value for name, value in held.items() if name != "versions"}
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
     (tmp_path / "study.sqlite").write_bytes(edited((study / "study.sqlite").read_bytes(), changes))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -218,20 +219,26 @@ class InterruptionError(Exception):
 def test_an_interrupted_study_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = thinned.study(make_frame(), "y", out=tmp_path / "whole", **SMALL).results
 
-    def stop(step: run_module.Progress, plan: object) -> None:
-        if step.networks > 6:  # the second of two cohorts has begun, the first is stored
-            raise InterruptionError
-
     monkeypatch.setattr(run_module, "_MEMBERS", 6)
     monkeypatch.setattr(run_module, "_FEWEST_MEMBERS", 6)
 
     stored = []
     add = Store.add
-    monkeypatch.setattr(Store, "add", lambda self, records, s: stored.append(len(records)) or add(self, records, s))
-    with monkeypatch.context() as one_worker:
-        one_worker.setattr(torch, "get_num_threads", lambda: 1)  # one cohort after the other
+
+    def keep(store: Store, records: Iterable[dict[str, Any]], seconds: float) -> None:
+        add(store, records := list(records), seconds)
+        stored.append(len(records))
+
+    def keep_and_stop(*args: Any) -> None:
+        keep(*args)
+        raise InterruptionError
+
+    monkeypatch.setattr(Store, "add", keep)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(torch, "get_num_threads", lambda: 1)  # one cohort after the other
+        interrupted.setattr(Store, "add", keep_and_stop)
         with pytest.raises(InterruptionError):
-            thinned.study(make_frame(), "y", out=tmp_path / "parts", progress=stop, **SMALL)
+            thinned.study(make_frame(), "y", out=tmp_path / "parts", **SMALL)
     assert stored == [6]
     resumed = thinned.study(make_frame(), "y", out=tmp_path / "parts", **SMALL).results
     assert stored == [6, 6]
@@ -304,8 +311,8 @@ def test_arms_that_are_not_finished_in_time_are_left_out_and_gone_on_with(
     options = SMALL | {"arms": ("dropout", "batch_norm")}
     with pytest.raises(InputError, match="must be finished in time, 0 of 16 networks are; run it again"):
         thinned.study(make_frame(), "y", out=tmp_path / "a", minutes=1e-9, **options)
-    with monkeypatch.context() as patch:  # as if time were up after the first cohort, which has no batch norm
-        first = lambda *args: itertools.islice(workers.run_jobs(*args), 1)  # noqa: E731
+    with monkeypatch.context() as patch:  # as if time were up after two cohorts, which have no batch norm
+        first = lambda *args: itertools.islice(workers.run_jobs(*args), 2)  # noqa: E731
         patch.setattr(torch, "get_num_threads", lambda: 1)
         patch.setattr(run_module, "run_jobs", first)
         part = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results
