@@ -48,9 +48,8 @@ class AdamW:
     @torch.no_grad()
     def step(self) -> None:
         """Take one step with the parameters' gradients, and clear them."""
-        if self._decayed:
-            for p, kept in zip(self._decayed, self._kept, strict=True):
-                p.mul_(kept)
+        for p, kept in zip(self._decayed, self._kept, strict=True):
+            p.mul_(kept)
         used = [n for n, p in enumerate(self._parameters) if p.grad is not None]
         adam(
             [self._parameters[n] for n in used],
