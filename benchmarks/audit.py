@@ -346,7 +346,7 @@ def digest(model: nn.Module) -> str:
 
 
 def loss_of(output: Any) -> torch.Tensor | None:
-    found = thinned.audits.observe.outputs(output)
+    found = thinned.audits.observation.recorder.outputs(output)
     terms = [t.float().sum() for t in found if t.requires_grad and t.is_floating_point()]
     return sum(terms) if terms else None
 

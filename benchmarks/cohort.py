@@ -23,13 +23,13 @@ from skorch.helper import predefined_split
 from torch import nn
 
 from thinned import datasets
-from thinned.studies import cohort
-from thinned.studies.arms import Setting
-from thinned.studies.plan import Member, Plan, make_plan
-from thinned.studies.run import encode, run
-from thinned.studies.splits import make_splits
-from thinned.studies.store import Store
-from thinned.studies.table import load
+from thinned.studies.design.arms import Setting
+from thinned.studies.design.plan import Member, Plan, make_plan
+from thinned.studies.design.splits import make_splits
+from thinned.studies.table.load import load
+from thinned.studies.training import cohort
+from thinned.studies.training.jobs import encode, run
+from thinned.studies.training.store import Store
 
 
 class OneMask(nn.Dropout):

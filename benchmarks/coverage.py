@@ -26,13 +26,13 @@ import numpy as np
 import torch
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from thinned.studies import cohort
-from thinned.studies.analysis import analyse
-from thinned.studies.arms import Arm, Setting, choose_arms
-from thinned.studies.comparing import compare, nadeau_bengio
-from thinned.studies.nested import Trained
-from thinned.studies.network import MLP
-from thinned.studies.plan import Member, Plan
+from thinned.studies.analysis.analyse import analyse
+from thinned.studies.analysis.selection import Trained
+from thinned.studies.analysis.statistics import compare, nadeau_bengio
+from thinned.studies.design.arms import Arm, Setting, choose_arms
+from thinned.studies.design.plan import Member, Plan
+from thinned.studies.training import cohort
+from thinned.studies.training.network import MLP
 
 ROWS, COLUMNS, TOGETHER = 300, 6, 8
 DECAY = Arm("weight_decay", "weight decay", (Setting(weight_decay=0.3), Setting(weight_decay=3.0)))
@@ -51,7 +51,7 @@ def draw(task: str, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tenso
 
 
 def deal(plan: Plan, x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> Iterator[cohort.Data]:
-    """The splits of a study, as thinned.studies.splits deals them, of equal sizes."""
+    """The splits of a study, as thinned.studies.design.splits deals them, of equal sizes."""
     for _ in range(plan.seeds):
         make = KFold if plan.task == "regression" else StratifiedKFold
         for rest, test in make(plan.folds, shuffle=True, random_state=int(rng.integers(2**31))).split(x, y):
@@ -103,7 +103,7 @@ def studies(design: tuple[str, int, int, bool], seed: int) -> list[dict[str, Any
 def record(
     plan: Plan, place: tuple[int, int], setting: int, split: cohort.Data, outcome: cohort.Outcome
 ) -> dict[str, Any]:
-    """As thinned.studies.run makes it, with the one score that is compared."""
+    """As thinned.studies.training.jobs makes it, with the one score that is compared."""
 
     def at(epoch: int, output: torch.Tensor) -> dict[str, Any]:
         loss = float(cohort.losses(plan.task, output.double(), split.y[split.test]).mean())

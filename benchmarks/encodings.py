@@ -16,12 +16,12 @@ from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardSc
 from skrub import SquashingScaler
 
 from thinned import datasets
-from thinned.studies import run as studies_run
-from thinned.studies.arms import Arm, Setting
-from thinned.studies.encoding import Encoder
-from thinned.studies.plan import make_plan
-from thinned.studies.store import Store
-from thinned.studies.table import load
+from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.plan import make_plan
+from thinned.studies.table.encoding import Encoder
+from thinned.studies.table.load import load
+from thinned.studies.training import jobs as studies_run
+from thinned.studies.training.store import Store
 
 NUMBERS = make_column_selector(dtype_include="number")
 LEVELS = make_column_selector(dtype_exclude="number")

@@ -23,10 +23,10 @@ from sklearn.model_selection import StratifiedKFold
 
 import thinned
 from thinned import datasets
-from thinned.studies import model
-from thinned.studies.arms import Arm, Setting
-from thinned.studies.plan import make_plan
-from thinned.studies.table import load
+from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.plan import make_plan
+from thinned.studies.model import model
+from thinned.studies.table.load import load
 
 MIX = Setting(dropout=0.3, embedding="piecewise", weight_decay=1.0)
 LINE = "ROC-AUC {:.4f}, log loss {:.4f}, {:.1f} s"

@@ -35,6 +35,6 @@ import sys
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__.lower()]
 import pytest, thinned
 assert thinned.__file__.startswith(sys.argv[1]), thinned.__file__
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_philox.py", "tests/test_kernels.py",
-                      "tests/test_layouts.py", "-k", "not forked and not environment and not unknown"]))
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_philox.py", "tests/kernels",
+                      "-k", "not forked and not environment and not unknown"]))
 ' "$out/path"

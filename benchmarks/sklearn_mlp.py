@@ -19,10 +19,10 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import thinned
-from thinned.studies.encoding import Encoder
-from thinned.studies.plan import make_plan
-from thinned.studies.splits import make_splits
-from thinned.studies.table import load
+from thinned.studies.design.plan import make_plan
+from thinned.studies.design.splits import make_splits
+from thinned.studies.table.encoding import Encoder
+from thinned.studies.table.load import load
 
 
 def main() -> None:

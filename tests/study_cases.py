@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from thinned.studies.arms import Arm, Setting, choose_arms
-from thinned.studies.plan import Plan
+from thinned.studies.design.arms import Arm, Setting, choose_arms
+from thinned.studies.design.plan import Plan
 
 RATES = (0.1, 0.3, 0.5)
 DECAYS = Arm("weight_decay", "weight decay", tuple(Setting(weight_decay=decay) for decay in (0.01, 0.1, 1.0)))

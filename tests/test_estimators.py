@@ -17,12 +17,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import thinned
-from thinned._checks import InputError
+from thinned.errors import InputError
 from thinned.estimators import ThinnedClassifier, ThinnedRegressor
-from thinned.studies import model
-from thinned.studies.arms import Arm, Setting
-from thinned.studies.plan import make_plan
-from thinned.studies.table import load
+from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.plan import make_plan
+from thinned.studies.model import model
+from thinned.studies.table.load import load
 
 FAST: dict[str, Any] = {"hidden": (8,), "epochs": 10, "members": 2, "random_state": 0, "learning_rate": 1e-2}
 

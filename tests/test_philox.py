@@ -8,7 +8,7 @@ import torch
 
 from thinned import _native, philox
 from thinned.kernels import aten, native
-from thinned.kernels._address import signed
+from thinned.kernels.address import signed
 
 LINES = [
     line.split()

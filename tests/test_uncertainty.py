@@ -10,7 +10,7 @@ from sklearn import metrics
 from torch import nn
 
 from thinned import ensemble, uncertainty
-from thinned._checks import InputError
+from thinned.errors import InputError
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = 2 * torch.randn(500, 4, generator=GENERATOR)

@@ -7,10 +7,10 @@ loaded at first use; the last two need ``pip install 'thinned[study]'``.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from thinned import addressing, ensemble, functional, layers, masks, philox, schedules, sites, uncertainty, variants
-from thinned.addressing import address, convert
-from thinned.attention import scaled_dot_product_attention
+from thinned import ensemble, functional, layers, masks, schedules, uncertainty
 from thinned.audits import audit
+from thinned.conversion.api import address, convert
+from thinned.functional.attention import scaled_dot_product_attention
 from thinned.layers import (
     AlphaDropout,
     BatchDropout,
@@ -31,6 +31,7 @@ from thinned.layers import (
     WordDropout,
     drop_connect,
 )
+from thinned.tracing import sites
 from thinned.variance import dropout_init_, recalibrate_batchnorm
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ __all__ = [
     "WordDropout",
     "__version__",
     "address",
-    "addressing",
     "audit",
     "convert",
     "datasets",
@@ -68,14 +68,12 @@ __all__ = [
     "functional",
     "layers",
     "masks",
-    "philox",
     "recalibrate_batchnorm",
     "scaled_dot_product_attention",
     "schedules",
     "sites",
     "study",
     "uncertainty",
-    "variants",
 ]
 
 __version__ = "0.1.0"

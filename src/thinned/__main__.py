@@ -30,7 +30,7 @@ def main() -> None:
         )
         raise SystemExit(2)
     try:
-        from thinned.cli import app  # noqa: PLC0415 - only with the extra installed
+        from thinned.cli.app import app  # noqa: PLC0415 - only with the extra installed
 
         app(prog_name="thinned")
     except KeyboardInterrupt:  # while the libraries are being loaded

@@ -17,12 +17,12 @@ from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from thinned._checks import InputError, sentence
-from thinned.studies import model
-from thinned.studies.arms import Arm, Setting
-from thinned.studies.nested import VALIDATION
-from thinned.studies.plan import Plan, check_options, make_plan
-from thinned.studies.table import LARGEST, Table, Task, read_frame
+from thinned.errors import InputError, sentence
+from thinned.studies.analysis.selection import VALIDATION
+from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.plan import Plan, check_options, make_plan
+from thinned.studies.model import model
+from thinned.studies.table.load import LARGEST, Table, Task, read_frame
 
 __all__ = ["ThinnedClassifier", "ThinnedRegressor"]
 

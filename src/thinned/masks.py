@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from thinned import philox
-from thinned._checks import check_p, sentence
+from thinned.errors import check_p, sentence
 from thinned.kernels import aten, native
-from thinned.kernels._address import Region
+from thinned.kernels.address import Region
 
 __all__ = ["keep_mask", "mask_index", "shared_axes"]
 

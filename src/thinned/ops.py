@@ -13,9 +13,9 @@ from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.autograd import forward_ad
 
 from thinned import philox
-from thinned._checks import check_p, sentence
+from thinned.errors import check_p, sentence
 from thinned.kernels import aten, native, reference
-from thinned.kernels._address import WHOLE, Address, Form, Region, signed, thresholds
+from thinned.kernels.address import WHOLE, Address, Form, Region, signed, thresholds
 
 __all__ = ["IMPLEMENTATIONS", "Choice", "Decider", "apply", "choice", "draw_key"]
 
@@ -25,7 +25,7 @@ _64_BITS = 0xFFFFFFFFFFFFFFFF
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-#: set by thinned.addressing while a site of a sharded model runs: which part of its mask a tensor is
+#: set by thinned.conversion while a site of a sharded model runs: which part of its mask a tensor is
 placement: Callable[[Region, Sequence[int]], Region] | None = None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from thinned._checks import check_p, sentence
+from thinned.errors import check_p, sentence
 
 __all__ = ["RateScheduler", "Schedule", "by_depth", "constant", "cosine", "early", "late", "linear", "sites"]
 

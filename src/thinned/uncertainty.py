@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from thinned._checks import InputError, sentence
+from thinned.errors import InputError, sentence
 
 __all__ = [
     "Interval",

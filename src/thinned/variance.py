@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from thinned._checks import check_p, sentence
+from thinned.errors import check_p, sentence
 
 __all__ = ["dropout_init_", "recalibrate_batchnorm"]
 

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from thinned._torch_calls import DESCRIPTIONS
-from thinned.audits.finding import Finding
-from thinned.audits.passes import Observation
+from thinned.audits.findings import Finding
+from thinned.audits.observation.passes import Observation
 from thinned.audits.rules import is_dropout_module
 from thinned.audits.rules_places import convolution_dims
+from thinned.tracing.torch_functions import DESCRIPTIONS
 
 __all__ = ["Gate", "repair"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from thinned._checks import InputError, sentence
-from thinned._places import find, working_directory
+from thinned.errors import InputError, sentence
+from thinned.import_path import find, working_directory
 
 __all__ = ["build", "inputs", "read_inputs"]
 

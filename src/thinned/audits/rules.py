@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from thinned import sites
-from thinned.audits.finding import Finding, Severity
-from thinned.audits.observe import Location, Seen
-from thinned.audits.passes import Observation
+from thinned.audits.findings import Finding, Severity
+from thinned.audits.observation.passes import Observation
+from thinned.audits.observation.recorder import Location, Seen
+from thinned.tracing import sites
 
 __all__ = ["Rule", "call_of", "first_of_each"]
 

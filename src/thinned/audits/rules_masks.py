@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from thinned.audits.finding import Finding
-from thinned.audits.passes import Observation
+from thinned.audits.findings import Finding
+from thinned.audits.observation.passes import Observation
 from thinned.audits.rules import Rule, call_of, first_of_each
 
 __all__ = ["CheckpointedMasks", "SeedReset"]

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from thinned.audits.finding import Finding, Severity
-from thinned.audits.observe import Seen
-from thinned.audits.passes import Observation, rate_of
+from thinned.audits.findings import Finding, Severity
+from thinned.audits.observation.passes import Observation, rate_of
+from thinned.audits.observation.recorder import Seen
 from thinned.audits.rules import Rule, call_of, first_of_each
 
 __all__ = ["ActiveInEvaluation", "AsleepWhileTraining", "BuiltInForward", "RandomEvaluation"]

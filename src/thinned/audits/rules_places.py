@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator
 
-from thinned.audits.finding import Finding, Severity
-from thinned.audits.observe import Seen
-from thinned.audits.passes import Observation, Shift, rate_of
+from thinned.audits.findings import Finding, Severity
+from thinned.audits.observation.passes import Observation, Shift, rate_of
+from thinned.audits.observation.recorder import Seen
 from thinned.audits.rules import Rule, call_of, dimensions_of, first_of_each, is_elementwise
-from thinned.sites import VIEWS
+from thinned.tracing.sites import VIEWS
 
 __all__ = ["BeforeBatchNorm", "Compounded", "DropPathAxis", "ElementwiseOnConvolution", "OnOutput", "WrongDimension"]
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from thinned.audits.finding import Finding, Severity
-from thinned.audits.observe import Seen, is_drop_path
-from thinned.audits.passes import Observation, rate_of
+from thinned.audits.findings import Finding, Severity
+from thinned.audits.observation.passes import Observation, rate_of
+from thinned.audits.observation.recorder import Seen, is_drop_path
 from thinned.audits.rules import Rule, call_of, first_of_each, is_dropout_module
 
 __all__ = ["AllZero", "FewRows", "HighRate", "KeepRate", "NeverApplied", "OneLayerRecurrent", "SharedInstance"]

@@ -4,13 +4,13 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from thinned._checks import InputError, sentence
-from thinned.audits.finding import Finding
-from thinned.audits.observe import Location
+from thinned.audits.findings import Finding
+from thinned.audits.observation.recorder import Location
 from thinned.audits.rules import Rule
 from thinned.audits.rules_masks import CheckpointedMasks, SeedReset
 from thinned.audits.rules_modes import ActiveInEvaluation, BuiltInForward
 from thinned.audits.rules_rates import HighRate, KeepRate, NeverApplied, OneLayerRecurrent
+from thinned.errors import InputError, sentence
 
 __all__ = ["read_source", "read_text"]
 

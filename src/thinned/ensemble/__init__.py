@@ -2,8 +2,8 @@
 
 from thinned.ensemble.enumeration import Enumeration, TooManyError, enumerate  # noqa: A004 - reads well with the module
 from thinned.ensemble.sampling import Prediction, Sample, predict, sample
-from thinned.ensemble.scaling import Gap, gap
-from thinned.ensemble.thinning import subnetwork
+from thinned.ensemble.subnetwork import subnetwork
+from thinned.ensemble.weight_scaling import Gap, gap
 
 __all__ = [
     "Enumeration",

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from thinned._checks import InputError, sentence
-from thinned.ensemble.deciders import Given, Off
 from thinned.ensemble.doubling import Additive, probabilities
+from thinned.ensemble.forward import Passes, Select
 from thinned.ensemble.head import Head
-from thinned.ensemble.passes import Passes, Select
+from thinned.ensemble.mask_sources import Given, Off
 from thinned.ensemble.predictions import Kind, Moments, Predictor
-from thinned.kernels._address import Form
+from thinned.errors import InputError, sentence
+from thinned.kernels.address import Form
 
 __all__ = ["Enumeration", "TooManyError", "enumerate"]
 

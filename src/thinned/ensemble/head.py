@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from thinned.ensemble.deciders import Off
 from thinned.ensemble.doubling import Additive
-from thinned.ensemble.passes import Passes
-from thinned.kernels._address import Form
+from thinned.ensemble.forward import Passes
+from thinned.ensemble.mask_sources import Off
+from thinned.kernels.address import Form
 
 __all__ = ["Head"]
 

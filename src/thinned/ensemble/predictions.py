@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from thinned._checks import InputError, sentence
+from thinned.errors import InputError, sentence
 
 __all__ = ["Kind", "Moments", "Predictor"]
 

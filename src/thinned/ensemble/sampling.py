@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from thinned import philox, uncertainty
-from thinned._checks import InputError, sentence
-from thinned.ensemble.deciders import Drawn
-from thinned.ensemble.passes import Passes, Select
+from thinned.ensemble.forward import Passes, Select
+from thinned.ensemble.mask_sources import Drawn
 from thinned.ensemble.predictions import Kind, Moments, Predictor
+from thinned.errors import InputError, sentence
 
 __all__ = ["Prediction", "Sample", "keys", "predict", "sample"]
 

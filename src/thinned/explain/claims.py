@@ -12,8 +12,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from thinned import numpy_network as net
 from thinned.explain import numbers
+from thinned.explain import numpy_network as net
 from thinned.pages import fixed
 
 __all__ = ["Claim", "Sweep", "claims", "forgetful", "self_validation", "sweep"]

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import thinned
-from thinned import numpy_network as net
 from thinned import philox
+from thinned.explain import numpy_network as net
 
 __all__ = ["KEY", "MASKS", "NAMES", "RATES", "batch_norm", "churn_rows", "convergence", "data", "on_output"]
 __all__ += ["five_rows", "norm_inputs", "outcomes", "step", "subnetworks", "torch_network"]

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 from thinned import __version__, pages, philox
-from thinned import numpy_network as net
 from thinned.explain import charts, numbers
+from thinned.explain import numpy_network as net
 from thinned.explain.panels import FUNCTIONS, PANELS
 
 __all__ = ["cells", "render", "text", "write"]

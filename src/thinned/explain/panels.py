@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import thinned
-from thinned import numpy_network
+from thinned.explain import numpy_network
 
 __all__ = ["FUNCTIONS", "PANELS", "Function", "Panel"]
 
@@ -52,10 +52,10 @@ y = thinned.functional.dropout(a, p=0.5, key=20)  # the mask at key 20, call 0
 assert torch.equal(y, torch.tensor([0.72, 0, 0.84, 0]))""",
     ),
     Function(
-        "thinned.numpy_network.backward",
+        "thinned.explain.numpy_network.backward",
         numpy_network.backward,
         """import numpy as np
-from thinned.numpy_network import EXAMPLE, EXAMPLE_INPUT, backward, forward
+from thinned.explain.numpy_network import EXAMPLE, EXAMPLE_INPUT, backward, forward
 
 trace = forward(EXAMPLE, EXAMPLE_INPUT[None], np.array([True, False, True, False]), p=0.5)
 gradient = backward(EXAMPLE, trace, y=np.array([1.0]))
@@ -98,7 +98,7 @@ PANELS = (
         "One training step",
         "At every training step dropout switches each hidden unit off with probability p, and multiplies those that "
         "stay by 1 / (1 − p). What is off sends nothing forward, and every gradient that belongs to it is exactly 0.",
-        ("thinned.functional.dropout", "thinned.numpy_network.backward"),
+        ("thinned.functional.dropout", "thinned.explain.numpy_network.backward"),
     ),
     Panel(
         "subnetworks",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from thinned import philox
-from thinned.kernels._address import WHOLE, Form, Region
+from thinned.kernels.address import WHOLE, Form, Region
 
 __all__ = [
     "ALPHA",

@@ -9,9 +9,9 @@ import os
 
 import torch
 
-from thinned._checks import sentence
+from thinned.errors import sentence
 from thinned.kernels import aten
-from thinned.kernels._address import WHOLE, Address, Form, Region, signed
+from thinned.kernels.address import WHOLE, Address, Form, Region, signed
 
 try:
     from thinned import _native

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from thinned import philox
-from thinned.kernels._address import WHOLE, Address, Form, Region
+from thinned.kernels.address import WHOLE, Address, Form, Region
 from thinned.kernels.aten import affine, gaussian
 
 __all__ = ["dropout", "mask_index"]

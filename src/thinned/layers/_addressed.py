@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import nn
 
-from thinned._checks import check_p
+from thinned.errors import check_p
 
 __all__ = ["Addressed", "Where"]
 

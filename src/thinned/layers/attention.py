@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from thinned import attention, functional
-from thinned._checks import check_p, sentence
+from thinned import functional
+from thinned.errors import check_p, sentence
+from thinned.functional import attention
 from thinned.layers._addressed import Addressed
 
 __all__ = ["MultiheadAttention"]

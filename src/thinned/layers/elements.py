@@ -2,7 +2,8 @@
 
 import torch
 
-from thinned import functional, variants
+from thinned import functional
+from thinned.functional import variants
 from thinned.layers._addressed import Addressed
 
 __all__ = ["BatchDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "LockedDropout"]

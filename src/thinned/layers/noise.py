@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
-from thinned import functional, variants
-from thinned._checks import check_p, sentence
+from thinned import functional
+from thinned.errors import check_p, sentence
+from thinned.functional import variants
 from thinned.layers._addressed import Addressed
 from thinned.layers.elements import Dropout
 

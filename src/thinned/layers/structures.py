@@ -4,8 +4,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from thinned import functional, variants
-from thinned._checks import check_p
+from thinned import functional
+from thinned.errors import check_p
+from thinned.functional import variants
 from thinned.layers._addressed import Addressed
 
 __all__ = ["DropBlock2d", "DropConnect", "DropPath", "EmbeddingDropout", "WordDropout", "drop_connect"]

@@ -10,7 +10,7 @@ import altair as alt
 import jinja2
 import vl_convert
 
-from thinned._checks import InputError, sentence
+from thinned.errors import InputError, sentence
 
 __all__ = ["bundle", "environment", "fixed", "script_hash", "signed", "source", "write"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 
-from thinned._checks import InputError, sentence
+from thinned.errors import InputError, sentence
 
 __all__ = ["SCHEMA", "read", "seal"]
 

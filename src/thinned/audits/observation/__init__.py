@@ -1,0 +1,1 @@
+"""One recorded pass in training mode and one in evaluation mode."""

@@ -1,0 +1,1 @@
+"""Convert and address: torch's dropout becomes ours, and masks get addresses."""

@@ -1,0 +1,1 @@
+"""Five claims about dropout, each allowed to fail."""

@@ -1,0 +1,1 @@
+"""What a study trains: arms, settings, splits and seeds."""

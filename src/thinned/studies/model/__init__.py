@@ -1,0 +1,1 @@
+"""The recommended network: saved, loaded, exported, and asked for predictions."""

@@ -1,0 +1,356 @@
+"""The model that a study leaves: networks of the recommended arm, fitted on all rows, and saved without pickle."""
+
+import copy
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from thinned import philox
+from thinned.errors import InputError, sentence
+from thinned.layers import Dropout
+from thinned.studies import metrics
+from thinned.studies.design.arms import Setting
+from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.splits import refit_parts
+from thinned.studies.model.cv_plus import cv_plus, step, thin_out
+from thinned.studies.model.metadata import CARD, ENCODER, WEIGHTS, Card, digest, read_card
+from thinned.studies.model.onnx import Average, write_onnx
+from thinned.studies.table.encoding import Encoder
+from thinned.studies.table.load import Table, read_frame
+from thinned.studies.training import cohort
+from thinned.studies.training.jobs import outputs, standardised
+from thinned.studies.training.network import MLP, site_rates
+from thinned.studies.training.processes import one_core
+from thinned.uncertainty import split_entropy, split_variance
+
+__all__ = ["Model", "Uncertainty", "fit", "held_setting"]
+
+Array = npt.NDArray[np.float64]
+
+_MEMBERS = 5
+_HELD_OUT = "held_out"  # name of the residuals beside the weights
+_ROWS = 4096  # predicted at once
+_CELLS = 2_000_000  # ends of intervals that are compared at once
+_CHECKED = 64  # rows by which an exported network is checked
+
+
+class Uncertainty(NamedTuple):
+    """How sure a prediction is, ``(rows,)`` each; see :meth:`Model.uncertainty`."""
+
+    total: Array
+    aleatoric: Array
+    epistemic: Array
+
+
+class Model:
+    """An ensemble of networks and the encoding of their input; see :func:`fit`.
+
+    What it computes for a row depends on that row alone, whatever others it is given with, but for the rounding of
+    float64 matrix products.
+    """
+
+    def __init__(self, card: Card, encoder: Encoder, weights: dict[str, torch.Tensor]) -> None:
+        self.card = card
+        self._encoder = encoder
+        self._weights = weights
+        networks = [_network(card) for _ in range(card.members)]
+        stack = cohort.Stack(networks, [site_rates(networks[0], card.setting)] * card.members, 0, range(card.members))
+        with torch.no_grad():
+            for name, value in stack.learned.items():
+                value.copy_(weights[name])
+        self._base = stack.base.double().eval().requires_grad_(False)
+
+    @property
+    def columns(self) -> list[str]:
+        """What each column of :meth:`encode` holds."""
+        return self._encoder.names
+
+    def encode(self, features: Any) -> npt.NDArray[np.float32]:
+        """Rows as the networks take them, ``(rows, len(columns))`` float32; what an exported network is given.
+
+        Args:
+            features: data frame (pandas or polars) with the columns that the study saw, others are ignored; or a file.
+
+        Raises:
+            InputError: a column is missing or can't be read as it was in training.
+        """
+        return self._encoder.transform(read_frame(features))
+
+    def predict(self, features: Any) -> Array:
+        """The members' mean prediction, with dropout off.
+
+        Args:
+            features: as for :meth:`encode`.
+
+        Returns:
+            Probabilities ``(rows, classes)``, or values ``(rows,)`` in target units.
+
+        Raises:
+            InputError: as :meth:`encode`.
+        """
+        return np.concatenate([self._run(self._base, rows).mean(axis=0) for rows in self._chunks(features)])
+
+    def uncertainty(self, features: Any, masks: int = 20) -> Uncertainty:
+        """How much of a prediction's uncertainty is noise, and how much is that the networks don't agree.
+
+        The networks are the members, each thinned by ``masks`` addressed masks where training ends with dropout (Gal &
+        Ghahramani 2016): a mask is the same for every row, today and on another machine. The mean probability or value
+        over them is not quite that of :meth:`predict`, whose networks are whole.
+
+        - Classification: entropies in nats. Total is that of the mean probability over all networks, aleatoric the mean
+          of theirs, epistemic the difference: the mutual information of class and network.
+        - Regression: standard deviations in target units. Epistemic is that over the networks. Aleatoric is the root
+          mean squared held-out residual, the same for every row; since that holds the members' own error too, it
+          is an upper estimate. Total squared is the sum of their squares.
+
+        Args:
+            features: as for :meth:`encode`.
+            masks: sub-networks of each member, where there is dropout.
+
+        Raises:
+            InputError: there is one network only, or as :meth:`encode`.
+        """
+        if type(masks) is not int or masks < 1:
+            raise InputError(sentence("masks must be a whole number of at least 1", f"got {masks!r}"))
+        if self.card.members == 1 and (masks == 1 or not self._samples):
+            seen, remedy = "the model is one without masks", "fit several members"
+            raise InputError(sentence("uncertainty needs networks to compare", seen, remedy))
+        parts = [
+            self._split(np.concatenate([self._run(base, rows) for base in self._thinned(masks)]))
+            for rows in self._chunks(features)
+        ]
+        return Uncertainty(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def interval(self, features: Any, coverage: float = 0.9) -> Array:
+        """Prediction intervals of a regression by CV+, from the rows that each member has not seen.
+
+        New rows like those of training lie in them with a probability of about ``coverage``, and of at least
+        2 · ``coverage`` − 1 whatever the network and the noise are (:mod:`thinned.studies.model.cv_plus`); each
+        member's held-out rows have stopped its training, which that theorem does not allow for.
+
+        Args:
+            features: as for :meth:`encode`.
+            coverage: between 0 and 1.
+
+        Returns:
+            ``(rows, 2)``, low and high in target units; infinite where there were too few rows for the coverage.
+
+        Raises:
+            InputError: the model is a classifier, or as :meth:`encode`.
+        """
+        if self.card.task != "regression":
+            raise InputError(sentence("intervals are for regression", f"the task is {self.card.task}"))
+        if not 0 < coverage < 1:
+            raise InputError(sentence("coverage must lie between 0 and 1", f"got {coverage}"))
+        residuals = self._weights[_HELD_OUT].numpy()
+        size = max(1, _CELLS // residuals.size)
+        parts = [
+            cv_plus(self._run(self._base, part), residuals, self.card.held_out, coverage)
+            for rows in self._chunks(features)
+            for part in torch.split(rows, size)
+        ]
+        return np.concatenate(parts)
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> float:
+        """Write the averaged network, all members in one graph, as an ONNX file (``pip install 'thinned[onnx]'``).
+
+        Its input ``rows`` is float32 ``(number, len(columns))``, as :meth:`encode` gives them: the encoding of the
+        table's columns is not part of the file. Its output, float32, is named ``probability`` ``(number, classes)`` or
+        ``value`` ``(number,)``. The file's metadata name the columns, the classes and the target.
+
+        Returns:
+            The largest absolute difference between onnxruntime's output and this model's, by which the file was
+            checked before it was written.
+
+        Raises:
+            ImportError: the extra is not installed.
+            InputError: ``path`` exists or can't be written.
+            RuntimeError: onnxruntime computes something else.
+        """
+        index = np.arange(_CHECKED * self.card.inputs).reshape(_CHECKED, -1)
+        rows = philox.normals(index, 0)
+        card = self.card
+        described = {"columns": self.columns, "classes": card.classes, "target": card.target, "task": card.task}
+        return write_onnx(
+            path,
+            Average(copy.deepcopy(self._base).float(), card),
+            rows,
+            self._run(self._base, torch.from_numpy(rows).double()).mean(axis=0),
+            output="value" if card.task == "regression" else "probability",
+            metadata={name: json.dumps(value) for name, value in described.items()},
+        )
+
+    def _chunks(self, features: Any) -> Iterator[torch.Tensor]:
+        for part in torch.split(torch.from_numpy(self.encode(features)), _ROWS):
+            yield part.double()
+
+    @property
+    def _samples(self) -> bool:
+        """Whether there is dropout where training ends."""
+        return self.card.setting.dropout > 0 and self.card.setting.schedule != "early"
+
+    def _thinned(self, masks: int) -> Iterator[nn.Module]:
+        """The members with dropout on, a mask of all rows after the other; as they are where training ends without."""
+        if not self._samples:
+            yield self._base
+            return
+        base = copy.deepcopy(self._base)  # so that threads can share the model
+        sites = [site for site in base.modules() if isinstance(site, Dropout) and site.key is not None]
+        for number in range(masks):
+            for site in sites:
+                site.train()
+                site.shared, site.call = (0,), torch.tensor(number)
+            yield base
+
+    def _run(self, base: nn.Module, rows: torch.Tensor) -> Array:
+        """Each member's prediction, ``(members, rows, classes)`` or ``(members, rows)``."""
+        card = self.card
+        with torch.inference_mode():
+            output = base(rows.expand(card.members, *rows.shape)).numpy()
+        return np.stack([metrics.predictions(card.task, o, card.center, card.spread) for o in output])
+
+    def _split(self, predicted: Array) -> Uncertainty:
+        """``(networks, rows, classes)`` or ``(networks, rows)`` to the parts of the uncertainty."""
+        networks = torch.from_numpy(predicted)
+        if self.card.task != "regression":
+            return Uncertainty(*(part.numpy() for part in split_entropy(networks)))
+        return Uncertainty(*(part.sqrt().numpy() for part in split_variance(networks, self.card.noise**2)))
+
+    def save(self, folder: Path) -> None:
+        """Write the model's three files, whole or not at all; a model that stood there is replaced."""
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / WEIGHTS).write_bytes(safetensors.torch.save(self._weights))
+        (partial / ENCODER).write_bytes(self._encoder.dumps())
+        files = {name: digest(partial / name) for name in (WEIGHTS, ENCODER)}
+        card = dataclasses.asdict(dataclasses.replace(self.card, files=files))
+        (partial / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Model":
+        """Read a saved model. Nothing in it is executed; every file must be the one that was saved.
+
+        Raises:
+            InputError: there is no model, or it is damaged.
+        """
+        remedy = "run the study again with a new --out"
+        try:
+            card = read_card(folder / CARD)
+            for name, saved in card.files.items():
+                if digest(folder / name) != saved:
+                    raise InputError(
+                        sentence("a model's files must be as they were saved", f"{folder / name} has changed", remedy)
+                    )
+            encoder = Encoder.loads((folder / ENCODER).read_bytes())
+            weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
+        except FileNotFoundError as error:
+            raise InputError(
+                sentence(
+                    "predicting needs the folder of a finished study",
+                    f"{error.filename} does not exist",
+                    "run `thinned study` first",
+                )
+            ) from None
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                sentence(f"{folder} must hold a saved model", f"reading it failed: {error}", remedy)
+            ) from None
+        if len(encoder.names) != card.inputs or not _described(card, weights):
+            raise InputError(
+                sentence(f"{folder / WEIGHTS} must hold what model.json describes", "it holds others", remedy)
+            )
+        return cls(card, encoder, weights)
+
+
+def held_setting(folder: Path) -> Setting | None:
+    """How the networks of a saved model were regularised; None where there is no model that can be read."""
+    try:
+        return read_card(folder / CARD).setting
+    except (InputError, OSError):
+        return None
+
+
+def _network(card: Card) -> MLP:
+    return MLP(card.inputs, card.hidden, outputs(card.task, len(card.classes)), card.setting)
+
+
+def _described(card: Card, weights: dict[str, torch.Tensor]) -> bool:
+    """Whether these are the arrays that a model of this description has: names, shapes, types, and numbers alone."""
+    with torch.device("meta"):  # sizes alone: what a tampered file asks for need not fit into memory
+        learned = _network(card).state_dict()
+    expected = {name: ((card.members, *value.shape), value.dtype) for name, value in learned.items()}
+    if card.task == "regression":
+        kept = -(-max(card.held_out) // step(card.held_out))
+        expected[_HELD_OUT] = ((card.members, kept), torch.float64)
+    if {name: (tuple(value.shape), value.dtype) for name, value in weights.items()} != expected:
+        return False
+    # shorter lists of residuals are filled up with infinity
+    return not any(
+        value.isnan().any() or (name != _HELD_OUT and value.isinf().any()) for name, value in weights.items()
+    )
+
+
+def fit(
+    table: Table,
+    plan: Plan,
+    setting: Setting,
+    progress: Callable[[int], None] = lambda epoch: None,
+    *,
+    members: int = _MEMBERS,
+) -> Model:
+    """Fit one setting of the plan on all rows.
+
+    Five networks, each with another fifth of the rows for early stopping, so that every row trains four of them; their
+    predictions are averaged. Where a class or the groups are too few for that, there are fewer. More members hold out
+    smaller parts. By time all hold out the latest fifth.
+    """
+    encoder = Encoder(setting.embedding).fit(table.features)
+    x = torch.from_numpy(encoder.transform(table.features))
+    y, center, spread = standardised(table, np.arange(plan.rows))
+    parts = [tuple(map(torch.from_numpy, part)) for part in refit_parts(plan, table, max(members, _MEMBERS))[:members]]
+    data = [cohort.Data(x, y, train, held, held) for train, held in parts]
+    card = Card(
+        task=table.task,
+        target=table.target_name,
+        classes=list(table.classes),
+        inputs=x.shape[1],
+        hidden=list(plan.hidden),
+        members=len(data),
+        setting=setting,
+        center=center,
+        spread=spread,
+        held_out=[len(d.test) for d in data],
+        noise=0.0,
+        files={},
+    )
+    outcomes: list[cohort.Outcome] = []
+    number = plan.settings.index(setting)
+    with one_core():
+        # groups differ in size: members of other shapes make another batched program
+        for _, same in itertools.groupby(enumerate(data), key=lambda numbered: numbered[1].shape):
+            folds, own = zip(*same, strict=True)
+            batch = [Member(plan.seeds, fold, number) for fold in folds]  # a repeat that the study has not used
+            outcomes += cohort.train(plan, lambda _: _network(card), batch, own, progress)
+    weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
+    if table.task == "regression":
+        residuals = [
+            (d.y[d.test] - o.at_best[:, 0]).double().numpy() * spread for d, o in zip(data, outcomes, strict=True)
+        ]
+        weights[_HELD_OUT] = torch.from_numpy(thin_out(residuals))
+        card = dataclasses.replace(card, noise=float(np.sqrt(np.mean(np.concatenate(residuals) ** 2))))
+    return Model(card, encoder, weights)

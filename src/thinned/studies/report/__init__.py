@@ -1,0 +1,1 @@
+"""Results as a page, as charts and on the terminal."""

@@ -1,0 +1,1 @@
+"""A table is read once: columns, their kinds, and their encoding."""

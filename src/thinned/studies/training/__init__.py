@@ -1,0 +1,1 @@
+"""Networks are trained in cohorts, and stored."""

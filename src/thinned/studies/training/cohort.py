@@ -1,0 +1,311 @@
+"""Networks of one shape, trained together as one batched program."""
+
+import copy
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from thinned import philox, schedules
+from thinned.studies.design.arms import Setting, at_epoch
+from thinned.studies.design.plan import Member, Plan, stream, stream_key
+from thinned.studies.training.network import site_rates
+from thinned.studies.training.optimizer import AdamW
+
+__all__ = ["Data", "Outcome", "Stack", "losses", "train"]
+
+_GENERATOR = threading.Lock()  # torch's default generator is one for all threads
+_CHUNK = 4096  # rows a member that are evaluated at once: bounds memory, and changes no number
+
+
+class Data(NamedTuple):
+    """The encoded table of one split.
+
+    ``x`` is float32 ``(rows, columns)``, ``y`` is ``(rows,)``: int64 class codes, or standardised float32. The row
+    numbers are int64.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    train: torch.Tensor
+    validation: torch.Tensor
+    test: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What members of one cohort must have in common."""
+        return self.x.shape[1], len(self.train), len(self.validation)
+
+
+class Outcome(NamedTuple):
+    """What training one member gave.
+
+    Attributes:
+        train_loss: per epoch, dropout off, on as many training rows as there are validation rows.
+        validation_loss: per epoch, dropout off.
+        best_epoch: 0-based epoch of the least validation loss.
+        at_best: output on the test rows with the weights of that epoch, ``(rows, outputs)``.
+        at_end: the same after the last epoch.
+        weights: parameters and running statistics by name, of the best epoch.
+        probes: what was found by looking into the network of the best epoch.
+    """
+
+    train_loss: npt.NDArray[np.float32]
+    validation_loss: npt.NDArray[np.float32]
+    best_epoch: int
+    at_best: torch.Tensor
+    at_end: torch.Tensor
+    weights: dict[str, torch.Tensor]
+    probes: dict[str, Any]
+
+
+def losses(task: str, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Loss of each row: cross-entropy in nats, or squared error.
+
+    Args:
+        task: "binary", "multiclass" or "regression".
+        output: ``(..., rows, outputs)`` logits, or the standardised value.
+        y: ``(..., rows)``.
+
+    Returns:
+        ``(..., rows)``.
+    """
+    if task == "multiclass":
+        return F.cross_entropy(output.movedim(-1, 1), y, reduction="none")
+    if task == "binary":
+        return F.binary_cross_entropy_with_logits(output.squeeze(-1), y.to(output.dtype), reduction="none")
+    return (output.squeeze(-1) - y) ** 2
+
+
+class Stack:
+    """Several modules of one structure as one: parameters stacked along a leading axis, called as one program.
+
+    A module whose ``stacks`` attribute is true computes with stacked parameters itself; any other goes through
+    ``torch.func.vmap``. Its dropout sites get an address and a rate for each member.
+
+    Args:
+        networks: modules of one structure, one a member.
+        rates: dropout rates of each member, by qualified name of the site.
+        seed: of all masks. A site's key is its number folded into the seed, a member's is its own folded into that.
+        members: number of each member.
+
+    Attributes:
+        base: the module that is called; its training flag is that of all members.
+        parameters: by qualified name, each with a leading axis of members.
+        buffers: the same of running statistics.
+        clock: 0-dim int64, the number of the training step.
+        rates: float64 ``(members,)`` of each site that any member drops at.
+    """
+
+    def __init__(
+        self, networks: Sequence[nn.Module], rates: Sequence[Mapping[str, float]], seed: int, members: Sequence[int]
+    ) -> None:
+        self.base = copy.deepcopy(networks[0])
+        stacked, self.buffers = torch.func.stack_module_state(list(networks))
+        self.parameters = {
+            name: nn.Parameter(value.detach().contiguous(), requires_grad=value.requires_grad)
+            for name, value in stacked.items()
+        }
+        self.clock = torch.zeros((), dtype=torch.int64)
+        self.rates: dict[str, torch.Tensor] = {}
+        self._idle: list[nn.Module] = []
+        self._native = bool(getattr(self.base, "stacks", False))
+        self._addresses: dict[str, torch.Tensor] = {}
+        for name, site in schedules.sites(self.base).items():
+            if not any(member[name] for member in rates):
+                self._idle.append(site)
+                continue
+            key = philox.fold_in(seed, philox.site_number(name))
+            keys = np.array([philox.fold_in(key, member) for member in members], dtype=np.uint64)
+            self.rates[name] = torch.tensor([member[name] for member in rates], dtype=torch.float64)
+            self._addresses |= {f"{name}.key": torch.tensor(keys.view(np.int64)), f"{name}.rate": self.rates[name]}
+            site.call = self.clock
+            # to be replaced member by member; tensors of their own, since functional_call ties equal ones
+            site.key, site.rate = torch.zeros_like(self.clock), torch.zeros((), dtype=torch.float64)
+        self._state = self.parameters | self.buffers | self._addresses
+        if self._native:
+            _assign(self.base, self._state)
+
+    @property
+    def learned(self) -> dict[str, torch.Tensor]:
+        """Parameters and running statistics: what a trained network is, by qualified name."""
+        return self.parameters | self.buffers
+
+    def train(self) -> None:
+        """Put the base in training mode, but for the dropout sites at which no member drops."""
+        self.base.train()
+        for site in self._idle:
+            site.eval()
+
+    def some(self, members: Sequence[int]) -> Any:
+        """A copy of some members as a module in evaluation mode; the base must compute with stacked parameters."""
+        network = copy.deepcopy(self.base).eval().requires_grad_(False)
+        chosen = {name: value.detach()[members] for name, value in self._state.items()}
+        parameters = {name: nn.Parameter(chosen[name], requires_grad=False) for name in self.parameters}
+        _assign(network, chosen | parameters)
+        return network
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``(members, rows, inputs)`` to ``(members, rows, outputs)``."""
+        if self._native:
+            return self.base(x)  # type: ignore[no-any-return]
+        member = lambda state, rows: torch.func.functional_call(self.base, state, (rows,))  # noqa: E731
+        return torch.func.vmap(member)(self._state, x)  # type: ignore[no-any-return]
+
+
+def _assign(module: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    for name, value in values.items():
+        owner, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(owner), attribute, value)
+
+
+class _Rows:
+    """The rows of several splits in one tensor, to be gathered for each member.
+
+    Members of one repeat and fold see the same rows in the same order: they are gathered once, and handed on.
+    """
+
+    def __init__(self, members: Sequence[Member], data: Sequence[Data]) -> None:
+        places = {(m.repeat, m.fold): d for m, d in zip(members, data, strict=True)}
+        self.places, self.data = list(places), list(places.values())
+        self._of = torch.tensor([self.places.index((m.repeat, m.fold)) for m in members])
+        splits = list({id(d.x): d for d in self.data}.values())  # of one encoding, though the rows may be split anew
+        starts = itertools.accumulate((len(d.y) for d in splits), initial=0)
+        start = {id(d.x): number for d, number in zip(splits, starts, strict=False)}
+        self._start = torch.tensor([start[id(d.x)] for d in self.data])[:, None]
+        self.x = torch.cat([d.x for d in splits]) if len(splits) > 1 else splits[0].x
+        self.y = torch.cat([d.y for d in splits]) if len(splits) > 1 else splits[0].y
+
+    def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Row numbers within each place's split, ``(places, n)``, to each member's ``x`` and ``y``."""
+        index = (rows + self._start).reshape(-1)
+        x, y = self.x.index_select(0, index), self.y.index_select(0, index)
+        return x.view(*rows.shape, -1).index_select(0, self._of), y.view(rows.shape).index_select(0, self._of)
+
+    def chunks(self, rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The same, a part of the rows at a time."""
+        for part in torch.split(rows, _CHUNK, dim=1):
+            yield self.batch(part)
+
+
+def train(
+    plan: Plan,
+    build: Callable[[Setting], nn.Module],
+    members: Sequence[Member],
+    data: Sequence[Data],
+    progress: Callable[[int], None] = lambda epoch: None,
+    probe: Callable[[Stack], Sequence[dict[str, Any]]] | None = None,
+) -> list[Outcome]:
+    """Train one network for each member, all in one batched program.
+
+    Members of one repeat and fold share their initial weights, data order and mask key (a higher rate drops what a
+    lower one drops, and more), so that differences between settings are paired. What a member becomes depends neither
+    on the other members nor on their number, but for the rounding of batched matrix products.
+
+    Args:
+        plan: the budget, and the seed that everything random follows from.
+        build: makes a freshly initialised network for a setting, from torch's default generator; the settings of all
+            members are of one structure.
+        members: what to train.
+        data: the split of each member, all of one shape.
+        progress: called with the number of finished epochs.
+        probe: looks into the trained networks, with the weights of their best epochs, and gives its findings of each.
+    """
+    settings = [plan.settings[member.setting] for member in members]
+    networks = [_initialised(plan, build, member, s) for member, s in zip(members, settings, strict=True)]
+    stack = Stack(
+        networks,
+        [site_rates(network, setting) for network, setting in zip(networks, settings, strict=True)],
+        stream_key(plan, "mask"),
+        [member.repeat * plan.folds + member.fold for member in members],
+    )
+    task, rows = plan.task, _Rows(members, data)
+    optimizer = AdamW(stack, settings, plan.learning_rate)
+    validation = torch.stack([d.validation for d in rows.data])
+    sample = torch.stack([d.train[: len(d.validation)] for d in rows.data])
+    test = torch.stack([d.test for d in rows.data])
+    best = {name: value.detach().clone() for name, value in stack.learned.items()}
+    best_loss = torch.full((len(members),), torch.inf)
+    best_epoch = torch.zeros(len(members), dtype=torch.int64)
+    curves: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for epoch in range(plan.epochs):
+        stack.train()
+        _set_rates(stack, networks, settings, epoch, plan.epochs)
+        for batch in torch.split(_orders(plan, rows, epoch), plan.batch_size, dim=1):
+            x, y = rows.batch(batch)
+            losses(task, stack(x), y).mean(1).sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            stack.clock += 1
+        stack.base.eval()
+        curves.append((_mean_loss(task, stack, rows, sample), _mean_loss(task, stack, rows, validation)))
+        improved = curves[-1][1] < best_loss
+        best_loss = torch.where(improved, curves[-1][1], best_loss)
+        best_epoch[improved] = epoch
+        for name, value in stack.learned.items():
+            best[name][improved] = value.detach()[improved]
+        progress(epoch + 1)
+    at_end = _outputs(stack, rows, test)
+    with torch.no_grad():
+        for name, value in stack.learned.items():
+            value.copy_(best[name])
+        probes = [{} for _ in members] if probe is None else probe(stack)
+    at_best = _outputs(stack, rows, test)
+    train_curve, validation_curve = (torch.stack(curve, dim=1).numpy() for curve in zip(*curves, strict=True))
+    return [
+        Outcome(
+            train_curve[m],
+            validation_curve[m],
+            int(best_epoch[m]),
+            at_best[m],
+            at_end[m],
+            {name: value[m].clone() for name, value in best.items()},
+            probes[m],
+        )
+        for m in range(len(members))
+    ]
+
+
+def _set_rates(
+    stack: Stack, networks: Sequence[nn.Module], settings: Sequence[Setting], epoch: int, epochs: int
+) -> None:
+    """Rates of the members with early or late dropout, for this epoch."""
+    for m, (network, setting) in enumerate(zip(networks, settings, strict=True)):
+        if setting.schedule != "constant":
+            for name, rate in site_rates(network, at_epoch(setting, epoch, epochs)).items():
+                if name in stack.rates:
+                    stack.rates[name][m] = rate
+
+
+def _initialised(plan: Plan, build: Callable[[Setting], nn.Module], member: Member, setting: Setting) -> nn.Module:
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_key(plan, "init", member.repeat, member.fold) >> 1)
+        return build(setting)
+
+
+def _orders(plan: Plan, rows: _Rows, epoch: int) -> torch.Tensor:
+    """Each place's training rows in this epoch's order, whole batches only: ``(places, steps · batch)``."""
+    training = len(rows.data[0].train)  # by time, the first windows may hold less than a batch
+    kept = training - training % min(plan.batch_size, training)
+    return torch.stack(
+        [
+            d.train[torch.from_numpy(stream(plan, "order", *place, epoch).permutation(len(d.train))[:kept])]
+            for place, d in zip(rows.places, rows.data, strict=True)
+        ]
+    )
+
+
+@torch.inference_mode()
+def _mean_loss(task: str, stack: Stack, rows: _Rows, index: torch.Tensor) -> torch.Tensor:
+    total = sum(losses(task, stack(x), y).sum(1, dtype=torch.float64) for x, y in rows.chunks(index))
+    return (total / index.shape[1]).float()  # type: ignore[union-attr]
+
+
+@torch.inference_mode()
+def _outputs(stack: Stack, rows: _Rows, index: torch.Tensor) -> torch.Tensor:
+    return torch.cat([stack(x) for x, _ in rows.chunks(index)], dim=1)

@@ -1,0 +1,223 @@
+"""Runs a study: the table's splits, encoded, trained in cohorts, stored, analysed."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, SupportsFloat
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from thinned.errors import InputError, sentence
+from thinned.studies import metrics
+from thinned.studies.design.arms import Setting
+from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.splits import Split, make_splits
+from thinned.studies.table.encoding import Encoder
+from thinned.studies.table.load import Table
+from thinned.studies.training import cohort, probes
+from thinned.studies.training.network import MLP, load_network
+from thinned.studies.training.processes import run_jobs
+from thinned.studies.training.store import Store
+
+__all__ = ["Progress", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
+
+# A cohort is large enough to spread the cost of a call, and small enough for parameters and activations to stay near
+# the core: so many networks, or so many weights between hidden layers.
+_MEMBERS, _FEWEST_MEMBERS, _WEIGHTS = 80, 9, 600_000
+_FEWEST_PARTS = 2  # of a structure's splits, so that there is something to do for every core until the end
+_SLOWER = 1.7  # a step with batch norm or wider inputs, against one without
+# Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
+# more encoded copies of the table are held than cohorts are trained at a time.
+_ROWS_TOGETHER = 200_000
+
+
+class Progress(NamedTuple):
+    """How far a study is: what it is doing, and how many networks' worth of training is done."""
+
+    doing: str
+    networks: float
+
+
+def outputs(task: str, classes: int) -> int:
+    """Output units of the network."""
+    return classes if task == "multiclass" else 1
+
+
+class Encoded(NamedTuple):
+    """A split's rows as tensors, and the target's scale."""
+
+    split: Split
+    data: cohort.Data
+    center: float
+    spread: float
+
+
+def encode(table: Table, split: Split, embedding: Literal["piecewise"] | None = None) -> Encoded:
+    """Fit the encoding on the split's training rows, and apply it to all rows."""
+    encoder = Encoder(embedding).fit(table.features, split.train)
+    y, center, spread = standardised(table, split.train)
+    rows = [torch.from_numpy(np.asarray(part, dtype=np.int64)) for part in (split.train, split.validation, split.test)]
+    return Encoded(split, cohort.Data(torch.from_numpy(encoder.transform(table.features)), y, *rows), center, spread)
+
+
+def standardised(table: Table, train: npt.NDArray[np.int64]) -> tuple[torch.Tensor, float, float]:
+    """Class codes as they are; values by the mean and standard deviation of the training rows."""
+    if table.task != "regression":
+        return torch.from_numpy(table.target), 0.0, 1.0
+    values = table.target.astype(np.float64)
+    center, spread = float(values[train].mean()), float(values[train].std()) or 1.0
+    return torch.from_numpy(((values - center) / spread).astype(np.float32)), center, spread
+
+
+class Job(NamedTuple):
+    """What one cohort trains: settings of one structure, each on the same splits."""
+
+    splits: list[Split]
+    settings: list[int]
+    size: int
+
+    @property
+    def members(self) -> list[Member]:
+        """Its networks, split by split."""
+        return [Member(split.repeat, split.fold, s, self.size) for split in self.splits for s in self.settings]
+
+
+def run(
+    table: Table, plan: Plan, store: Store, progress: Callable[[Progress], None], minutes: float | None = None
+) -> None:
+    """Train every network of the plan that the store does not hold yet; finished cohorts are stored as they come.
+
+    No cohort is begun after so many minutes.
+    """
+    done = {Member(r["repeat"], r["fold"], r["setting"], r["size"]) for r in store.records()}
+    splits = make_splits(plan, table)
+    least = min(len(split.train) for split in splits)
+    if plan.sizes and plan.sizes[-1] > least:
+        seen = f"got {plan.sizes[-1]:,}"
+        raise InputError(sentence(f"sizes must be within the {least:,} training rows of a split", seen))
+    jobs = [job for job in make_jobs(plan, splits) if not done.issuperset(job.members)]
+
+    def work(number: int, tell: Callable[[int], None]) -> list[dict[str, Any]]:
+        return _train(table, plan, jobs[number], tell)
+
+    def watch(trained: Sequence[int]) -> None:
+        progress(_progress(plan, jobs, trained, len(done)))
+
+    began = time.perf_counter()
+    end = math.inf if minutes is None else began + 60 * minutes
+    for _, records in run_jobs(work, len(jobs), watch, lambda: time.perf_counter() > end):
+        store.add(records, time.perf_counter() - began)
+        began = time.perf_counter()
+
+
+def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:
+    """The cohorts of a plan: settings of one structure, on splits of nearly equal number.
+
+    Those that hold the first setting come first, for they hold the primary question's; then the longest, so that no
+    core waits long for another at the end.
+    """
+    weights = sum(before * after for before, after in itertools.pairwise(plan.hidden)) or 1
+    most = max(_FEWEST_MEMBERS, min(_MEMBERS, _WEIGHTS // weights))
+    structures: dict[Any, list[int]] = {}  # by size, too
+    for size in (0, *plan.sizes):
+        for number, setting in enumerate(plan.settings):
+            if not size or setting in plan.sized:
+                structures.setdefault((size, *setting.structure), []).append(number)
+    jobs = []
+    for (size, *_), settings in structures.items():
+        together = 1 if plan.rows > _ROWS_TOGETHER else max(1, most // len(settings))
+        parts = max(math.ceil(len(splits) / together), min(_FEWEST_PARTS, len(splits)))
+        for places in np.array_split(np.arange(len(splits)), parts):
+            jobs += [
+                Job([splits[i] for i in places], [settings[i] for i in some], size)
+                for some in np.array_split(np.arange(len(settings)), math.ceil(len(settings) / most))
+            ]
+
+    def order(job: Job) -> tuple[bool, float]:
+        norm, _, embedding = plan.settings[job.settings[0]].structure
+        cost = len(job.members) * (job.size or plan.rows) * (_SLOWER if norm or embedding else 1)
+        return job.size > 0 or 0 not in job.settings, -cost
+
+    return sorted(jobs, key=order)
+
+
+def _progress(plan: Plan, jobs: Sequence[Job], trained: Sequence[int], done: int) -> Progress:
+    """``trained`` counts, for each job, the epochs of all its networks."""
+    whole = [len(job.members) * plan.at_size(job.size).epochs for job in jobs]
+    running = [f"{n + 1} at {100 * t // w} %" for n, (t, w) in enumerate(zip(trained, whole, strict=True)) if 0 < t < w]
+    if not any(trained):
+        doing = "preparing the table"
+    else:
+        doing = f"training {plan.networks} networks in {len(jobs)} cohorts"
+        doing += f" (cohort {', '.join(running[:4])})" if running else ""
+    share = sum(len(job.members) * t / w for job, t, w in zip(jobs, trained, whole, strict=True))
+    return Progress(doing, done + share)
+
+
+def _train(table: Table, plan: Plan, job: Job, tell: Callable[[int], None]) -> list[dict[str, Any]]:
+    """The records of one cohort; splits whose encodings differ in shape are batched apart."""
+    plan = plan.at_size(job.size)
+    embedding = plan.settings[job.settings[0]].embedding
+    shapes: dict[tuple[int, int, int], list[Encoded]] = {}
+    for split in job.splits:
+        encoded = encode(table, split.first(job.size), embedding)
+        shapes.setdefault(encoded.data.shape, []).append(encoded)
+    records: list[dict[str, Any]] = []
+    for (columns, *_), same in shapes.items():
+        own = [encoded for encoded in same for _ in job.settings]
+        members = job._replace(splits=[encoded.split for encoded in same]).members
+        build = partial(build_network, plan, columns, outputs(plan.task, len(table.classes)))
+        tell_epochs = partial(_tell_epochs, tell, len(records) * plan.epochs, len(members))
+        data = [encoded.data for encoded in own]
+        outcomes = cohort.train(plan, build, members, data, tell_epochs, partial(probes.probe, plan, members, data))
+        records += [_record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
+    return records
+
+
+def build_network(plan: Plan, columns: int, outputs: int, setting: Setting) -> nn.Module:
+    """The network that the plan trains with a setting."""
+    if plan.network is not None:
+        return load_network(plan.network, columns, outputs)
+    return MLP(columns, plan.hidden, outputs, setting)
+
+
+def _tell_epochs(tell: Callable[[int], None], before: int, members: int, epoch: int) -> None:
+    tell(before + epoch * members)
+
+
+def _record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outcome) -> dict[str, Any]:
+    """What is kept of a network: curves, and losses and scores at its best validation epoch and at the end."""
+    truth, target = encoded.data.y[encoded.data.test], table.target[encoded.split.test]
+
+    def at(epoch: int, output: torch.Tensor) -> dict[str, Any]:
+        if not output.isfinite().all():  # the network diverged: the analysis leaves its setting out, and says so
+            none = dict.fromkeys(metrics.names(table.task))
+            return {"train": None, "validation": None, "test": None, "scores": none}
+        predicted = metrics.predictions(table.task, output.double().numpy(), encoded.center, encoded.spread)
+        return {
+            "train": _finite(outcome.train_loss[epoch]),
+            "validation": _finite(outcome.validation_loss[epoch]),
+            "test": _finite(cohort.losses(table.task, output.double(), truth).mean()),
+            "scores": metrics.score(table.task, predicted, target, len(table.classes)),
+        }
+
+    return {
+        **member._asdict(),
+        "best_epoch": outcome.best_epoch + 1,
+        "best": at(outcome.best_epoch, outcome.at_best),
+        "end": at(-1, outcome.at_end),
+        "curves": {
+            "train": [_finite(loss) for loss in outcome.train_loss],
+            "validation": [_finite(loss) for loss in outcome.validation_loss],
+        },
+        "probes": outcome.probes,
+    }
+
+
+def _finite(loss: SupportsFloat) -> float | None:
+    return float(loss) if math.isfinite(loss) else None

@@ -1,0 +1,227 @@
+"""A run's folder: what is finished is in its SQLite file, and the same plan goes on where it stopped."""
+
+import contextlib
+import errno
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from thinned.errors import InputError, sentence
+from thinned.studies.design.plan import Plan
+
+__all__ = ["Store", "finished_networks", "open_store", "write_text", "writing"]
+
+_FILE = "study.sqlite"
+_OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", "results.json", "report.html", "model"}
+_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model")}
+_MODEL = {"weights.safetensors", "encoder.skops", "model.json"}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
+_APPLICATION = 0x7468696E  # "thin": tells our databases from others
+_ELSEWHERE = "choose another folder with --out"
+
+
+class Store:
+    """Finished networks, committed a cohort at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def in_memory(cls, plan: Plan) -> "Store":
+        """A store that is gone with the process."""
+        connection = sqlite3.connect(":memory:")
+        _prepare(connection, Path(":memory:"), plan)
+        return cls(connection)
+
+    def records(self) -> list[dict[str, Any]]:
+        """All finished networks, in the order of size, repeat, fold and setting."""
+        rows = self._connection.execute("SELECT record FROM network ORDER BY size, repeat, fold, setting").fetchall()
+        return [_checked(_loaded(row[0])) for row in rows]
+
+    def __len__(self) -> int:
+        """How many networks are finished."""
+        return int(self._connection.execute("SELECT count(*) FROM network").fetchone()[0])
+
+    def add(self, records: Iterable[Mapping[str, Any]], seconds: float) -> None:
+        """Commit the networks of one cohort, and the time since the last: all of them or, at any interruption, none."""
+        with self._connection:
+            self._connection.executemany(
+                "INSERT INTO network VALUES (?, ?, ?, ?, ?)",
+                [(r["size"], r["repeat"], r["fold"], r["setting"], json.dumps(r)) for r in records],
+            )
+            self._connection.execute("INSERT INTO cohort (seconds) VALUES (?)", (seconds,))
+
+    @property
+    def seconds(self) -> float:
+        """Training time of all finished cohorts."""
+        return float(self._connection.execute("SELECT coalesce(sum(seconds), 0) FROM cohort").fetchone()[0])
+
+
+def finished_networks(folder: Path) -> int:
+    """How many finished networks a run's folder holds."""
+    if not (folder / _FILE).exists():
+        return 0
+    with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(folder / _FILE)) as connection:
+        return len(Store(connection))
+    return 0  # it is no store, which the run itself says
+
+
+@contextmanager
+def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
+    """Open or make the folder of a run; nothing that stands in it is overwritten.
+
+    Raises:
+        InputError: the folder holds something else, another study, or a run that is going on.
+    """
+    with writing():
+        _check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InputError(
+                sentence("only one run at a time can write to a folder", f"another is writing to {folder}", _ELSEWHERE)
+            ) from None
+    try:
+        with closing(sqlite3.connect(folder / _FILE)) as connection:
+            _prepare(connection, folder, plan)
+            yield Store(connection)
+    except sqlite3.OperationalError as error:
+        raise InputError(sentence(f"{folder / _FILE} must be writable", f"SQLite says: {error}", _ELSEWHERE)) from None
+    except sqlite3.DatabaseError as error:
+        raise InputError(
+            sentence(f"{folder / _FILE} must be a study's store", f"SQLite says: {error}", _ELSEWHERE)
+        ) from None
+    finally:
+        lock.release()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """A full disk, a missing right or a folder in a file's place is one sentence.
+
+    Raises:
+        InputError: something could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = "make room" if error.errno in _FULL else _ELSEWHERE
+        raise InputError(sentence("the output folder must be writable", f"got: {error}", remedy)) from None
+
+
+def _loaded(text: Any) -> dict[str, Any]:
+    """An entry of the store."""
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
+        entry = json.loads(text)
+        if isinstance(entry, dict):
+            return entry
+    raise _damaged()
+
+
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with all that the analysis looks for; None stands for a number that a diverged network doesn't have."""
+    try:
+        whole = all(type(record[name]) is int for name in ("size", "repeat", "fold", "setting", "best_epoch"))
+        for when in ("best", "end"):
+            losses = [record[when][part] for part in ("train", "validation", "test")]
+            whole &= all(isinstance(value, float | None) for value in (*losses, *record[when]["scores"].values()))
+        for part in ("train", "validation"):
+            whole &= all(isinstance(value, float | None) for value in record["curves"][part])
+        for found in record.get("probes", {}).values():  # a store of an earlier version has none
+            for values in found.values():
+                own = values if isinstance(values, list) else [values]
+                whole &= all(isinstance(value, float | None) for value in own)
+    except (KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise _damaged()
+    return record
+
+
+def _damaged() -> InputError:
+    return InputError(sentence(f"{_FILE} must be as the study wrote it", "an entry is damaged", _ELSEWHERE))
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(sentence("the output must be a folder", f"{folder} is a file", _ELSEWHERE))
+    if not folder.is_dir():
+        return
+    strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
+    if (folder / "model").is_dir():
+        strange += sorted(f"model/{entry.name}" for entry in (folder / "model").iterdir() if entry.name not in _MODEL)
+    if strange or (any(folder.iterdir()) and not (folder / _FILE).exists()):
+        seen = strange or sorted(entry.name for entry in folder.iterdir())
+        raise InputError(
+            sentence("the output folder must be new, empty or a study's own", f"{folder} holds {seen[0]!r}", _ELSEWHERE)
+        )
+
+
+def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
+    held = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if held and connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+        raise InputError(
+            sentence(f"{folder / _FILE} must be a study's store", "it is another program's database", _ELSEWHERE)
+        )
+    if not held:
+        connection.execute(f"PRAGMA application_id={_APPLICATION}")
+    connection.execute("PRAGMA journal_mode=WAL")
+    with connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS plan (json TEXT NOT NULL)")
+        connection.execute("CREATE TABLE IF NOT EXISTS cohort (number INTEGER PRIMARY KEY, seconds REAL NOT NULL)")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS network "
+            "(size INTEGER, repeat INTEGER, fold INTEGER, setting INTEGER, record TEXT NOT NULL, "
+            "PRIMARY KEY (size, repeat, fold, setting))"
+        )
+        row = connection.execute("SELECT json FROM plan").fetchone()
+        kept = connection.execute("SELECT count(*) FROM network").fetchone()[0]
+        now = plan.to_dict() | {"versions": _versions()}
+        if row is None or not kept:  # nothing was kept of an earlier plan
+            connection.execute("DELETE FROM plan")
+            connection.execute("INSERT INTO plan VALUES (?)", (json.dumps(now),))
+            return
+    before = _loaded(row[0])
+    if kept == plan.networks:  # nothing is left to train, that other versions would train otherwise
+        now["versions"] = before.get("versions")
+    changed = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+    if changed:
+        required = f"{folder} holds a study, which only the same plan, data and versions can go on with"
+        raise InputError(sentence(required, _difference(before, now, changed), _ELSEWHERE))
+
+
+def _versions() -> dict[str, str]:
+    """Of what the numbers of networks follow from besides the plan."""
+    return {name: metadata.version(name) for name in ("thinned", "torch", "numpy", "scikit-learn")}
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any], changed: Iterable[str]) -> str:
+    """What is not the same in two plans, in words: data and settings first, of which other things follow."""
+    name = min(changed, key=lambda name: (name != "data", name != "settings", name))
+    if name == "data":
+        return "the table has changed since"
+    if name == "settings":
+        with contextlib.suppress(TypeError, KeyError):
+            held, wanted = ([setting["label"] for setting in plan[name]] for plan in (before, now))
+            gone = [f"no longer {label}" for label in held if label not in wanted]
+            new = [f"now {label}" for label in wanted if label not in held]
+            return f"settings differ: {', '.join([*gone[:3], *new[:3]])}{', …' * (max(len(gone), len(new)) > 3)}"
+    return f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: an earlier one stands until the new one is complete."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # a path may hold any bytes
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

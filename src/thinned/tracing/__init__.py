@@ -1,0 +1,1 @@
+"""The recorded pass, and the sites that it finds."""

@@ -1,0 +1,175 @@
+"""The two claims that curves can answer, on curves whose truth is known."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from study_cases import make_plan, make_records
+
+from thinned.studies.analysis.claims import rates
+
+RATES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8)
+PLAN = make_plan(["dropout"], RATES, epochs=40)
+
+
+def studied(losses: Sequence[dict[str, float]], noise: float = 0.001) -> list[dict[str, Any]]:
+    """Records with these losses for each setting, and a little noise on each."""
+    rng = np.random.default_rng(0)
+
+    def of(repeat: int, fold: int, setting: int) -> dict[str, float]:
+        return {part: value + noise * rng.normal() for part, value in losses[setting].items()}
+
+    return make_records(PLAN, of)
+
+
+def from_rate(start: float, best: float = 0.3) -> list[dict[str, float]]:
+    """Held-out loss is least at the best rate; training loss rises with the rate, both steeply from ``start`` on."""
+    losses = []
+    for p in (0.0, *RATES):
+        bad = 0.3 if p >= start else 0.0
+        held_out = 1.0 - 0.2 * (p == best) + bad
+        test = held_out if bad else 0.8 - 0.01 * p
+        losses.append({"train": 0.1 + 0.01 * p + bad, "validation": held_out, "test": test})
+    return losses
+
+
+@pytest.mark.parametrize(("start", "holds"), [(0.5, False), (0.6, False), (0.7, True), (0.8, True), (9.0, False)])
+def test_where_underfitting_starts(start: float, holds: bool) -> None:
+    found = rates.rate(studied(from_rate(start)), PLAN)
+    assert found is not None
+    assert found["best"]["best_rate"] == 0.3
+    assert found["best"]["underfits_from"] == found["end"]["underfits_from"] == (start if start < 1 else None)
+    assert found["holds"] is holds
+    assert ("does not hold" in found["sentence"]) is not holds
+    assert found["rates"] == [0.0, *RATES]
+    assert [len(found["end"][part]) for part in ("train", "validation", "test")] == [7, 7, 7]
+    assert found["best"]["train"][1]["mean"] == pytest.approx(0.101, abs=0.002)
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_grid_that_ends_at_the_claim_cannot_tell() -> None:
+    plan = make_plan(["dropout"], (0.1, 0.7))
+    found = rates.rate(make_records(plan, lambda *place: {}), plan)
+    assert found is not None
+    assert found["holds"] is None
+
+
+def test_a_higher_training_loss_alone_is_no_underfitting() -> None:
+    losses = [at | {"test": 0.8} for at in from_rate(0.5)]
+    found = rates.rate(studied(losses), PLAN)
+    assert found is not None
+    assert found["best"]["underfits_from"] is None
+
+
+def test_one_bad_rate_amid_good_ones_is_no_underfitting() -> None:
+    losses = from_rate(9.0)
+    losses[3] = {"train": 1.0, "validation": 2.0, "test": 2.0}
+    found = rates.rate(studied(losses), PLAN)
+    assert found is not None
+    assert found["best"]["underfits_from"] is None
+
+
+def test_underfitting_within_the_noise_is_none() -> None:
+    losses = from_rate(0.7)
+    found = rates.rate(studied(losses, noise=2.0), PLAN)
+    assert found is not None
+    assert found["best"]["underfits_from"] != 0.7
+
+
+def test_worse_than_none_is_another_question() -> None:
+    """Dropout that is too strong may still beat none at all."""
+    losses = [at | ({"test": 1.5} if not number else {}) for number, at in enumerate(from_rate(0.6))]
+    found = rates.rate(studied(losses), PLAN)
+    assert found is not None
+    assert found["best"]["underfits_from"] == 0.6
+    assert found["best"]["worse_than_none_from"] is None
+
+
+def falling(half_life: float, epochs: int = 40, start: float = 1.0) -> list[float]:
+    return [start * 0.5 ** ((epoch + 1) / half_life) for epoch in range(epochs)]
+
+
+def priced(ratio: float, spread: float = 0.0, none: float = 3.0, best_epoch: int = 10) -> list[dict[str, Any]]:
+    """Dropout falls ``ratio`` times as slowly as none."""
+    rng = np.random.default_rng(1)
+
+    def of(repeat: int, fold: int, setting: int) -> dict[str, Any]:
+        slower = ratio * math.exp(spread * rng.normal()) if setting else 1.0
+        curve = falling(none * slower)
+        return {
+            "curves": {"train": curve, "validation": curve},
+            "best_epoch": best_epoch,
+            "validation": 1 + setting / 10,
+        }
+
+    return make_records(PLAN, of)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 1.3, 2.0, 2.9])
+def test_the_price_is_the_ratio_of_epochs(ratio: float) -> None:
+    """Exponential curves between whole epochs: the straight line between two epochs is off by less than 2 % of one."""
+    found = rates.price(priced(ratio), PLAN, epoch_seconds=0.5)
+    assert found is not None
+    row = found["rates"][0]
+    assert found["epochs"] == 10
+    assert row["ratio"]["mean"] == pytest.approx(ratio, rel=0.02)
+    assert row["epochs"] == pytest.approx(10 * ratio, rel=0.02)
+    assert (found["seconds"], row["seconds"]) == (5.0, pytest.approx(5 * ratio, rel=0.02))
+    assert row["reached"] == 10
+    assert [r["rate"] for r in found["rates"]] == list(RATES)
+    assert found["rate"] == 0.1
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spread", "holds"), [(2.0, 0.1, True), (3.5, 0.05, False), (1.2, 0.05, False), (1.5, 1.0, None)]
+)
+def test_whether_dropout_doubles_the_epochs(ratio: float, spread: float, holds: bool | None) -> None:
+    found = rates.price(priced(ratio, spread), PLAN)
+    assert found is not None
+    assert found["holds"] is holds
+    assert {True: "holds here", False: "does not hold", None: "cannot be told"}[holds] in found["sentence"]
+    assert found["seconds"] is None
+
+
+def test_a_level_that_is_not_reached_is_a_lower_bound() -> None:
+    found = rates.price(priced(10.0), PLAN)
+    assert found is not None
+    row = found["rates"][0]
+    assert (row["reached"], row["epochs"], row["ratio"]["high"]) == (0, None, None)
+    assert row["ratio"]["mean"] == row["ratio"]["low"] == pytest.approx(4)
+    assert found["holds"] is False
+    assert "no network reached" in found["sentence"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_level_that_is_reached_on_some_splits() -> None:
+    records = priced(1.5)
+    slow = [
+        r | {"curves": {"train": [9.0] * 40, "validation": [9.0] * 40}} if r["fold"] == 0 and r["setting"] else r
+        for r in records
+    ]
+    found = rates.price(slow, PLAN)
+    assert found is not None
+    row = found["rates"][0]
+    assert row["reached"] == 8
+    assert row["epochs"] == pytest.approx(15, rel=0.02)  # the median counts what was not reached as infinite
+    assert row["ratio"]["mean"] == pytest.approx(math.exp((8 * math.log(1.5) + 2 * math.log(4)) / 10), rel=0.02)
+    assert found["holds"] is None
+    assert "8 of 10 networks reached" in found["sentence"]
+
+
+def test_a_level_of_the_first_epoch_costs_one_epoch() -> None:
+    found = rates.price(priced(1.0, best_epoch=1), PLAN)
+    assert found is not None
+    assert found["epochs"] == 1
+    assert found["rates"][0]["ratio"]["mean"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("claim", [rates.rate, rates.price])
+def test_without_dropout_there_is_nothing_to_claim(claim: Any) -> None:
+    plan = make_plan(["weight_decay"])
+    assert claim(make_records(plan, lambda *place: {}), plan) is None

@@ -1,0 +1,186 @@
+"""Warnings: each has a study that deserves it and one that does not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from study_cases import make_plan, make_records, noisy
+
+from thinned.studies.analysis.analyse import analyse
+from thinned.studies.analysis.leakage import chance, telling_columns
+from thinned.studies.analysis.warnings import Caution
+from thinned.studies.table.load import Table, load
+
+PLAN = make_plan()
+GAINS = [0, 0.2, 0.3, 0.2, 0.05, 0.1, 0.05]
+
+
+def codes(records: list[dict[str, Any]], plan: Mapping[str, Any] = PLAN, table: Table | None = None) -> dict[str, str]:
+    return {w["code"]: w["message"] for w in analyse(records, plan, table)["warnings"]}
+
+
+def changed(**told: Any) -> list[dict[str, Any]]:
+    return make_records(PLAN, lambda repeat, fold, setting: {"validation": 1 - GAINS[setting], **told})
+
+
+def make_table(rows: int = 400, task: str = "binary", **columns: Any) -> Table:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=rows), "plan": rng.choice(["basic", "plus"], rows)})
+    signal = frame["x"] + rng.normal(size=rows)
+    frame["y"] = {
+        "binary": np.where(signal > 0, "yes", "no"),
+        "multiclass": np.select([signal < -1, signal < 1], ["low", "mid"], "high"),
+        "regression": signal * 10,
+    }[task]
+    for name, make in columns.items():
+        frame[name] = make(frame["y"], rng)
+    return load(frame, "y")
+
+
+def test_a_clean_study_has_no_warning() -> None:
+    table = make_table(rows=2000)
+    records = make_records(
+        PLAN, lambda repeat, fold, setting: {"validation": 1 - GAINS[setting], "test": 0.6 + fold / 1e3}
+    )
+    assert codes(records, PLAN, table) == {}
+
+
+@pytest.mark.parametrize("caution", Caution)
+def test_every_warning_has_a_next_step(caution: Caution) -> None:
+    assert caution.code == caution.name.lower()
+    assert caution.value.endswith(".")
+
+
+def test_few_rows() -> None:
+    assert "400 rows" in codes(changed(), PLAN | {"rows": 500})["few_rows"]
+    assert "few_rows" not in codes(changed(), PLAN | {"rows": 1000})
+    by_time = PLAN | {"rows": 800, "time": "when"}  # windows of 133, 267, 400, 533 and 667 rows
+    assert "On average a network had 400 rows" in codes(changed(), by_time)["few_rows"]
+
+
+def test_few_splits() -> None:
+    small = PLAN | {"folds": 2, "seeds": 2}
+    assert "4 splits" in codes(make_records(small, lambda *place: {}), small)["few_splits"]
+
+
+def test_a_test_fold_too_small_to_tell() -> None:
+    assert "too small to tell" in codes(noisy(PLAN, [0] * 7, 0.3, 0), PLAN)["small_test_fold"]
+    assert "small_test_fold" not in codes(noisy(PLAN, [0] * 7, 0.02, 0), PLAN)
+    assert "small_test_fold" not in codes(noisy(PLAN, [0, 2, 2, 2, 0, 0, 0], 0.3, 0), PLAN)  # it could tell
+
+
+def test_budget_limited_arms_are_named() -> None:
+    def of(repeat: int, fold: int, setting: int) -> dict[str, Any]:
+        return {"validation": 1 - GAINS[setting], "best_epoch": 20 if setting == 2 and fold else 19}
+
+    message = codes(make_records(PLAN, of))["budget"]
+    assert "dropout (8 of 10 splits)" in message
+    assert "weight decay" not in message
+
+
+def test_an_arm_at_the_edge_of_its_grid() -> None:
+    def of(repeat: int, fold: int, setting: int) -> dict[str, Any]:
+        chosen = 3 if fold else 2
+        return {"validation": 1.0 - (setting == chosen) - 0.5 * (setting == 4)}
+
+    message = codes(make_records(PLAN, of))["grid_edge"]
+    assert (
+        "dropout (highest rate 0.5, 8 of 10 splits), weight decay (lowest weight decay 0.01, 10 of 10 splits)."
+        in message
+    )
+
+
+def test_zero_is_no_edge() -> None:
+    """The cocktail may choose no dropout at all: nothing lies beyond."""
+    plan = make_plan(["dropout", "cocktail"])
+    records = make_records(plan, lambda repeat, fold, setting: {"validation": float(setting > 0) + abs(setting - 2)})
+    assert "grid_edge" not in codes(records, plan)
+
+
+def test_networks_that_blew_up() -> None:
+    def of(repeat: int, fold: int, setting: int) -> dict[str, Any]:
+        curve = [1.0] * 19 + [2.5 if setting == 6 and repeat else 1.9]
+        return {"validation": 1 - GAINS[setting], "curves": {"train": curve, "validation": curve}}
+
+    assert "weight decay 1, the training loss of 5 of 10 networks" in codes(make_records(PLAN, of))["diverged"]
+
+
+def test_nothing_to_regularise() -> None:
+    rng = np.random.default_rng(0)
+
+    def of(repeat: int, fold: int, setting: int) -> dict[str, Any]:
+        return {"validation": 1 - GAINS[setting], "train": 1 + 0.1 * rng.normal()}
+
+    assert "about as well" in codes(make_records(PLAN, of))["no_overfitting"]
+    assert "no_overfitting" not in codes(changed())
+
+
+def test_nothing_learnt() -> None:
+    table = make_table(rows=2000)
+    assert "0.693" in codes(changed(), PLAN, table)["nothing_learnt"]  # a test loss of 1 is worse than chance
+    assert "nothing_learnt" not in codes(changed(test=0.5), PLAN, table)
+
+
+def test_chance_is_the_best_constant_prediction() -> None:
+    table = make_table(task="multiclass")
+    shares = np.bincount(table.target) / 400
+    assert chance(table) == pytest.approx(-np.log(shares)[table.target].mean())
+    assert chance(make_table(task="regression")) == 1
+
+
+def test_a_rare_class() -> None:
+    table = make_table()
+    target = np.where(np.arange(400) < 30, 1, 0)
+    few = Table(**{**vars(table), "target": target})
+    assert "about 6 rows of class “yes”" in codes(changed(), PLAN, few)["rare_class"]
+    assert "rare_class" not in codes(changed(), PLAN, table)
+    assert "about 5 rows" in codes(changed(), PLAN | {"time": "when"}, few)["rare_class"]  # of six stretches
+
+
+# --- columns that tell the target --------------------------------------------------------------------------------
+
+LEAKS = {
+    "copy": lambda y, rng: y.map({"yes": 7.0, "no": -2.0}) + 0.1 * rng.normal(size=len(y)),
+    "inside": lambda y, rng: np.where(y == "yes", 0, rng.choice([-1, 1], len(y))) + 0.05 * rng.normal(size=len(y)),
+    "text": lambda y, rng: y.map({"yes": "closed", "no": "open"}),
+    "date": lambda y, rng: pd.to_datetime("2024-01-01") + pd.to_timedelta(np.where(y == "yes", 400, 9), unit="D"),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_column_that_leaks_the_target_is_found(name: str) -> None:
+    table = make_table(**{name: LEAKS[name]})
+    assert [column for column, _ in telling_columns(table)] == [name]
+    assert f"Column “{name}” alone" in codes(changed(test=0.5), PLAN, table)["leaking_column"]
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_a_number_for_each_row_leaks_nothing(task: str) -> None:
+    """An identifier would tell the target only of rows that a tree was grown on."""
+    table = make_table(
+        task=task,
+        number=lambda y, rng: rng.permutation(len(y)),
+        name=lambda y, rng: [f"customer {i}" for i in rng.permutation(len(y))],
+        flat=lambda y, rng: 1,
+    )
+    assert list(telling_columns(table)) == []
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_leaks_of_other_tasks(task: str) -> None:
+    table = make_table(
+        rows=1000,
+        task=task,
+        other=lambda y, rng: pd.Series(pd.factorize(y)[0]) if task == "multiclass" else np.exp(y / 20),
+    )
+    [(column, value)] = telling_columns(table)
+    assert column == "other"
+    assert value > 0.99
+
+
+def test_a_class_that_is_not_in_both_halves_is_no_error() -> None:
+    table = make_table()
+    few = Table(**{**vars(table), "target": np.where(np.arange(400) < 1, 1, 0)})
+    assert list(telling_columns(few)) == []
