@@ -9,7 +9,7 @@ class InputError(ValueError):
 
 def sentence(requirement: str, seen: str, remedy: str = "") -> str:
     """Join the parts of an error message into the one form that all of ours have."""
-    return f"{requirement}, {seen}" + (f"; {remedy}" if remedy else "")
+    return "; ".join(part for part in (requirement, seen, remedy) if part)
 
 
 def check_p(p: float) -> float:
