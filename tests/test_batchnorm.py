@@ -1,6 +1,5 @@
 """Batch norm statistics, corrected for dropout: the variance before and after."""
 
-
 import pytest
 import torch
 import torch.nn.functional as F
