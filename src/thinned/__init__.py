@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from thinned import ensemble, functional, layers, masks, schedules, uncertainty
-from thinned.audits import audit
+from thinned.audits import Audit, Finding, audit
 from thinned.batchnorm import recalibrate_batchnorm
 from thinned.conversion.api import address, convert
 from thinned.functional.attention import scaled_dot_product_attention
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlphaDropout",
+    "Audit",
     "BatchDropout",
     "ConcreteDropout",
     "DropBlock2d",
@@ -53,6 +54,7 @@ __all__ = [
     "DropoutAdd",
     "EmbeddingDropout",
     "FeatureAlphaDropout",
+    "Finding",
     "GaussianDropout",
     "LockedDropout",
     "MultiheadAttention",
