@@ -79,7 +79,7 @@ def test_every_kind_of_layer_is_found() -> None:
         thinned.MultiheadAttention(4, 2, 0.1), thinned.DropPath(0.1), thinned.EmbeddingDropout(3, 2),
         thinned.ConcreteDropout(), thinned.drop_connect(nn.Linear(2, 2)), nn.Dropout(), nn.BatchNorm1d(3),
     ])  # fmt: skip
-    assert list(schedules.sites(model)) == ["0", "1", "2", "3", "4.parametrizations.weight.0"]
+    assert list(schedules.dropout_layers(model)) == ["0", "1", "2", "3", "4.parametrizations.weight.0"]
 
 
 def test_errors() -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from thinned import ensemble, functional, layers, masks, schedules, uncertainty
 from thinned.audits import audit
 from thinned.conversion.api import address, convert
-from thinned.functional.attention import scaled_dot_product_attention
+from thinned.errors import InputError
+from thinned.functional import scaled_dot_product_attention
 from thinned.layers import (
     AlphaDropout,
     BatchDropout,
@@ -53,6 +54,7 @@ __all__ = [
     "EmbeddingDropout",
     "FeatureAlphaDropout",
     "GaussianDropout",
+    "InputError",
     "LockedDropout",
     "MultiheadAttention",
     "WordDropout",

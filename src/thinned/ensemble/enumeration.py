@@ -14,7 +14,7 @@ from thinned.ensemble.head import Head
 from thinned.ensemble.mask_sources import Given, Off
 from thinned.ensemble.predictions import Kind, Moments, Predictor
 from thinned.errors import InputError, sentence
-from thinned.kernels.address import Form
+from thinned.kernels.form import Form
 
 __all__ = ["Enumeration", "TooManyError", "enumerate"]
 

@@ -10,7 +10,7 @@ from torch import nn
 from thinned.ensemble.doubling import Additive
 from thinned.ensemble.forward import Passes
 from thinned.ensemble.mask_sources import Off
-from thinned.kernels.address import Form
+from thinned.kernels.form import Form
 
 __all__ = ["Head"]
 

@@ -15,7 +15,7 @@ from thinned.ensemble.mask_sources import Off
 from thinned.ensemble.sampling import keys
 from thinned.ensemble.tracing import Trace
 from thinned.errors import InputError, sentence
-from thinned.kernels.address import Form
+from thinned.kernels.form import Form
 
 __all__ = ["Keep", "subnetwork"]
 
