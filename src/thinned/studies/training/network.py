@@ -15,7 +15,8 @@ from thinned.errors import InputError, sentence
 from thinned.import_path import find, working_directory
 from thinned.kernels.address import thresholds
 from thinned.layers import BatchDropout, Dropout
-from thinned.studies.design.arms import Setting
+from thinned.studies.design.arms import TECHNIQUES
+from thinned.studies.design.setting import Setting
 
 __all__ = ["MLP", "BatchNorm", "Hidden", "Linear", "load_network", "site_rates"]
 
@@ -162,7 +163,12 @@ def site_rates(network: nn.Module, setting: Setting) -> dict[str, float]:
         "last": hidden[-1:],
         "hidden": hidden,
     }[setting.where]
-    return {name: setting.dropout if name in chosen else 0.0 for name in names}
+    rates = {name: setting.dropout if name in chosen else 0.0 for name in names}
+    for name, amount in setting.extras:
+        change = TECHNIQUES[name].site_rates
+        if change is not None:
+            rates |= change(amount, rates)
+    return rates
 
 
 def load_network(name: str, inputs: int, outputs: int) -> nn.Module:

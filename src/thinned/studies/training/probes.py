@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -58,7 +58,9 @@ def probe(plan: Plan, members: Sequence[Member], data: Sequence[Data], stack: St
     def measure(probe_members: _Measurement[Measured_co], chosen: list[int]) -> dict[int, Measured_co]:
         if not chosen:
             return {}
-        measured = probe_members(plan, stack.some(chosen), [members[m] for m in chosen], [data[m] for m in chosen])
+        measured = probe_members(
+            plan, cast("MLP", stack.some(chosen)), [members[m] for m in chosen], [data[m] for m in chosen]
+        )
         return dict(zip(chosen, measured, strict=True))
 
     coadaptation = measure(_coadaptation, [m for m in whole if settings[m] in plain])
