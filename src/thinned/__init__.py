@@ -11,7 +11,8 @@ from thinned import ensemble, functional, layers, masks, schedules, uncertainty
 from thinned.audits import Audit, Finding, audit
 from thinned.batchnorm import recalibrate_batchnorm
 from thinned.conversion.api import address, convert
-from thinned.functional.attention import scaled_dot_product_attention
+from thinned.errors import InputError
+from thinned.functional import scaled_dot_product_attention
 from thinned.init import dropout_init_
 from thinned.layers import (
     AlphaDropout,
@@ -59,6 +60,7 @@ __all__ = [
     "FeatureAlphaDropout",
     "Finding",
     "GaussianDropout",
+    "InputError",
     "LockedDropout",
     "MultiheadAttention",
     "Setting",

@@ -14,7 +14,7 @@ from torch import nn
 
 from thinned.ensemble.forward import ForwardPasses
 from thinned.ensemble.mask_sources import NoMask
-from thinned.kernels.address import Form
+from thinned.kernels.form import Form
 
 __all__ = ["AdditiveHead", "SubsetSums", "subset_probabilities"]
 

@@ -12,7 +12,7 @@ from thinned.ensemble.forward import ForwardPasses, Select
 from thinned.ensemble.mask_sources import FixedMask, NoMask
 from thinned.ensemble.predictions import Kind, Moments, Predictor
 from thinned.errors import InputError, sentence
-from thinned.kernels.address import Form
+from thinned.kernels.form import Form
 from thinned.uncertainty.representation import ShortRepr
 
 __all__ = ["Enumeration", "TooManyError", "enumerate"]

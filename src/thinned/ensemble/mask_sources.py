@@ -5,7 +5,8 @@ import math
 import torch
 
 from thinned import ops
-from thinned.kernels.address import Form, Region
+from thinned.kernels.address import Region
+from thinned.kernels.form import Form
 
 __all__ = ["FixedMask", "MaskSource", "NoMask", "SampledMask"]
 

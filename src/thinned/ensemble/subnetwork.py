@@ -15,7 +15,8 @@ from thinned.ensemble.mask_sources import NoMask
 from thinned.ensemble.module_trace import ModuleTrace
 from thinned.ensemble.sampling import member_keys
 from thinned.errors import InputError, sentence
-from thinned.kernels.address import Form, Region
+from thinned.kernels.address import Region
+from thinned.kernels.form import Form
 from thinned.tracing import sites as tracing
 
 __all__ = ["Keep", "subnetwork"]

@@ -121,7 +121,7 @@ class Stack:
         self._idle: list[nn.Module] = []
         self._native = bool(getattr(self.base, "stacks", False))
         self._addresses: dict[str, torch.Tensor] = {}
-        for name, site in schedules.sites(self.base).items():
+        for name, site in schedules.dropout_layers(self.base).items():
             if not any(member[name] for member in rates):
                 self._idle.append(site)
                 continue

@@ -136,7 +136,9 @@ def _variance_shift(plan: Plan, network: MLP, members: Sequence[Member], data: S
     over these rows with dropout off (Hendrycks & Gimpel 2016, §3), as :func:`thinned.recalibrate_batchnorm` does.
     """
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
-    sites = [site for site in schedules.sites(network).values() if site.rate is not None]  # at which a member drops
+    sites = [
+        site for site in schedules.dropout_layers(network).values() if site.rate is not None
+    ]  # at which a member drops
     x, _ = _gather(data, [d.train for d in data])
     x_test, y_test = _gather(data, [d.test for d in data])
 

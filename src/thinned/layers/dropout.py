@@ -1,12 +1,11 @@
-"""Layers on activations that differ in which axes share a decision."""
+"""Dropout of elements, one sub-network per mini-batch, and one mask for all time steps."""
 
 import torch
 
 from thinned import functional
-from thinned.functional import variants
-from thinned.layers._addressed import Addressed
+from thinned.layers.base import Addressed
 
-__all__ = ["BatchDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "LockedDropout"]
+__all__ = ["BatchDropout", "Dropout", "LockedDropout"]
 
 
 class Dropout(Addressed):
@@ -25,7 +24,8 @@ class Dropout(Addressed):
         inplace: overwrite the input.
 
     Shape:
-        Any; the output has the input's shape.
+        - Input: ``(*)``, any shape; no elements share a decision.
+        - Output: ``(*)``, as the input.
 
     Raises:
         ValueError: ``p`` lies outside [0, 1].
@@ -35,13 +35,14 @@ class Dropout(Addressed):
     shared: tuple[int, ...] = ()
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        super().__init__()
-        self._hold(p)
+        super().__init__(p)
         self.inplace = inplace
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Drop in training, pass ``x`` through in evaluation."""
-        return functional.dropout(x, self._rate, self.training, self.inplace, shared=self.shared, **self._where)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Drop in training, pass ``input`` through in evaluation."""
+        return functional.dropout(
+            input, self._rate, self.training, self.inplace, shared=self.shared, **self._mask_address
+        )
 
     def extra_repr(self) -> str:
         """As ``torch.nn.Dropout`` prints itself."""
@@ -61,7 +62,8 @@ class BatchDropout(Dropout):
         inplace: overwrite the input.
 
     Shape:
-        ``(N, ...)``; all of axis 0 share a decision.
+        - Input: ``(N, *)``; all samples share a decision.
+        - Output: ``(N, *)``, as the input.
     """
 
     shared = (0,)
@@ -80,7 +82,8 @@ class LockedDropout(Dropout):
         time_dim: axis of time: 0 for ``(T, N, E)``, torch's default; 1 for ``batch_first`` sequences ``(N, T, E)``.
 
     Shape:
-        Any with an axis ``time_dim``, all of which share a decision.
+        - Input: ``(*)`` with an axis ``time_dim``; all its steps share a decision.
+        - Output: ``(*)``, as the input.
 
     Raises:
         IndexError: in training, the input has no axis ``time_dim``.
@@ -94,68 +97,3 @@ class LockedDropout(Dropout):
     def extra_repr(self) -> str:
         """Rate, and the axis of time."""
         return f"{super().extra_repr()}, time_dim={self.time_dim}"
-
-
-class _SpatialDropout(Dropout):
-    """Whole channels of a feature map with ``dims`` spatial dimensions."""
-
-    dims: int
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Drop channels in training, pass ``x`` through in evaluation."""
-        return variants.spatial_dropout(self.dims, x, self._rate, self.training, self.inplace, **self._where)
-
-
-class Dropout1d(_SpatialDropout):
-    """Drop-in replacement for ``torch.nn.Dropout1d``: whole channels of sequences (Tompson et al. 2015).
-
-    Neighbouring positions of a feature map say nearly the same, so that element-wise dropout leaves most of the
-    information and only lowers the learning rate; dropping the channel does not. Put it after ``Conv1d`` and its
-    activation; not on ``(N, T, E)`` sequences of word vectors (there the channel axis comes last: ``LockedDropout``).
-
-    Args:
-        p: probability of dropping a channel, in [0, 1].
-        inplace: overwrite the input.
-
-    Shape:
-        ``(N, C, L)`` or ``(C, L)``; all of L share a decision.
-
-    Raises:
-        RuntimeError: the input has another number of dimensions.
-    """
-
-    dims = 1
-
-
-class Dropout2d(_SpatialDropout):
-    """Drop-in replacement for ``torch.nn.Dropout2d``: whole channels of images (Tompson et al. 2015).
-
-    Put it after ``Conv2d`` and its activation, where element-wise dropout regularises little because neighbouring
-    pixels repeat each other; not directly before batch norm, and not where channels are few. Like torch's, it takes a
-    3D input as ``(N, C, L)``, with a warning; other numbers of dimensions are warned about.
-
-    Args:
-        p: probability of dropping a channel, in [0, 1].
-        inplace: overwrite the input.
-
-    Shape:
-        ``(N, C, H, W)`` or ``(N, C, L)``; all after C share a decision.
-    """
-
-    dims = 2
-
-
-class Dropout3d(_SpatialDropout):
-    """Drop-in replacement for ``torch.nn.Dropout3d``: whole channels of volumes (Tompson et al. 2015).
-
-    Put it after ``Conv3d`` and its activation; not directly before batch norm, and not where channels are few.
-
-    Args:
-        p: probability of dropping a channel, in [0, 1].
-        inplace: overwrite the input.
-
-    Shape:
-        ``(N, C, D, H, W)`` or ``(C, D, H, W)``; all after C share a decision. Other ranks are warned about.
-    """
-
-    dims = 3
