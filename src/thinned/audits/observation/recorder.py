@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-import thinned
 from thinned.audits.observation.data_flow import DataFlow, Origin, Step
 from thinned.audits.observation.modules import is_drop_path, is_dropout_module
 from thinned.audits.observation.restore_parameters import RestoreParameters
@@ -23,7 +22,7 @@ from thinned.tracing.torch_functions import DESCRIPTIONS, Call
 __all__ = ["AuditRecorder", "BatchNormCall", "Location", "ObservedDropout", "OutsideModule", "output_tensors"]
 
 #: folders of torch and of thinned, with their separator so that torchvision is not among them; code that was executed
-_LIBRARY_CODE = (*(f"{Path(str(package.__file__)).parent}{os.sep}" for package in (torch, thinned)), "<")
+_LIBRARY_CODE = (*(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[2])), "<")
 _ELEMENT_KINDS = ("functional", "module")
 _BATCH_NORM_ARGUMENTS = ("input", "running_mean", "running_var", "weight", "bias", "training")
 
