@@ -6,6 +6,7 @@ python docs/tools/api.py --check   # fail if the page is not what would be writt
 
 import inspect
 import re
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
@@ -42,7 +43,7 @@ def page() -> str:
     parts = [INTRODUCTION, "## thinned\n", table(thinned, thinned.__all__), ""]
     for name in MODULES:
         module = getattr(thinned, name)
-        parts += [f"## thinned.{name}\n", f"{summary(module)}\n", table(module, module.__all__), ""]
+        parts += [f"## thinned.{name}\n", f"{textwrap.fill(summary(module), 100)}\n", table(module, module.__all__), ""]
     return "\n".join(parts)
 
 
