@@ -217,7 +217,7 @@ def test_targets_that_cannot_be_used() -> None:
         ThinnedClassifier(**FAST).fit(x, np.ones(len(x)))
     with pytest.raises(InputError, match=r"y must lie within ±1e\+30"):
         ThinnedRegressor(**FAST).fit(x, y * 1e30)
-    with pytest.raises(InputError, match="as many rows, got 442 and 5"):
+    with pytest.raises(InputError, match="same number of rows; got 442 and 5"):
         ThinnedRegressor(**FAST).fit(x, y[:5])
     with pytest.raises(ValueError, match="Unknown label type"):
         ThinnedClassifier(**FAST).fit(x, y + 0.5)
