@@ -5,7 +5,9 @@ Eager calls go straight to the kernel, through an ``autograd.Function`` where a 
 operator ``thinned::dropout``, as do calls on devices where reading an address off a tensor would wait for the device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -25,8 +27,32 @@ _64_BITS = 0xFFFFFFFFFFFFFFFF
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-#: set by thinned.conversion while a site of a sharded model runs: which part of its mask a tensor is
-placement: Callable[[Region, Sequence[int]], Region] | None = None
+Placement = Callable[[Region, Sequence[int]], Region]
+_running: ContextVar[Placement | None] = ContextVar("placement", default=None)
+_traced: Placement | None = None
+
+
+def placement() -> Placement | None:
+    """The placement in force; None where tensors are whole."""
+    return _traced if torch.compiler.is_compiling() else _running.get()
+
+
+@contextmanager
+def placed(value: Placement) -> Iterator[None]:
+    """Within, :func:`apply` places every region by ``value``."""
+    global _traced  # noqa: PLW0603
+    if torch.compiler.is_compiling():
+        _traced = value
+        try:
+            yield
+        finally:
+            _traced = None
+        return
+    token = _running.set(value)
+    try:
+        yield
+    finally:
+        _running.reset(token)
 
 
 class Decider:
@@ -205,8 +231,8 @@ def apply(
         residual: for ``Form.ADD``: a tensor like ``x``.
         form: what is computed.
     """
-    if placement is not None:
-        region = placement(region, x.shape)
+    if (place := placement()) is not None:
+        region = place(region, x.shape)
     if not x.is_floating_point():
         raise RuntimeError(sentence("dropout needs a floating-point tensor", f"got {x.dtype}", "convert it first"))
     if isinstance(key, Decider):

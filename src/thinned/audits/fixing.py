@@ -12,7 +12,7 @@ from thinned.audits.findings import Finding
 from thinned.audits.observation.passes import Observation
 from thinned.audits.rules import is_dropout_module
 from thinned.audits.rules_places import convolution_dims
-from thinned.tracing.torch_functions import DESCRIPTIONS
+from thinned.tracing.torch_functions import BINDERS
 
 __all__ = ["Gate", "repair"]
 
@@ -52,7 +52,7 @@ class Gate(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        describe = DESCRIPTIONS.get(func)
+        describe = BINDERS.get(func)
         call = describe(*args, **kwargs) if describe else None
         if call is not None and call.kind == "functional":
             return args[0] if args else kwargs["input"]

@@ -12,14 +12,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from thinned import ops
-from thinned.conversion.replacements import COUNTERPARTS, layer_by_layer
+from thinned.conversion.replacements import REPLACEMENTS, run_layer_by_layer
 from thinned.ensemble.find_sites import Found, Inputs, evaluated, find
 from thinned.ensemble.mask_sources import Drawn, Off
 from thinned.ensemble.rnn_vmap import RECURRENT, over_members
 from thinned.errors import InputError, sentence
 from thinned.layers import Addressed, ConcreteDropout
 from thinned.tracing import sites
-from thinned.tracing.torch_functions import DESCRIPTIONS, Recurrent
+from thinned.tracing.torch_functions import BINDERS
 
 __all__ = ["Passes", "Select"]
 
@@ -256,20 +256,20 @@ class _Active(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in DESCRIPTIONS:
+        if func not in BINDERS:
             return evaluated.get(func, func)(*args, **kwargs)
         path, module = self._path()
         if isinstance(module, Addressed):
             return func(*args, **kwargs)  # its own code decides, and has been counted
-        call = DESCRIPTIONS[func](*args, **kwargs)
+        call = BINDERS[func](*args, **kwargs)
         active = call.active and call.p > 0
         deciders = [self._next(path, active) for _ in call.shapes]
         recurrent = functools.partial(over_members, func) if func in RECURRENT else None
-        if not active or func not in COUNTERPARTS:
+        if not active or func not in REPLACEMENTS:
             return (recurrent or func)(*args, **kwargs)
         if isinstance(module, _TORCH_DROPOUTS):  # members' values don't fit into a tensor that they share
             args, kwargs = args[:3], {name: value for name, value in kwargs.items() if name != "inplace"}
         masks = iter([Off(None) if decider is None else decider for decider in deciders])
         if recurrent is not None:
-            return layer_by_layer(recurrent, lambda: {"key": next(masks)}, Recurrent.of(*args), args)
-        return COUNTERPARTS[func](lambda: {"key": next(masks)}, *args, **kwargs)
+            return run_layer_by_layer(recurrent, lambda: {"key": next(masks)}, args)  # type: ignore[typeddict-item]
+        return REPLACEMENTS[func](lambda: {"key": next(masks)}, *args, **kwargs)  # type: ignore[typeddict-item]

@@ -72,7 +72,7 @@ def scaled_dot_product_attention(
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     where = dropout_p, ops.draw_key(query) if dropout_key is None else dropout_key, dropout_call
     wanted = attn_mask is not None and attn_mask.requires_grad  # its gradient has the size of the weights anyway
-    if wanted or ops.placement is not None or isinstance(dropout_key, ops.Decider):  # the operator knows neither
+    if wanted or ops.placement() is not None or isinstance(dropout_key, ops.Decider):  # the operator knows neither
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return ops.apply(weights, *where) @ value
     out, _ = torch.ops.thinned.attention(query, key, value, attn_mask, *_tensors(*where), scale, is_causal)

@@ -1,5 +1,6 @@
 """What every dropout layer holds: its rate and the address of its masks."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
@@ -8,14 +9,31 @@ from torch import nn
 
 from thinned.errors import check_p
 
-__all__ = ["Addressed", "Where"]
+__all__ = ["Addressed", "Where", "given_address"]
+
+
+class _GivenAddress(threading.local):
+    """The address that a running forward pass gives to the layer that this thread calls.
+
+    Attributes:
+        layer: the layer; None between calls.
+        key: key of its next mask; None where the key is to be drawn.
+        call: number of the training forward pass.
+    """
+
+    layer: nn.Module | None = None
+    key: int | torch.Tensor | None = None
+    call: int | torch.Tensor = 0
+
+
+given_address = _GivenAddress()
 
 
 class Where(NamedTuple):
     """The keyword arguments that a functional form takes from its layer, but for the rate."""
 
-    key: torch.Tensor | None
-    call: torch.Tensor | int
+    key: int | torch.Tensor | None
+    call: int | torch.Tensor
 
 
 class Addressed(nn.Module):
@@ -45,6 +63,8 @@ class Addressed(nn.Module):
 
     @property
     def _where(self) -> dict[str, Any]:
+        if given_address.layer is self:
+            return Where(given_address.key, given_address.call)._asdict()
         return Where(self.key, 0 if self.call is None else self.call)._asdict()
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:

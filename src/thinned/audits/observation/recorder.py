@@ -18,7 +18,7 @@ from thinned.audits.observation.flow import Flow, Link, Origin
 from thinned.audits.observation.restore_parameters import Guard
 from thinned.tracing import sites
 from thinned.tracing.sites import Op, Recorder, Site, is_thinned, tensors
-from thinned.tracing.torch_functions import DESCRIPTIONS, Call
+from thinned.tracing.torch_functions import BINDERS, DropoutCall
 
 __all__ = ["Location", "Norm", "Seen", "Stranger", "Watch", "is_drop_path", "outputs"]
 
@@ -164,11 +164,7 @@ class Watch(Recorder):
             self._guard.note(func, args)
             if getattr(func, "__name__", "") == "batch_norm":
                 self._note_norm(args, kwargs or {})
-            if (
-                self._without
-                and (call := DESCRIPTIONS.get(func))
-                and call(*args, **(kwargs or {})).kind == "functional"
-            ):
+            if self._without and (call := BINDERS.get(func)) and call(*args, **(kwargs or {})).kind == "functional":
                 return args[0] if args else (kwargs or {})["input"]
         return super().__torch_function__(func, types, args, kwargs)
 
@@ -192,7 +188,13 @@ class Watch(Recorder):
         self._flow.step(source, made, "dropout" if any(map(is_thinned, self._stack[-1:])) else name)
 
     def _site(
-        self, kind: str, op: str, call: Call, source: list[torch.Tensor], made: list[torch.Tensor], *producer: Op | None
+        self,
+        kind: str,
+        op: str,
+        call: DropoutCall,
+        source: list[torch.Tensor],
+        made: list[torch.Tensor],
+        *producer: Op | None,
     ) -> None:
         first = len(self.drafts)
         super()._site(kind, op, call, source, made, *producer)
@@ -228,7 +230,7 @@ class Watch(Recorder):
         trail = self._flow.trail(source[0]) if source else {}
         return tuple(number for number, link in trail.items() if link <= Link.ACTIVATION)
 
-    def _zeros(self, made: list[torch.Tensor], call: Call) -> float | None:
+    def _zeros(self, made: list[torch.Tensor], call: DropoutCall) -> float | None:
         if not (self._measure and call.active and call.p and made and made[0].numel()):
             return None
         with torch._C.DisableTorchFunction():
