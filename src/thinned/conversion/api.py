@@ -11,6 +11,7 @@ from thinned.conversion.runtime import ConvertedModel, ForwardWrapper
 from thinned.conversion.sharding import Parts, PartsOfSite, check_parts
 from thinned.errors import sentence
 from thinned.layers import Addressed
+from thinned.layers.base import register_address
 from thinned.tracing.modules import TORCH_DROPOUTS, named
 from thinned.tracing.site import Recording
 from thinned.tracing.sites import record
@@ -142,8 +143,7 @@ def _convert_module(name: str, module: nn.Module, report: ConversionReport) -> N
     elif ours is not None:
         report.converted[name] = original.__name__
         module.__class__ = ours  # the same object: hooks, flags and whoever refers to it see no change
-        for buffer in ("key", "call", "rate"):
-            module.register_buffer(buffer, None, persistent=False)
+        register_address(module)
     elif (
         issubclass(original, TORCH_DROPOUTS)
         and not issubclass(original, Addressed)

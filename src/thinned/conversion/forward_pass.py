@@ -30,8 +30,9 @@ class _Thread(threading.local):
         replay: the checkpointed region that runs again.
     """
 
-    forward_pass: "ForwardPass | None" = None
-    replay: "Replay | None" = None
+    def __init__(self) -> None:  # in each thread; torch.compile guards on what the instance has
+        self.forward_pass: ForwardPass | None = None
+        self.replay: Replay | None = None
 
 
 thread = _Thread()
@@ -40,7 +41,8 @@ thread = _Thread()
 class MaskCount(threading.local):
     """How many masks a module has drawn in the pass of this thread; 0 between passes."""
 
-    number = 0
+    def __init__(self) -> None:
+        self.number = 0
 
     def __reduce__(self) -> tuple[type["MaskCount"], tuple[()]]:
         return MaskCount, ()

@@ -6,7 +6,7 @@ Its first argument gives the next mask's address: keyword arguments of a functio
 import threading
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Concatenate
+from typing import Concatenate, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from thinned import functional, ops
 from thinned.conversion.forward_pass import MaskAddress
 from thinned.errors import sentence
-from thinned.functional import attention, variants
 from thinned.tracing.torch_functions import Recurrent
 
 __all__ = ["REPLACEMENTS", "NextAddress", "Replacement", "run_layer_by_layer"]
@@ -51,7 +50,7 @@ def _feature_alpha_dropout(
     training: bool = False,
     inplace: bool = False,
 ) -> torch.Tensor:
-    return variants.feature_alpha_dropout(input, p, training, inplace, **next_address())
+    return functional.feature_alpha_dropout(input, p, training, inplace, **next_address())
 
 
 def _feature_dropout(
@@ -64,7 +63,7 @@ def _feature_dropout(
     return functional.dropout(input, p, training, inplace, shared=range(2, input.ndim), **next_address())
 
 
-def _spatial(dims: int) -> Replacement:
+def _spatial(dropout: Callable[..., torch.Tensor]) -> Replacement:
     def replacement(
         next_address: NextAddress,
         input: torch.Tensor,  # noqa: A002
@@ -72,7 +71,7 @@ def _spatial(dims: int) -> Replacement:
         training: bool = True,
         inplace: bool = False,
     ) -> torch.Tensor:
-        return variants.spatial_dropout(dims, input, p, training, inplace, **next_address())
+        return dropout(input, p, training, inplace, **next_address())
 
     return replacement
 
@@ -102,7 +101,7 @@ def _attention(
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
         )
-    return attention.scaled_dot_product_attention(
+    return functional.scaled_dot_product_attention(
         query,
         key,
         value,
@@ -124,8 +123,9 @@ class _MultiHeadCall(threading.local):
         batch: number of examples; batch and heads are one axis within.
     """
 
-    next_address: NextAddress = dict  # type: ignore[assignment]
-    batch: int = 1
+    def __init__(self) -> None:
+        self.next_address: NextAddress = MaskAddress
+        self.batch = 1
 
 
 _multi_head_call = _MultiHeadCall()
@@ -175,16 +175,14 @@ _multi_head_attention_forward = types.FunctionType(
 _multi_head_attention_forward.__kwdefaults__ = F.multi_head_attention_forward.__kwdefaults__
 
 
-def _recurrent(function: Callable[..., Iterable[torch.Tensor]]) -> Replacement:
+def _recurrent(function: Callable[..., object]) -> Replacement:
     def replacement(next_address: NextAddress, *args: object) -> object:
         return run_layer_by_layer(function, next_address, args)
 
     return replacement
 
 
-def run_layer_by_layer(
-    function: Callable[..., Iterable[torch.Tensor]], next_address: NextAddress, args: tuple[object, ...]
-) -> object:
+def run_layer_by_layer(function: Callable[..., object], next_address: NextAddress, args: tuple[object, ...]) -> object:
     """Run a recurrent module one layer at a time with the same weights, and drop between them.
 
     Args:
@@ -216,16 +214,16 @@ def run_layer_by_layer(
             outputs = function(x, hidden, weights, *options, call.batch_first)
         else:
             outputs = function(x, call.batch_sizes, hidden, weights, *options)
-        x, *states = outputs
+        x, *states = cast("Iterable[torch.Tensor]", outputs)
         last.append(states)
     return (x, *(torch.cat(state) for state in zip(*last, strict=True)))
 
 
 REPLACEMENTS: Mapping[Callable[..., object], Replacement] = {
     F.dropout: _dropout,
-    F.dropout1d: _spatial(1),
-    F.dropout2d: _spatial(2),
-    F.dropout3d: _spatial(3),
+    F.dropout1d: _spatial(functional.dropout1d),
+    F.dropout2d: _spatial(functional.dropout2d),
+    F.dropout3d: _spatial(functional.dropout3d),
     F.alpha_dropout: _alpha_dropout,
     F.feature_alpha_dropout: _feature_alpha_dropout,
     torch.dropout: _three_arguments(_dropout, inplace=False),

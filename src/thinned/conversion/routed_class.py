@@ -16,15 +16,15 @@ from thinned.conversion.clock import CLOCK
 if TYPE_CHECKING:
     from thinned.conversion.runtime import ForwardWrapper
 
-__all__ = ["original_class", "route", "wrapper_of"]
+__all__ = ["WRAPPER", "original_class", "route", "wrapper_of"]
 
-_WRAPPER = "_thinned_wrapper"
+WRAPPER = "_thinned_wrapper"  # attribute of a module
 _originals: dict[type[nn.Module], type[nn.Module]] = {}
 
 
 def wrapper_of(module: nn.Module) -> "ForwardWrapper | None":
     """The wrapper around a module's forward."""
-    return module.__dict__.get(_WRAPPER)
+    return module.__dict__.get(WRAPPER)
 
 
 def original_class(module: nn.Module) -> type[nn.Module]:
@@ -34,7 +34,7 @@ def original_class(module: nn.Module) -> type[nn.Module]:
 
 def route(module: nn.Module, wrapper: "ForwardWrapper") -> None:
     """Make the forward of ``module`` run through ``wrapper``."""
-    module.__dict__[_WRAPPER] = wrapper
+    module.__dict__[WRAPPER] = wrapper
     cls: Any = type(module)  # mypy takes no class of modules for hashable
     module.__class__ = _routed_class(cls)
 
@@ -54,7 +54,7 @@ def _routed_class(original: Any) -> Any:
 
     @functools.wraps(own_forward)
     def forward(self: nn.Module, *args: object, **kwargs: object) -> object:
-        wrapper: ForwardWrapper = getattr(self, _WRAPPER)
+        wrapper: ForwardWrapper = getattr(self, WRAPPER)
         return wrapper.run(self, own_forward, args, kwargs)
 
     def reduce(self: nn.Module, protocol: SupportsIndex) -> tuple[object, ...]:

@@ -32,7 +32,7 @@ from thinned.conversion.report import ConversionReport
 from thinned.conversion.sharding import WHOLE_WEIGHT_LAYERS, Parts, PartsOfSite, place
 from thinned.errors import sentence
 from thinned.kernels.address import signed
-from thinned.layers._addressed import given_address
+from thinned.layers.base import given_address
 from thinned.tracing.recorder import recording
 from thinned.tracing.sites import site_name
 from thinned.tracing.torch_functions import BINDERS, NOISE

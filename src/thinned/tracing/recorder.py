@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -106,7 +106,7 @@ class Recorder(TorchFunctionMode):
             after.remove()
             _recorder.reset(token)
 
-    def _enter_here(self, module: nn.Module, args: object) -> None:
+    def _enter_here(self, module: nn.Module, args: tuple[object, ...]) -> None:
         if _recorder.get() is self:  # torch's global hooks run in all threads
             self._enter(module, args)
 
@@ -125,7 +125,7 @@ class Recorder(TorchFunctionMode):
         path, module = self._path()
         return Op(path, type(module).__name__ if is_leaf(module) else name)
 
-    def _enter(self, module: nn.Module, args: object) -> None:  # noqa: ARG002 - subclasses look at them
+    def _enter(self, module: nn.Module, args: tuple[object, ...]) -> None:  # noqa: ARG002 - subclasses look at them
         self._stack.append(module)
 
     def _leave(self, module: nn.Module, args: object, output: object) -> None:
@@ -148,12 +148,12 @@ class Recorder(TorchFunctionMode):
         func: Callable[..., object],
         types: object,
         args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
+        kwargs: dict[str, object] | None = None,
     ) -> object:
         kwargs = kwargs or {}
         bind = BINDERS.get(func) if self.recording else None
         call = bind(*args, **kwargs) if bind else None
-        source = tensors((args, dict(kwargs))) if self.recording else []
+        source = tensors((args, kwargs)) if self.recording else []
         before = self._producers.get(source[0]) if source else None
         result = func(*args, **kwargs)
         if not self.recording or any(map(is_thinned, self._stack[-1:])):
