@@ -333,7 +333,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "the model a link": (linked_model, "holds 'model/thesis.txt'"),
     "more in the model's folder": (model_with_more, "holds 'model/thesis.txt'"),
     "more in the folder": (lambda folder: (folder / "notes.txt").write_text("mine"), "holds 'notes.txt'"),  # type: ignore[dict-item,return-value]
-    "no store": (lambda folder: (folder / "study.sqlite").unlink(), "must be new, empty or a study's own"),
+    "no store": (lambda folder: (folder / "study.sqlite").unlink(), "must be new, empty or that of the same study"),
 }
 
 

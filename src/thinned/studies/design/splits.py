@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -199,7 +199,7 @@ def _check(split: Split, plan: Plan, table: Table) -> None:
     )
     if by is None:
         return
-    parts: dict[str, Any] = {"training": split.train, "test": split.test}
+    parts = {"training": split.train, "test": split.test}
     for name, rows in parts.items():
         if len(rows) < 2:
             seen = f"fold {split.fold + 1} by column {quote(by)} has {len(rows)}"
