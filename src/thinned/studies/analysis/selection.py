@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from thinned.errors import InputError, sentence
 from thinned.studies.analysis.statistics import Spread, nadeau_bengio, resampled
+from thinned.studies.design.splits import VALIDATION
 from thinned.studies.metrics import SELECTION
 
-__all__ = ["PARTS", "VALIDATION", "WHENS", "Record", "Trained"]
+__all__ = ["PARTS", "WHENS", "Record", "Trained"]
 
 Record = Mapping[str, Any]
 Array = npt.NDArray[np.float64]
 WHENS = ("best", "end")  # the best validation epoch, and the last one
 PARTS = ("train", "validation", "test")
-VALIDATION = 0.2  # of the rows outside the test fold
 
 
 class Trained:
