@@ -24,6 +24,7 @@ from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import VALIDATION
 from thinned.studies.model import model
 from thinned.studies.table.load import LARGEST, Table, Task, read_frame
+from thinned.studies.table.settle import settle
 
 __all__ = ["ThinnedClassifier", "ThinnedRegressor"]
 
@@ -97,7 +98,17 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
             batch_norm=self.batch_norm,
             embedding=self.embedding,
         )
-        table = Table(frame, target, task, classes, target_name="y", name="data frame", sha256="")
+        settled = settle(frame)
+        table = Table(
+            settled.features,
+            target,
+            task,
+            classes,
+            target_name="y",
+            name="data frame",
+            sha256="",
+            readings=settled.readings,
+        )
         members = _whole(self.members)
         check_options(None, None, members=members)
         self.model_ = model.fit(table, self._plan(table, setting), setting, members=members)

@@ -349,7 +349,7 @@ def test_the_model_is_that_of_the_recommended_setting(tmp_path: Path) -> None:
     (tmp_path / "model" / "model.json").write_text(json.dumps(card))
     again = thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
     plan, recommended = again.results["plan"], again.results["verdict"]["recommended"]
-    assert again.model.card.setting.dropout == plan["settings"][recommended["setting"]]["dropout"]
+    assert again.model.metadata.setting.dropout == plan["settings"][recommended["setting"]]["dropout"]
     assert (tmp_path / "model" / "weights.safetensors").read_bytes() == held
     assert again.results["verdict"] == study.results["verdict"]
 
@@ -625,7 +625,7 @@ def test_a_rare_class_leaves_fewer_members(tmp_path: Path) -> None:
     frame = make_frame()
     frame["y"] = np.where(np.arange(150) < 3, "rare", frame["y"])
     study = thinned.study(frame, "y", out=tmp_path, **SMALL)
-    assert study.model.card.members == 3
+    assert study.model.metadata.members == 3
 
 
 def test_the_order_of_columns_and_rows_does_not_matter(finished: Path) -> None:

@@ -221,6 +221,9 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(metavar="CSV", help="CSV file to write  [default: FILE with -predicted at its end]")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Rows that are unlike the study's table are an error.")
+    ] = False,
 ) -> None:
     """Predict new rows with the recommended network of a study.
 
@@ -230,8 +233,10 @@ def predict(
     from thinned.studies.model.predict_file import predict_file  # noqa: PLC0415 - takes seconds to import
 
     with _input_errors():
-        written, rows = predict_file(folder, file, out)
-    out_console.print(Text(f"{rows} rows predicted: {written}"), soft_wrap=True)
+        predicted = predict_file(folder, file, out, strict=strict)
+    for notice in predicted.notices:
+        err_console.print(Text(f"thinned: {notice.message}"), soft_wrap=True)
+    out_console.print(Text(f"{predicted.rows} rows predicted: {predicted.path}"), soft_wrap=True)
 
 
 @app.command()
@@ -252,7 +257,7 @@ def export(
         except ImportError as error:
             err_console.print(Text(f"thinned: {error}"), soft_wrap=True)
             raise typer.Exit(2) from None
-    text = f"{model.card.members} networks of {model.card.inputs} encoded columns: {file}"
+    text = f"{model.metadata.members} networks of {model.metadata.inputs} encoded columns: {file}"
     out_console.print(Text(f"{text} (onnxruntime differs by at most {difference:.1e})"), soft_wrap=True)
 
 

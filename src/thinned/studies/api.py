@@ -28,9 +28,8 @@ from thinned.studies.design.make_plan import check_options, make_plan
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import make_splits, test_share
 from thinned.studies.metrics import METRICS, SELECTION
-from thinned.studies.model import model
+from thinned.studies.model import model, storage
 from thinned.studies.report import html as report
-from thinned.studies.table.encoding import kind_of
 from thinned.studies.table.load import Table, Task, load
 from thinned.studies.training.jobs import Progress, run
 from thinned.studies.training.probes import FRACTIONS
@@ -192,7 +191,7 @@ def study(
         records, shown = [msgspec.to_builtins(network) for network in networks], part.to_dict()
         findings = _findings(table, plan, records, shown, store.seconds / (len(store) * plan.epochs))
         setting = findings["verdict"]["recommended"]["setting"]
-        if plan.network is None and model.held_setting(folder / "model") != plan.settings[setting]:
+        if plan.network is None and storage.saved_setting(folder / "model") != plan.settings[setting]:
             _refit(table, plan, setting, folder, progress)
         finished = Study(folder, results.seal(_results(table, plan, store, shown, findings, command)))
         with writing():
@@ -259,7 +258,7 @@ def _results(
             "task": table.task,
             "classes": {name: int(counts.get(code, 0)) for code, name in enumerate(table.classes)},
             "sha256": table.sha256,
-            "read_as": {str(name): kind_of(table.features[name]) for name in table.features.columns},
+            "read_as": table.read_as,
         },
         "plan": {**plan.to_dict(), "digest": plan.digest},
         "run": {

@@ -157,7 +157,7 @@ def test_a_model_of_groups_of_unequal_size(tmp_path: Path) -> None:
     plan, table = planned(frame, group="site")
     assert len({len(train) for train, _ in refit_parts(plan, table, 5)}) > 1
     model = fit(table, plan, plan.settings[0])
-    assert model.card.members == 5
+    assert model.metadata.members == 5
     assert model.predict(frame[["x"]]).shape == (150, 2)
 
 

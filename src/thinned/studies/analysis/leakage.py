@@ -31,7 +31,7 @@ def telling_columns(table: Table) -> Iterator[tuple[str, float]]:
     for name in table.features.columns:
         column = table.features[[name]]
         try:
-            encoder = Encoder().fit(column.iloc[grown])
+            encoder = Encoder(readings=table.readings).fit(column.iloc[grown])
         except InputError:  # it has the same value in all of these rows
             continue
         x, unseen = encoder.transform(column.iloc[grown]), encoder.transform(column.iloc[scored])

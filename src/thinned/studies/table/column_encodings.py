@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from thinned.studies.table.columns import Column, Text
+from thinned.studies.table.columns import Column
 from thinned.studies.table.piecewise_linear import edges, pieces
 from thinned.studies.table.readings import (
     ColumnReading,
@@ -15,6 +15,7 @@ from thinned.studies.table.readings import (
     LevelReading,
     NumberReading,
     TextReading,
+    days_since_1970,
     read_dates,
     read_numbers,
 )
@@ -51,7 +52,6 @@ class ColumnEncoding(Protocol):
         name: the column.
         names: the output columns.
         unit: the output columns are 0 or 1 and keep their scale.
-        pieces: the number of output columns, at the end, that share one scale.
     """
 
     kind: ClassVar[str]
@@ -60,7 +60,8 @@ class ColumnEncoding(Protocol):
     names: list[str]
 
     @property
-    def pieces(self) -> int: ...
+    def pieces(self) -> int:
+        """The number of output columns, at the end, that share one scale."""
 
     def transform(self, column: Column, reading: ColumnReading) -> Floats:
         """Encode a column, ``(rows, len(names))``; the reading is of this kind."""
@@ -75,13 +76,6 @@ class ColumnEncoding(Protocol):
         Raises:
             ValueError: no fit gives this state.
         """
-
-
-def _field(state: State, name: str, kind: type[object]) -> object:
-    value = state.get(name)
-    if type(value) is not kind:
-        raise ValueError(f"{name} must be {kind.__name__}")
-    return value
 
 
 def _fields(state: State, kinds: Mapping[str, type[object]]) -> None:
@@ -128,9 +122,7 @@ class NumberEncoding:
     kind: ClassVar[str] = "number"
     unit: ClassVar[bool] = False
 
-    def __init__(
-        self, name: str, median: float, missing: bool, rows: int, quantiles: Floats, piecewise: bool
-    ) -> None:
+    def __init__(self, name: str, median: float, missing: bool, rows: int, quantiles: Floats, piecewise: bool) -> None:
         self.name, self.median, self.missing, self.rows, self.quantiles = name, median, missing, rows, quantiles
         self.ranked = len(np.unique(quantiles)) > 2  # of two values the rank says nothing new
         self.piecewise = piecewise
@@ -218,9 +210,7 @@ class DateEncoding:
     @staticmethod
     def _parts(times: pd.DatetimeIndex) -> tuple[Floats, npt.NDArray[np.bool_]]:
         figures = [times.year, times.month, times.day, times.day_of_week, times.hour]
-        parts = [figure.to_numpy(dtype=np.float64) for figure in figures]
-        stamps = times.tz_localize(None).to_numpy(dtype="datetime64[us]")  # nanoseconds would end in 2262
-        parts.append((stamps - np.datetime64(0, "us")) / np.timedelta64(1, "D"))
+        parts = [*(figure.to_numpy(dtype=np.float64) for figure in figures), days_since_1970(times)]
         return np.column_stack(parts), np.asarray(times.isna(), dtype=bool)
 
     def transform(self, column: Column, reading: ColumnReading) -> Floats:
@@ -255,7 +245,7 @@ class LevelEncoding:
         self.names += [f"{name} is rare"] * rare + [f"{name} is missing"] * missing
 
     @classmethod
-    def fit(cls, column: Column, reading: LevelReading) -> Self | None:
+    def fit(cls, column: Column) -> Self | None:
         """Take the levels; None where every cell is missing."""
         text = column.text
         counts = {label: int(count) for label, count in zip(text.labels, text.counts, strict=True) if count}
@@ -264,7 +254,7 @@ class LevelEncoding:
             return None
         return cls(column.name, levels, len(levels) < len(counts), bool((text.codes < 0).any()))
 
-    def transform(self, column: Column, reading: ColumnReading) -> Floats:
+    def transform(self, column: Column, reading: ColumnReading) -> Floats:  # noqa: ARG002 (as all encodings)
         """Encode a column."""
         text = column.text
         positions = pd.Index(self.levels, dtype=object).get_indexer(pd.Index(text.labels, dtype=object))
@@ -302,11 +292,11 @@ class TextEncoding:
         self.names = [f"{name} hash {i}" for i in range(HASHES)]
 
     @classmethod
-    def fit(cls, column: Column, reading: TextReading) -> Self | None:
+    def fit(cls, column: Column) -> Self | None:
         """Give the encoding; None where every cell is missing."""
         return None if (column.text.codes < 0).all() else cls(column.name)
 
-    def transform(self, column: Column, reading: ColumnReading) -> Floats:
+    def transform(self, column: Column, reading: ColumnReading) -> Floats:  # noqa: ARG002 (as all encodings)
         """Encode a column."""
         from sklearn.feature_extraction.text import HashingVectorizer  # noqa: PLC0415 - a study's dependency
 
@@ -347,8 +337,8 @@ def fit_column(column: Column, reading: ColumnReading, *, piecewise: bool) -> Co
         case DateReading():
             return DateEncoding.fit(column, reading)
         case LevelReading():
-            return LevelEncoding.fit(column, reading)
+            return LevelEncoding.fit(column)
         case TextReading():
-            return TextEncoding.fit(column, reading)
+            return TextEncoding.fit(column)
         case _:
             return None

@@ -24,8 +24,8 @@ Codes: TypeAlias = npt.NDArray[np.int64]
 Objects: TypeAlias = npt.NDArray[np.object_]
 
 # Text that stands for "no value" in every column: blanks, and what spreadsheets and other programs write for an error.
-MISSING = ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "...", "<NA>")
-MISSING += ("?", "NaN", "nan")
+MISSING: tuple[str, ...] = ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN")
+MISSING += ("...", "<NA>", "?", "NaN", "nan")
 # Words that stand for "no value" among numbers and dates. In a column of words they are words: a class may be called
 # "None", and a region "NA".
 MISSING_WORDS = ("NA", "N/A", "n/a", "NULL", "null", "None", "na", "n.a.", "N.A.", "none", "-", "--")
@@ -157,32 +157,33 @@ def column_of(series: Series) -> Column:
     Raises:
         InputError: the column holds lists, bytes, complex numbers or other things than scalars.
     """
-    name, dtype = str(series.name), series.dtype
+    return Column(str(series.name), _cells(series, str(series.name)))
+
+
+def _cells(series: Series, name: str) -> Cells:  # noqa: PLR0911 (one for each kind of dtype)
+    dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         labels = series.cat.categories.to_numpy(dtype=object)
         _check_scalars(labels, name)
-        codes = series.cat.codes.to_numpy(dtype=np.int64)
-        return Column(name, Text.from_labels([_label(label) for label in labels], codes, settled=True))
-    if types.is_complex_dtype(dtype):
-        raise _unreadable(name, "complex numbers")
+        codes = np.asarray(series.cat.codes, dtype=np.int64)
+        return Text.from_labels([_label(label) for label in labels], codes, settled=True)
     if types.is_bool_dtype(dtype):
-        whole = not series.isna().any()
-        return Column(
-            name, Numbers(series.to_numpy(dtype=bool) if whole else series.to_numpy(np.float64, na_value=np.nan), True)
-        )
-    if types.is_numeric_dtype(dtype):
-        return Column(name, Numbers(_numeric_array(series)))
-    if types.is_datetime64_any_dtype(dtype):
-        return Column(name, Dates(_utc(series)))
-    if types.is_timedelta64_dtype(dtype):
-        return Column(name, Numbers(series.dt.total_seconds().to_numpy(dtype=np.float64)))
+        if series.isna().any():
+            return Numbers(series.to_numpy(np.float64, na_value=np.nan), truth=True)
+        return Numbers(series.to_numpy(dtype=bool), truth=True)
+    if types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype):
+        return Numbers(_numeric_array(series))
     if isinstance(dtype, pd.ArrowDtype) and pa.types.is_date(dtype.pyarrow_dtype):
-        return Column(name, Dates(_utc(series.astype("datetime64[us]"))))
-    if types.is_string_dtype(dtype) and not types.is_object_dtype(dtype):
-        return Column(name, Text(_stripped(_one_array(series))))
+        return Dates(_utc(series.astype("datetime64[us]")))
+    if types.is_datetime64_any_dtype(dtype):
+        return Dates(_utc(series))
+    if types.is_timedelta64_dtype(dtype):
+        return Numbers(series.dt.total_seconds().to_numpy(dtype=np.float64))
     if types.is_object_dtype(dtype):
-        return Column(name, _object_cells(series, name))
-    raise _unreadable(name, f"values of type {dtype}")
+        return _object_cells(series, name)
+    if types.is_string_dtype(dtype):
+        return Text(_stripped(_one_array(series)))
+    raise _unreadable(name, "complex numbers" if types.is_complex_dtype(dtype) else f"values of type {dtype}")
 
 
 def _arrow(texts: list[str | None]) -> pa.Array:
@@ -232,8 +233,8 @@ def _object_cells(series: Series, name: str) -> Cells:
     if kind in QUANTITIES:
         absent = np.asarray(pd.isna(cells), dtype=bool)
         if kind == "boolean" and not absent.any():
-            return Numbers(cells.astype(bool), True)
-        return Numbers(_floats(np.where(absent, np.nan, cells)), kind == "boolean")
+            return Numbers(cells.astype(bool), truth=True)
+        return Numbers(_floats(np.where(absent, np.nan, cells)), truth=kind == "boolean")
     if kind in {"date", "datetime", "datetime64"}:
         return Dates(_utc(pd.Series(pd.to_datetime(cells, utc=True))))
     codes, labels = pd.factorize(cells)
@@ -255,11 +256,13 @@ def _float(cell: object) -> float:
         return np.inf
 
 
-def _labelled(cells: Numbers) -> npt.NDArray[np.generic]:
+def _labelled(cells: Numbers) -> npt.NDArray[np.generic] | Objects:
     """Truth values with missing neighbours are held as numbers; their labels are those of truth values."""
     if not cells.truth or cells.values.dtype == bool:
         return cells.values
-    return np.where(pd.isna(cells.values), None, np.where(cells.values == 1.0, True, False))  # noqa: FBT003
+    truths = np.asarray(cells.values == 1.0, dtype=object)
+    truths[np.isnan(cells.values.astype(np.float64))] = None
+    return truths
 
 
 def _check_scalars(cells: Objects, name: str) -> None:

@@ -98,8 +98,8 @@ def _date(parts: dict[str, str | None], order: DateOrder) -> datetime.date | Non
         if week:
             return datetime.date.fromisocalendar(_year(year), int(week.strip("W")), int(parts.get("weekday") or 1))
         if name:
-            month = _month(name)
-            return None if month is None else datetime.date(_year(year), month, int(parts.get("day") or 1))
+            number = _month(name)
+            return None if number is None else datetime.date(_year(year), number, int(parts.get("day") or 1))
         if first is None or middle is None:
             return datetime.date(_year(year), int(parts["month"] or 1), int(parts.get("day") or 1))
         if order == "year-first":

@@ -49,6 +49,9 @@ class Context(NamedTuple):
     location: Location = row_number
 
 
+ALONE = Context()
+
+
 class Decision(NamedTuple):
     """How one column is read.
 
@@ -67,7 +70,7 @@ class Decision(NamedTuple):
     ambiguous: bool = False
 
 
-def decide_column(column: Column, override: str | None = None, context: Context = Context()) -> Decision:
+def decide_column(column: Column, override: str | None = None, context: Context = ALONE) -> Decision:
     """Decide how a column is read.
 
     Args:
@@ -78,26 +81,31 @@ def decide_column(column: Column, override: str | None = None, context: Context 
     Raises:
         InputError: no cell can be read as the override says.
     """
-    if override == "drop":
-        return Decision(DropReading())
     known = column.cells.without(MISSING_WORDS) if isinstance(column.cells, Text) else None
-    if bool(column.missing.all()) or (known is not None and not known.labels and override is None):
-        return Decision(DropReading(reason="empty"))
-    if override == "level":
-        return Decision(_level(column))
-    if override == "text":
-        return Decision(TextReading(incomplete=bool(column.missing.any())))
-    if override is not None:
-        return _overridden(column, known, override, context)
+    empty = bool(column.missing.all()) or (known is not None and not known.labels)
+    match override:
+        case "drop":
+            return Decision(DropReading())
+        case "level" | "text" if not column.missing.all():
+            text = TextReading(incomplete=bool(column.missing.any()))
+            return Decision(_level(column) if override == "level" else text)
+        case _ if empty:
+            return Decision(DropReading(reason="empty"))
+        case str():
+            return _overridden(column, known, override, context)
+    return _found(column, known, context)
+
+
+def _found(column: Column, known: Text | None, context: Context) -> Decision:
+    """Find out how a column is read; ``known`` is its text without the words for missing."""
     match column.cells:
         case Numbers(truth=truth):
             return _numbers(column, NumberReading(truth=truth), context)
         case Dates():
             return _dates(column, DateReading(), context)
-        case Text(settled=True):
-            return _words(column)
-        case Text() as cells:
-            return _text(column, cells.without(MISSING_WORDS), context)
+        case Text(settled=False) if known is not None:
+            return _text(column, known, context)
+    return _words(column)
 
 
 def _overridden(column: Column, known: Text | None, override: str, context: Context) -> Decision:
@@ -105,9 +113,9 @@ def _overridden(column: Column, known: Text | None, override: str, context: Cont
     if kind == "number":
         truth = column.cells.truth if isinstance(column.cells, Numbers) else known is not None and _truths(known)
         choice = _form(known, context.marks) if known is not None else FormChoice(FORMS[0], "", 0, False)
-        decision = _numbers(column, _number_reading(column, choice, truth=truth), context)
+        decision = _numbers(column, _number_reading(choice, truth=truth), context)
     else:
-        reading = DateReading() if known is None else _date_reading(column, known)[0]
+        reading = DateReading() if known is None else _date_reading(known)[0]
         if order:
             reading = msgspec.structs.replace(reading, order=order)
         decision = _dates(column, reading, context)
@@ -124,13 +132,13 @@ def _text(column: Column, known: Text, context: Context) -> Decision:
     filled = int(known.counts.sum())
     choice = _form(known, context.marks)
     if choice.rows >= _NEARLY * filled and not _is_code(known):
-        decision = _numbers(column, _number_reading(column, choice), context)
+        decision = _numbers(column, _number_reading(choice), context)
         notices = decision.notices
         if choice.ambiguous and choice.form != FORMS[0]:
             notices += (_ambiguous_number(column, choice),)
         mark = choice.form.decimal if choice.marked and not choice.ambiguous else ""
         return decision._replace(notices=notices, mark=mark, ambiguous=choice.ambiguous)
-    reading, rows, ambiguous = _date_reading(column, known)
+    reading, rows, ambiguous = _date_reading(known)
     if rows >= _NEARLY * filled:
         decision = _dates(column, reading, context)
         return decision._replace(notices=decision.notices + (_ambiguous_date(column, reading),) * ambiguous)
@@ -148,7 +156,7 @@ def _level(column: Column) -> LevelReading:
 
 
 def _truths(texts: Text) -> bool:
-    return len(texts.labels) <= 6 and {label.casefold() for label in texts.labels} <= {"true", "false"}  # noqa: PLR2004
+    return len(texts.labels) <= 6 and {label.casefold() for label in texts.labels} <= {"true", "false"}
 
 
 def _form(texts: Text, marks: Mapping[str, int]) -> FormChoice:
@@ -173,13 +181,12 @@ def _missing_words(column: Column) -> tuple[str, ...]:
     return column.cells.words if isinstance(column.cells, Text) else ()
 
 
-def _number_reading(column: Column, choice: FormChoice, *, truth: bool = False) -> NumberReading:
-    return msgspec.convert(
-        {**choice.form._asdict(), "kind": "number", "unit": choice.unit, "truth": truth}, NumberReading
-    )
+def _number_reading(choice: FormChoice, *, truth: bool = False) -> NumberReading:
+    form = choice.form
+    return NumberReading(decimal=form.decimal, thousands=form.thousands, unit=choice.unit, truth=truth)
 
 
-def _date_reading(column: Column, known: Text) -> tuple[DateReading, int, bool]:
+def _date_reading(known: Text) -> tuple[DateReading, int, bool]:
     choice = choose_order(known.labels, known.counts)
     return DateReading(order=choice.order, zoned=choice.zoned), choice.rows, choice.ambiguous
 
@@ -196,8 +203,10 @@ def _numbers(column: Column, reading: NumberReading, context: Context) -> Decisi
 
 
 def _dates(column: Column, reading: DateReading, context: Context) -> Decision:
-    times, unreadable = read_dates(column, reading, context)
-    days = (times.dropna().tz_localize(None).to_numpy("datetime64[us]") - np.datetime64(0, "us")) / np.timedelta64(1, "D")
+    times, unreadable = read_dates(column, reading)
+    days = (times.dropna().tz_localize(None).to_numpy("datetime64[us]") - np.datetime64(0, "us")) / np.timedelta64(
+        1, "D"
+    )
     lowest, highest = (float(days.min()), float(days.max())) if days.size else (0.0, 0.0)
     missing = _missing_words(column)
     reading = msgspec.structs.replace(
@@ -250,8 +259,9 @@ def without_key(column: Column, decision: Decision) -> Decision:
         return Decision(DropReading(reason="identifier"), notices=(*decision.notices, notice))
     if isinstance(decision.reading, NumberReading) and not decision.unreadable.rows.size:
         values, _ = read_numbers(column, decision.reading)
-        steps = np.diff(values)
-        counted = bool((steps == 1).all()) and values[0] in {0.0, 1.0}
+        if not np.isfinite(values).all():
+            return decision
+        counted = bool((np.diff(values) == 1).all()) and values[0] in {0.0, 1.0}
         named = _KEY_NAME.fullmatch(name) is not None
         if counted or (named and bool((values == np.round(values)).all()) and len(np.unique(values)) == rows):
             message = f"Column {quote(name)} numbers the rows and is used as a number; {option}drop leaves it out."

@@ -3,7 +3,7 @@
 import zipfile
 import zlib
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ def loads(data: bytes) -> EncoderState:
         InputError: the bytes are no saved encoder, are damaged, or hold an object of another type.
     """
     saved = _unpack(data)
-    if saved.get("format") == 1:
+    if saved.get("format") == 1 and "readings" in saved:
         raise InputError(
             sentence(
                 "a saved model must keep how each column is read",
@@ -74,20 +74,24 @@ def loads(data: bytes) -> EncoderState:
     if saved.get("format") != FORMAT:
         raise _damaged("it is something else")
     try:
-        columns = _texts(saved["columns"])
-        readings = load_readings(_text(saved["readings"]))
-        if set(readings) != set(columns):
-            raise ValueError("each column must have a reading")
-        encodings = [_encoding(entry, readings) for entry in _entries(saved["encodings"])]
-        size = sum(len(encoding.names) for encoding in encodings)
-        used = _array(saved["used"], np.dtype(np.bool_), size)
-        mean, deviation = (_array(saved[name], np.dtype(np.float64), size) for name in ("mean", "deviation"))
-        if (np.abs(mean) > HUGE).any() or (deviation < LEAST).any():
-            raise ValueError("means and deviations must be of finite columns")
+        return _checked(saved)
     except InputError as error:
         raise _damaged(str(error)) from None
     except (KeyError, ValueError) as error:
         raise _damaged(f"its content is wrong ({error!s:.60})") from None
+
+
+def _checked(saved: dict[str, object]) -> EncoderState:
+    columns, text = _texts(saved["columns"]), saved["readings"]
+    readings = load_readings(text if isinstance(text, str) else "")
+    if set(readings) != set(columns):
+        raise ValueError("each column must have a reading")
+    encodings = [_encoding(entry, readings) for entry in _entries(saved["encodings"])]
+    size = sum(len(encoding.names) for encoding in encodings)
+    used = _array(saved["used"], np.dtype(np.bool_), size)
+    mean, deviation = (_array(saved[name], np.dtype(np.float64), size) for name in ("mean", "deviation"))
+    if (np.abs(mean) > HUGE).any() or (deviation < LEAST).any():
+        raise ValueError("means and deviations must be of finite columns")
     return EncoderState(columns, readings, encodings, used, mean, deviation)
 
 
@@ -96,7 +100,7 @@ def _encoding(entry: dict[str, object], readings: dict[str, ColumnReading]) -> C
     if not isinstance(kind, str) or kind not in ENCODINGS:
         raise ValueError("an encoding must be of a known kind")
     encoding = ENCODINGS[kind].from_state(entry)
-    if not isinstance(name, str) or name not in readings or readings[name].__struct_config__.tag != kind:
+    if not isinstance(name, str) or name not in readings or readings[name].kind != kind:
         raise ValueError("an encoding must be of a column's reading")
     return encoding
 
@@ -107,19 +111,13 @@ def _entries(value: object) -> list[dict[str, object]]:
     return [dict(entry) for entry in value]
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("readings must be text")
-    return value
-
-
 def _texts(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise ValueError("columns must be text")
     return value
 
 
-def _array[T: np.generic](value: object, dtype: np.dtype[T], size: int) -> npt.NDArray[T]:
+def _array(value: object, dtype: np.dtype[Any], size: int) -> npt.NDArray[Any]:
     if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != (size,):
         raise ValueError(f"an array must be {size} of {dtype}")
     if not np.isfinite(value).all():

@@ -15,7 +15,7 @@ from thinned.errors import InputError, sentence
 from thinned.studies.table.columns import Column, Series
 from thinned.studies.table.decisions import Decision
 from thinned.studies.table.names import listed, quote
-from thinned.studies.table.notices import Location, Notice, cells_at
+from thinned.studies.table.notices import Notice, cells_at
 from thinned.studies.table.read_files import RawTable, read_frame, read_table
 from thinned.studies.table.readings import ColumnReading, DateReading, NumberReading
 from thinned.studies.table.settle import columns_of, decide, settled_frame
@@ -61,6 +61,16 @@ class Table:
     times: npt.NDArray[np.int64] | None = None
     readings: Mapping[str, ColumnReading] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+
+    @property
+    def read_as(self) -> dict[str, str]:
+        """The kind of each feature: "number", "date", "level", "text", "empty" or "left out"."""
+        return {name: reading.label for name, reading in self.readings.items()}
+
+    @property
+    def read_in_words(self) -> dict[str, str]:
+        """How each feature was read, in words: marks, orders of dates, words for missing."""
+        return {name: reading.sentence for name, reading in self.readings.items()}
 
 
 class _Roles(NamedTuple):

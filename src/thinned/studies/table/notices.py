@@ -56,5 +56,5 @@ def cells_at(rows: npt.NDArray[np.int64], values: tuple[str, ...], location: Loc
     numbers = [place.removeprefix(f"{kind} ") for place in places]
     if len(rows) == 1:
         return f"{places[0]} ({quote(values[0])})"
-    text = f"{kind}s {', '.join(numbers)} and {len(rows) - 3} more" if len(rows) > 3 else f"{kind}s {', '.join(numbers)}"
-    return f"{text} ({listed(values, 3)})"
+    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    return f"{kind}s {', '.join(numbers)}{more} ({listed(values, 3)})"

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,18 @@ from pyarrow import compute
 
 from thinned.studies.table.columns import Text
 
-__all__ = ["FORMS", "FormChoice", "NumberForm", "Numeral", "choose_form", "numeral", "parse_numbers", "plain_choice", "plain_mask"]
+__all__ = [
+    "FORMS",
+    "DecimalMark",
+    "FormChoice",
+    "NumberForm",
+    "Numeral",
+    "ThousandsMark",
+    "choose_form",
+    "numeral",
+    "parse_numbers",
+    "plain_choice",
+]
 
 _PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "’": "'", "−": "-"})
@@ -30,6 +41,10 @@ _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
 
 
+DecimalMark = Literal[".", ","]
+ThousandsMark = Literal["", ",", ".", " ", "'"]
+
+
 class NumberForm(NamedTuple):
     """How numbers are written.
 
@@ -38,11 +53,11 @@ class NumberForm(NamedTuple):
         thousands: the mark between groups of three digits: "", ",", ".", " " or "'".
     """
 
-    decimal: str = "."
-    thousands: str = ""
+    decimal: DecimalMark = "."
+    thousands: ThousandsMark = ""
 
 
-FORMS = tuple(NumberForm(d, t) for t in ("", ",", ".", " ", "'") for d in (".", ",") if d != t)
+FORMS = tuple(NumberForm(d, t) for t in get_args(ThousandsMark) for d in get_args(DecimalMark) if d != t)
 
 
 class Numeral(NamedTuple):
@@ -96,7 +111,7 @@ def _fits(shape: str, form: NumberForm) -> bool:
     if form.thousands:
         whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)"
     if form.thousands == ",":  # lakhs and crores
-        whole = rf"(?:\d{{1,3}}(?:,\d{{3}})+|\d{{1,2}}(?:,\d{{2}})+,\d{{3}}|\d+)"
+        whole = r"(?:\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}|\d+)"
     return re.fullmatch(rf"(?:{whole}(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?", shape) is not None
 
 
@@ -108,7 +123,7 @@ def _value(number: Numeral, form: NumberForm) -> float | None:
     return -value if number.negative else value
 
 
-def plain_mask(texts: Text) -> npt.NDArray[np.bool_]:
+def _plain_mask(texts: Text) -> npt.NDArray[np.bool_]:
     """``(rows,)``: the cells that every programming language reads as a number."""
     return texts.matches(_PLAIN)
 
@@ -116,7 +131,7 @@ def plain_mask(texts: Text) -> npt.NDArray[np.bool_]:
 def plain_choice(texts: Text) -> FormChoice | None:
     """Give the form of a column in which all cells are plain numbers, without a look at each; None for others."""
     rows = len(texts.texts) - texts.texts.null_count
-    if not bool((plain_mask(texts) | np.asarray(texts.texts.is_null())).all()):
+    if not bool((_plain_mask(texts) | np.asarray(texts.texts.is_null())).all()):
         return None
     marked = bool(compute.any(compute.match_substring(texts.texts, ".")).as_py())
     groups = compute.match_substring_regex(texts.texts, r"^[+-]?([1-9]\d{0,2}(\.\d{3})+|\d{1,3})$")
@@ -135,7 +150,7 @@ def parse_numbers(texts: Text, form: NumberForm, unit: str) -> npt.NDArray[np.fl
         ``(rows,)`` float64; NaN where a cell is missing or no number of this form, infinite beyond all floats.
     """
     if form.decimal == ".":
-        plain = plain_mask(texts)
+        plain = _plain_mask(texts)
         if bool((plain | np.asarray(texts.texts.is_null())).all()):
             return np.asarray(compute.cast(texts.texts, "float64").fill_null(np.nan), dtype=np.float64)
     values = np.full(len(texts.labels), np.nan)

@@ -164,9 +164,9 @@ def _separator(data: bytes) -> str:
         widths = []
         with suppress(csv.Error):  # reported by `_rows`, if this is the separator
             widths = [len(record) for _, record in itertools.islice(_records(data, separator), 100)]
-        if not widths:
+        usual, count = Counter(widths or [1]).most_common(1)[0]
+        if usual == 1 and (not widths or widths[0] == 1):
             return 0.0, 0.0, 0
-        usual, count = Counter(widths).most_common(1)[0]
         fits = widths.count(widths[0]) / len(widths) if widths[0] > 1 else 0.0
         return fits, count / len(widths) if usual > 1 else 0.0, max(widths[0], usual)
 

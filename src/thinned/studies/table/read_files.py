@@ -73,10 +73,8 @@ class RawTable:
 class _ForeignFrame(Protocol):
     """A data frame of polars or a table of pyarrow."""
 
-    @property
-    def columns(self) -> list[object]: ...
-
-    def to_pandas(self) -> pd.DataFrame: ...
+    def to_pandas(self) -> pd.DataFrame:
+        """Give the frame that pandas has of it."""
 
 
 def read_frame(source: object) -> pd.DataFrame:
@@ -99,7 +97,8 @@ def read_table(source: object) -> RawTable:
     elif isinstance(source, pd.DataFrame):
         raw = RawTable(source, str(source.attrs.get("name", "data frame")))
     elif isinstance(source, _ForeignFrame):
-        check_names([str(name) for name in getattr(source, "column_names", source.columns)])
+        names = getattr(source, "column_names", None) or getattr(source, "columns", [])
+        check_names([str(name) for name in names])  # pandas would number repeated ones
         raw = RawTable(source.to_pandas(), "data frame")
     else:
         remedy = "call .collect() first" if hasattr(source, "collect") else "wrap it in pandas.DataFrame"
@@ -178,126 +177,6 @@ def _parquet(data: bytes, name: str) -> pd.DataFrame:
     return frame.loc[:, ~frame.columns.str.fullmatch(r"__index_level_\d+__")]
 
 
-def _lines(self) -> list[int] | None:
-        return None if self._data is None else row_lines(self._data, self.separator)
-
-    def location(self, row: int) -> str:
-        """Name a row, counted from 0, as ``line 3`` of a text file or ``row 2`` of another table."""
-        return f"row {row + 1}" if self._lines is None else f"line {self._lines[row]}"
-
-
-@runtime_checkable
-class _ForeignFrame(Protocol):
-    """A data frame of polars or a table of pyarrow."""
-
-    @property
-    def columns(self) -> list[object]: ...
-
-    def to_pandas(self) -> pd.DataFrame: ...
-
-
-def read_frame(source: object) -> pd.DataFrame:
-    """Read a table's cells; see :func:`read_table`."""
-    return read_table(source).frame
-
-
-def read_table(source: object) -> RawTable:
-    """Read a table's cells.
-
-    Args:
-        source: path of a CSV file (UTF-8, gzip too; comma, semicolon, tab or bar, found by looking) or of a Parquet
-            file; or a data frame of pandas, polars or pyarrow, which isn't changed.
-
-    Raises:
-        InputError: the file is missing, unreadable, empty, or no table; or names are missing or repeated.
-    """
-    if isinstance(source, str | os.PathLike):
-        raw = _read_file(Path(os.fspath(source)).expanduser())
-    elif isinstance(source, pd.DataFrame):
-        raw = RawTable(source, str(source.attrs.get("name", "data frame")))
-    elif isinstance(source, _ForeignFrame):
-        check_names([str(name) for name in getattr(source, "column_names", source.columns)])
-        raw = RawTable(source.to_pandas(), "data frame")
-    else:
-        remedy = "call .collect() first" if hasattr(source, "collect") else "wrap it in pandas.DataFrame"
-        requirement = "data must be a path or a data frame of pandas or polars"
-        raise InputError(sentence(requirement, f"got {type(source).__name__}", remedy))
-    if not len(raw.frame.columns):
-        raise InputError(sentence("a table needs columns", "this one has none", "check how it was written"))
-    names = [str(name) for name in raw.frame.columns]
-    check_names(names)
-    raw.frame = raw.frame.set_axis(names, axis=1).reset_index(drop=True)
-    return raw
-
-
-def _read_file(path: Path) -> RawTable:
-    name = str(path)
-    name = quote(name if len(name) <= 58 else "…" + name[-57:])  # of a long path, the end tells more
-    try:
-        status = path.stat()
-    except (OSError, ValueError):  # ValueError: a NUL in the path
-        remedy = "download it first" if ":/" in str(path) else "check the path"  # Path makes one slash of two
-        raise InputError(sentence("data must be an existing file", f"there is no {name}", remedy)) from None
-    if stat.S_ISDIR(status.st_mode):
-        raise InputError(sentence("data must be a file", f"{name} is a folder", f"name one file; {READ}"))
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(sentence("data must be a file", f"{name} is a pipe or a device", "save it as a file first"))
-    suffix = path.name.lower()
-    if not suffix.endswith(TEXT + PARQUET):
-        raise InputError(sentence(READ, f"got {name}", "save the table in one of these formats"))
-    _check_memory(status.st_size, name)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            sentence("data must be readable", f"opening {name} failed ({error.strerror})", "check its permissions")
-        ) from None
-    if not data:
-        raise InputError(sentence(TABLE, f"{name} is empty", "check how it was written"))
-    if suffix.endswith(PARQUET):
-        return RawTable(_parquet(data, name), path.name)
-    data = _text(data, name)
-    table = read_csv(data, name)
-    return RawTable(table.frame, path.name, table.separator, data)
-
-
-def _check_memory(size: int, name: str) -> None:
-    """Refuse what would fill this machine, before it is read: a few bytes may say that they unpack to many."""
-    if size > _memory() // 3:  # it is held as bytes, as text or cells, and as numbers
-        seen = f"{name} holds at least {size / 1e9:,.1f} GB and this machine has {_memory() / 1e9:,.1f} GB"
-        raise InputError(sentence("a table must fit into memory three times", seen, "take a sample of its rows"))
-
-
-def _memory() -> int:
-    """Bytes of this machine, or 16 GiB where the system doesn't tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 16 << 30
-
-
-def _parquet(data: bytes, name: str) -> pd.DataFrame:
-    import pyarrow as pa  # noqa: PLC0415 - slow to import, and needed for Parquet only
-    from pyarrow import parquet  # noqa: PLC0415
-
-    try:
-        file = parquet.ParquetFile(io.BytesIO(data))
-        check_names(list(file.schema_arrow.names))
-            rows = max(about.num_rows, sum(about.row_group(group).num_rows for group in groups))
-        _check_memory(8 * rows * about.num_columns, name)
-        table = file.read()
-        table.validate(full=True)  # text that isn't UTF-8 would fail later, in pandas
-        # pandas' own notes in the file would only restore an index, which is no feature, and may be damaged too
-        frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: a date beyond all calendars
-        raise InputError(
-            sentence("a .parquet file must be intact", f"{name} can't be read ({_line(error)})", "write it again")
-        ) from None
-    return frame.loc[:, ~frame.columns.str.fullmatch(r"__index_level_\d+__")]
-
-
 def _line(error: Exception) -> str:
     """The first line of a library's message, shortened."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
@@ -347,5 +226,3 @@ def _check_bytes(data: bytes, name: str) -> None:
         raise InputError(
             sentence(TABLE, f"{name} has a NUL byte at offset {nul}, line {line}", "export the table as UTF-8 CSV")
         )
-
-

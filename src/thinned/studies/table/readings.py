@@ -22,7 +22,7 @@ import pandas as pd
 from thinned.errors import InputError
 from thinned.studies.table.columns import MISSING_WORDS, Column, Dates, Numbers, Text
 from thinned.studies.table.date_forms import DateOrder, parse_dates
-from thinned.studies.table.number_forms import NumberForm, parse_numbers
+from thinned.studies.table.number_forms import DecimalMark, NumberForm, ThousandsMark, parse_numbers
 
 __all__ = [
     "ColumnReading",
@@ -32,6 +32,7 @@ __all__ = [
     "NumberReading",
     "TextReading",
     "Unreadable",
+    "days_since_1970",
     "dump_readings",
     "load_readings",
     "read_dates",
@@ -39,7 +40,6 @@ __all__ = [
 ]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Mark = Literal["", ",", ".", " ", "'"]
 
 
 class _Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -50,6 +50,16 @@ class _Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     incomplete: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The kind of reading."""
+        return str(self.__struct_config__.tag)
+
+    @property
+    def label(self) -> str:
+        """The kind as a report names it."""
+        return self.kind
 
 
 class NumberReading(_Reading, frozen=True, kw_only=True, tag="number"):
@@ -65,8 +75,8 @@ class NumberReading(_Reading, frozen=True, kw_only=True, tag="number"):
         highest: the greatest.
     """
 
-    decimal: Literal[".", ","] = "."
-    thousands: Mark = ""
+    decimal: DecimalMark = "."
+    thousands: ThousandsMark = ""
     unit: Annotated[str, msgspec.Meta(max_length=8)] = ""
     truth: bool = False
     missing: tuple[str, ...] = ()
@@ -142,6 +152,11 @@ class DropReading(_Reading, frozen=True, kw_only=True, tag="drop"):
     reason: Literal["empty", "identifier", "asked"] = "asked"
 
     @property
+    def label(self) -> str:
+        """The kind as a report names it."""
+        return "empty" if self.reason == "empty" else "left out"
+
+    @property
     def sentence(self) -> str:
         """Say how the column is read."""
         reasons = {"empty": "every cell is empty", "identifier": "every row has a key of its own", "asked": "as asked"}
@@ -202,6 +217,12 @@ def read_numbers(column: Column, reading: NumberReading) -> tuple[Floats, Unread
             return numbers, _unreadable(known, np.isnan(numbers))
 
 
+def days_since_1970(times: pd.DatetimeIndex) -> Floats:
+    """Give times as days, NaN where missing; nanoseconds would end in 2262."""
+    stamps = times.tz_localize(None).to_numpy(dtype="datetime64[us]")
+    return np.asarray((stamps - np.datetime64(0, "us")) / np.timedelta64(1, "D"), dtype=np.float64)
+
+
 def read_dates(column: Column, reading: DateReading) -> tuple[pd.DatetimeIndex, Unreadable]:
     """Read a column as times.
 
@@ -213,7 +234,7 @@ def read_dates(column: Column, reading: DateReading) -> tuple[pd.DatetimeIndex, 
             return times, _unreadable(column, column.missing)
         case Numbers(values=values):
             times = pd.DatetimeIndex(np.full(len(values), "NaT", dtype="datetime64[us]")).tz_localize("UTC")
-            return times, _unreadable(column, np.isnat(times.to_numpy()))
+            return times, _unreadable(column, np.ones(len(values), dtype=bool))
         case Text() as cells:
             known = cells.without(MISSING_WORDS + reading.missing)
             times = parse_dates(known, reading.order)

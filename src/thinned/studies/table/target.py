@@ -1,6 +1,6 @@
 """The column to predict: its task, its classes or values."""
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from thinned.studies.table.readings import ColumnReading, DateReading, NumberRea
 __all__ = ["LARGEST", "Target", "Task", "check_finite", "read_target"]
 
 Task = Literal["binary", "multiclass", "regression"]
-Values: TypeAlias = npt.NDArray[np.float64] | npt.NDArray[np.int64]
+Values: TypeAlias = npt.NDArray[Any]  # float64, or int64 codes
 
 AFFIRMATIVE = {"yes": "no", "true": "false", "1": "0", "y": "n", "t": "f"}
 CODES = 20  # integers of more distinct values than this are quantities, not class codes
@@ -98,7 +98,9 @@ def check_finite(values: npt.NDArray[np.float64], name: str) -> None:
 def _check_complete(column: Column, reading: ColumnReading) -> None:
     missing, words = int(column.missing.sum()), ""
     if isinstance(reading, NumberReading):
-        missing = int(np.isnan(read_numbers(column, reading)[0]).sum())
+        values, _ = read_numbers(column, reading)
+        check_finite(values, column.name)
+        missing = int(np.isnan(values).sum())
         words = f" ({listed(reading.missing)} counted as missing)" if reading.missing else ""
     if missing:
         value = f"{quote(column.name)} is missing in {missing} of {len(column.missing)} rows{words}"
@@ -149,9 +151,7 @@ def _quantities(column: Column, reading: ColumnReading) -> npt.NDArray[np.float6
     """Read a regression target as float64, whatever was inferred from its cells."""
     if not isinstance(reading, NumberReading):
         choice = choose_form(column.text.labels, column.text.counts.tolist(), {})
-        reading = NumberReading(
-            decimal="," if choice.form.decimal == "," else ".", thousands=choice.form.thousands, unit=choice.unit
-        )
+        reading = NumberReading(decimal=choice.form.decimal, thousands=choice.form.thousands, unit=choice.unit)
     values, unreadable = read_numbers(column, reading)
     name = quote(column.name)
     if unreadable.rows.size:
@@ -166,12 +166,8 @@ def _quantities(column: Column, reading: ColumnReading) -> npt.NDArray[np.float6
     return values
 
 
-def _classes(
-    column: Column, labels: _Labels, task: Task, folds: int
-) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+def _classes(column: Column, labels: _Labels, task: Task, folds: int) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     """Give each row its class, and the classes' names in their order."""
-    if isinstance(column.cells, Numbers):
-        check_finite(column.cells.values.astype(np.float64), column.name)
     name, distinct = quote(column.name), len(labels.names)
     ordered = _order(labels.names)
     if (task == "binary") != (distinct == 2):
@@ -179,7 +175,7 @@ def _classes(
         value = f"{name} has {distinct}: {listed(ordered, 5)}"
         remedy = f"choose task={'binary' if distinct == 2 else 'multiclass'!r}, or none"
         raise InputError(sentence(f"a {task} target must have {needs}", value, remedy))
-    rarest = int(labels.counts.argmin())
+    rarest = len(labels.counts) - 1 - int(labels.counts[::-1].argmin())
     rows = int(labels.counts[rarest])
     if rows < folds:
         few = int((labels.counts < folds).sum())

@@ -15,6 +15,7 @@ from thinned.studies.table.readings import (
     LevelReading,
     NumberReading,
     Unreadable,
+    days_since_1970,
     read_dates,
     read_numbers,
 )
@@ -28,7 +29,7 @@ def unlike(column: Column, reading: ColumnReading) -> Iterator[Notice]:
     Unlike are cells that can't be read, levels that are new, numbers and dates that lie further outside the range than
     the range is wide, and missing cells where none was missing.
     """
-    missing = int(column.missing.sum())
+    missing, unreadable = int(column.missing.sum()), 0
     if isinstance(reading, DropReading) or not len(column.missing):
         return
     if missing == len(column.missing):
@@ -37,18 +38,18 @@ def unlike(column: Column, reading: ColumnReading) -> Iterator[Notice]:
     if isinstance(reading, LevelReading):
         yield from _new_levels(column, reading)
     if isinstance(reading, NumberReading):
-        values, unreadable = read_numbers(column, reading)
-        missing = int(np.isnan(values).sum())
-        yield from _unreadable(column, unreadable, "numbers")
+        values, cells = read_numbers(column, reading)
+        missing, unreadable = int(np.isnan(values).sum()), len(cells.rows)
+        yield from _unreadable(column, cells, "numbers")
         yield from _far(column, values, reading)
     if isinstance(reading, DateReading):
-        times, unreadable = read_dates(column, reading)
-        missing = int(times.isna().sum())
-        yield from _unreadable(column, unreadable, "dates")
-        stamps = times.tz_localize(None).to_numpy(dtype="datetime64[us]")
-        yield from _far(column, (stamps - np.datetime64(0, "us")) / np.timedelta64(1, "D"), reading)
-    if missing and not reading.incomplete and not (isinstance(reading, NumberReading | DateReading) and unreadable.values):
-        yield _notice("newly_missing", column, missing, f"is missing in {_rows(missing)}; in the study's table in none")
+        times, cells = read_dates(column, reading)
+        missing, unreadable = int(np.count_nonzero(times.isna())), len(cells.rows)
+        yield from _unreadable(column, cells, "dates")
+        yield from _far(column, days_since_1970(times), reading)
+    if missing > unreadable and not reading.incomplete:
+        text = f"is missing in {_rows(missing - unreadable)}; in the study's table in none"
+        yield _notice("newly_missing", column, missing - unreadable, text)
 
 
 def _notice(code: NoticeCode, column: Column, cells: int, text: str) -> Notice:
