@@ -8,10 +8,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from thinned import ensemble, functional, layers, masks, schedules, uncertainty
-from thinned.audits import audit
+from thinned.audits import Audit, Finding, audit
 from thinned.batchnorm import recalibrate_batchnorm
 from thinned.conversion.api import address, convert
-from thinned.functional.attention import scaled_dot_product_attention
+from thinned.errors import InputError
+from thinned.functional import scaled_dot_product_attention
 from thinned.init import dropout_init_
 from thinned.layers import (
     AlphaDropout,
@@ -37,10 +38,14 @@ from thinned.tracing import sites
 
 if TYPE_CHECKING:
     from thinned import datasets, estimators
-    from thinned.studies import study
+    from thinned.studies.api import Study, study
+    from thinned.studies.design.arm import Arm
+    from thinned.studies.design.setting import Setting
 
 __all__ = [
     "AlphaDropout",
+    "Arm",
+    "Audit",
     "BatchDropout",
     "ConcreteDropout",
     "DropBlock2d",
@@ -53,9 +58,13 @@ __all__ = [
     "DropoutAdd",
     "EmbeddingDropout",
     "FeatureAlphaDropout",
+    "Finding",
     "GaussianDropout",
+    "InputError",
     "LockedDropout",
     "MultiheadAttention",
+    "Setting",
+    "Study",
     "WordDropout",
     "__version__",
     "address",
@@ -80,12 +89,20 @@ __all__ = [
 __version__ = "0.1.0"
 
 
+_STUDY_NAMES = {
+    "Arm": "thinned.studies.design.arm",
+    "Setting": "thinned.studies.design.setting",
+    "Study": "thinned.studies.api",
+    "study": "thinned.studies.api",
+}
+
+
 def __getattr__(name: str) -> Any:
     try:
         if name in {"datasets", "estimators"}:
             return importlib.import_module(f"thinned.{name}")
-        if name == "study":
-            return importlib.import_module("thinned.studies").study
+        if name in _STUDY_NAMES:
+            return getattr(importlib.import_module(_STUDY_NAMES[name]), name)
     except ModuleNotFoundError as error:
         raise ImportError(f"thinned.{name} needs the study extra, {error}; pip install 'thinned[study]'") from error
     raise AttributeError(f"module 'thinned' has no attribute {name!r}")

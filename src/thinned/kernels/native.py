@@ -11,7 +11,8 @@ import torch
 
 from thinned.errors import sentence
 from thinned.kernels import aten
-from thinned.kernels.address import WHOLE, Address, Form, Region, signed
+from thinned.kernels.address import WHOLE, Address, Region
+from thinned.kernels.form import Form
 
 try:
     from thinned import _native
@@ -24,9 +25,15 @@ except ImportError as error:
         )
     ) from error
 
-__all__ = ["DTYPES", "dropout", "isa", "keep_mask", "thresholds", "use_isa"]
+__all__ = ["DTYPES", "dropout", "isa", "keep_mask", "normals", "thresholds", "use_isa"]
 
-DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+DTYPES = {
+    torch.float32: _native.Dtype.f32,
+    torch.float64: _native.Dtype.f64,
+    torch.bfloat16: _native.Dtype.bf16,
+    torch.float16: _native.Dtype.f16,
+}
+_FORMS = (_native.Form.dropout, _native.Form.add, _native.Form.alpha, _native.Form.alpha_backward)  # by number
 
 
 def isa() -> str:
@@ -76,77 +83,75 @@ def dropout(
     residual: torch.Tensor | None = None,
     form: Form = Form.DROPOUT,
 ) -> torch.Tensor:
-    """Dropout without autograd; ``out`` may be ``x``; ``region`` counts a member's own axes."""
+    """Dropout by the kernels; see :class:`thinned.kernels.backend.Backend`."""
     dtype = DTYPES.get(x.dtype)
     if dtype is None:
         raise TypeError(sentence("the native kernels take f32, f64, bf16 and f16", f"got {x.dtype}"))
     if out is None:
         out = torch.empty_like(x)
-    if form is Form.GAUSSIAN:
-        return out.copy_(_gaussian(x, address, region))
     key, call, keep = address
     threads = torch.get_num_threads()
     pointers = out.data_ptr(), x.data_ptr(), 0 if residual is None else residual.data_ptr()
     dense = x.is_contiguous() and out.is_contiguous() and (residual is None or residual.is_contiguous())
     dense = dense and (region is WHOLE or region == WHOLE)
-    if not isinstance(key, torch.Tensor) and not isinstance(keep, torch.Tensor):
-        if dense:
-            _native.dropout(form, dtype, *pointers, x.numel(), 0, key, call, keep, threads)
-        else:
-            operands = [1, 0, 0, 0], *_axes(x, out, residual, region, 0)
-            _native.dropout_strided(form, dtype, *pointers, *operands, key, 0, 0, call, keep, 0, 0, threads)
+    batched = isinstance(key, torch.Tensor) or isinstance(keep, torch.Tensor)
+    kind = _FORMS[form]
+    if dense and not batched:
+        _native.dropout(kind, dtype, *pointers, x.numel(), _native.Address(key, call, keep), threads)  # type: ignore[arg-type]
         return out
-    members = x.shape[0]
-    where = *_array(key), call, *_array(keep)
+    addresses = _member_addresses(address)
     if dense:
-        _native.dropout_members(form, dtype, *pointers, members, x.numel() // max(members, 1), *where, threads)
-    else:
+        members = x.shape[0]
+        _native.dropout_members(kind, dtype, *pointers, members, x.numel() // max(members, 1), addresses, threads)
+        return out
+    if batched:
         other = 0 if residual is None else residual.stride(0)
-        operands = [members, out.stride(0), x.stride(0), other], *_axes(x, out, residual, region, 1)
-        _native.dropout_strided(form, dtype, *pointers, *operands, *where, threads)
+        member_axis = _native.MemberAxis(x.shape[0], out.stride(0), x.stride(0), other)
+    else:
+        member_axis = _native.MemberAxis(1, 0, 0, 0)
+    axes, offset = _axes(x, out, residual, region, int(batched))
+    _native.dropout_strided(kind, dtype, *pointers, member_axis, axes, offset, addresses, threads)
     return out
 
 
-def _gaussian(x: torch.Tensor, address: Address, region: Region) -> torch.Tensor:
-    """Normals by the kernels, arithmetic by torch."""
-    members = x.shape[:1] if address.batched else ()
-    small = [1 if axis in region.shared else size for axis, size in enumerate(x.shape[len(members) :])]
+def normals(x: torch.Tensor, address: Address, region: Region = WHOLE) -> torch.Tensor:
+    """Normals by the kernels; see :class:`thinned.kernels.backend.Backend`."""
     if region.full:
-        keys, _ = address.tensors(members[0] if members else 1)
-        z = aten.normals_at(
-            aten.index_of(x.shape[len(members) :], region, x.device), keys, torch.tensor(signed(address.call))
-        ).reshape((*members, *small))
-    else:
-        z = torch.empty((*members, *small))
-        n, threads = math.prod(small), torch.get_num_threads()
-        for row, (key, call, _) in zip(
-            z if members else [z], address.split(members[0]) if members else [address], strict=True
-        ):
-            _native.normals(row.data_ptr(), 0, n, int(key), call, threads)
-    kept = torch.as_tensor(address.keep)
-    return aten.gaussian(x, z, kept.reshape((-1, *(1,) * len(small))) if kept.ndim else kept)
+        return aten.normals(x, address, region)
+    members = x.shape[:1] if address.batched else ()
+    small = region.mask_shape(x.shape[len(members) :])
+    out, threads = torch.empty((*members, *small)), torch.get_num_threads()
+    rows, addresses = (out, address.split(members[0])) if members else ([out], [address])
+    for row, (key, call, _) in zip(rows, addresses, strict=True):
+        _native.normals(row.data_ptr(), 0, math.prod(small), int(key), int(call), threads)
+    return out
 
 
-def _array(value: int | torch.Tensor) -> tuple[int, int, int]:
-    """One number for all members, or the place and stride of one for each."""
-    return (0, value.data_ptr(), value.stride(0)) if isinstance(value, torch.Tensor) else (value, 0, 0)
+def _member_addresses(address: Address) -> _native.MemberAddresses:
+    """One number for all members, or an array of one for each."""
+    key, call, keep = address
+    one_key, keys, key_stride = (0, key.data_ptr(), key.stride(0)) if isinstance(key, torch.Tensor) else (key, 0, 0)
+    one_keep, keeps, keep_stride = (
+        (0, keep.data_ptr(), keep.stride(0)) if isinstance(keep, torch.Tensor) else (keep, 0, 0)
+    )
+    return _native.MemberAddresses(one_key, int(call), one_keep, keys, keeps, key_stride, keep_stride)
 
 
 def _axes(
     x: torch.Tensor, out: torch.Tensor, residual: torch.Tensor | None, region: Region, members: int
-) -> tuple[list[int], int]:
-    """Rows of (size, strides of out, x, residual and mask) for the axes after the members', and the mask's offset."""
+) -> tuple[list[_native.Axis], int]:
+    """The axes after the members', and the mask's offset."""
     shape = x.shape[members:]
     mask, offset = region.strides(shape)
     other = out if residual is None else residual
     strides = (out.stride()[members:], x.stride()[members:], other.stride()[members:], mask)
-    return [number for row in zip(shape, *strides, strict=True) for number in row], offset
+    return [_native.Axis(*row) for row in zip(shape, *strides, strict=True)], offset
 
 
 def keep_mask(n: int, key: int, call: int, keep: int, *, offset: int = 0, packed: bool = False) -> torch.Tensor:
     """Keep decisions of ``n`` successive indices as bool, or packed (little-endian bits) as uint8."""
     out = torch.empty((n + 7) // 8 if packed else n, dtype=torch.uint8 if packed else torch.bool)
-    _native.keep_mask(out.data_ptr(), packed, offset, n, key, call, keep, torch.get_num_threads())
+    _native.keep_mask(out.data_ptr(), packed, offset, n, _native.Address(key, call, keep), torch.get_num_threads())
     return out
 
 
@@ -160,9 +165,13 @@ def attention_forward(scores: torch.Tensor, lse: torch.Tensor, address: Address,
         first: index of the first score in the mask.
         step: index from one row to the next.
     """
-    rows = lse.numel()
-    pointers = scores.data_ptr(), lse.data_ptr()
-    _native.attention_forward(*pointers, rows, scores.shape[-1], first, step, *address, torch.get_num_threads())  # type: ignore[arg-type]
+    _native.attention_forward(
+        scores.data_ptr(),
+        lse.data_ptr(),
+        _native.ScoreRows(lse.numel(), scores.shape[-1], first, step),
+        _native.Address(*address),  # type: ignore[arg-type]
+        torch.get_num_threads(),
+    )
 
 
 def attention_backward(
@@ -175,6 +184,12 @@ def attention_backward(
     step: int,
 ) -> None:
     """The dropped softmax of ``scores``, and the scores' gradient, in place of ``scores`` and ``grads``; one pass."""
-    rows = lse.numel()
-    pointers = scores.data_ptr(), grads.data_ptr(), lse.data_ptr(), delta.data_ptr()
-    _native.attention_backward(*pointers, rows, scores.shape[-1], first, step, *address, torch.get_num_threads())  # type: ignore[arg-type]
+    _native.attention_backward(
+        scores.data_ptr(),
+        grads.data_ptr(),
+        lse.data_ptr(),
+        delta.data_ptr(),
+        _native.ScoreRows(lse.numel(), scores.shape[-1], first, step),
+        _native.Address(*address),  # type: ignore[arg-type]
+        torch.get_num_threads(),
+    )

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from thinned.errors import InputError, sentence
-from thinned.studies.design.arms import Setting
+from thinned.studies.design.setting import Setting
 from thinned.studies.table.target import Task
 
 __all__ = ["ENCODER", "METADATA", "WEIGHTS", "ModelMetadata", "digest", "read_metadata"]
@@ -99,6 +99,6 @@ def read_metadata(path: Path) -> ModelMetadata:
         earlier = re.search(rb'"schema": ?[12]\b', data) is not None
         value = "an earlier version of thinned wrote it" if earlier else f"its content is another: {error}"
         raise InputError(sentence(requirement, value, remedy)) from None
-    if entries != {field.name for field in dataclasses.fields(Setting)}:
+    if entries | {"extras"} != {field.name for field in dataclasses.fields(Setting)}:
         raise InputError(sentence(requirement, "its setting has other entries than those that were saved", remedy))
     return metadata

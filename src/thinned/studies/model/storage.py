@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from thinned.errors import InputError, sentence
-from thinned.studies.design.arms import Setting
+from thinned.studies.design.setting import Setting
 from thinned.studies.model.cv_plus import step
 from thinned.studies.model.metadata import ENCODER, METADATA, WEIGHTS, Files, ModelMetadata, digest, read_metadata
 from thinned.studies.table.encoding import Encoder
