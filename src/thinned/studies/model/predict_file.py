@@ -10,6 +10,7 @@ import pandas as pd
 
 from thinned.errors import InputError, sentence
 from thinned.studies.model.model import Model
+from thinned.studies.table.columns import column_of
 from thinned.studies.table.names import quote
 from thinned.studies.table.notices import Notice
 from thinned.studies.table.read_files import RawTable, read_table
@@ -87,8 +88,11 @@ def predict_file(folder: Path, file: Path, out: Path | None = None, *, strict: b
 
 def _decimal(model: Model, raw: RawTable) -> str:
     """The decimal mark of the file's own numbers, where its separator leaves commas free."""
-    commas = any(isinstance(reading, NumberReading) and reading.decimal == "," for reading in model.readings.values())
-    return "," if commas and raw.separator != "," else "."
+    if raw.separator == ",":
+        return "."
+    numbers = [name for name, reading in model.readings.items() if isinstance(reading, NumberReading)]
+    cells = [column_of(raw.frame[name]).text for name in numbers]
+    return "," if any(text.matches(r"^[+-]?\d+,\d+$").any() for text in cells) else "."
 
 
 def _columns(model: Model, rows: pd.DataFrame) -> dict[str, np.ndarray | list[str]]:

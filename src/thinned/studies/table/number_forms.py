@@ -123,6 +123,12 @@ def _value(number: Numeral, form: NumberForm) -> float | None:
     return -value if number.negative else value
 
 
+def _only_value(number: Numeral) -> float:
+    """Read a number that has another form than its column: its value, if all forms that it can have agree, or NaN."""
+    values = {value for form in FORMS if (value := _value(number, form)) is not None}
+    return values.pop() if len(values) == 1 else np.nan
+
+
 def _plain_mask(texts: Text) -> npt.NDArray[np.bool_]:
     """``(rows,)``: the cells that every programming language reads as a number."""
     return texts.matches(_PLAIN)
@@ -139,7 +145,9 @@ def plain_choice(texts: Text) -> FormChoice | None:
 
 
 def parse_numbers(texts: Text, form: NumberForm, unit: str) -> npt.NDArray[np.float64]:
-    """Read cells.
+    """Read cells, each by itself.
+
+    A cell of another form counts if it can be read in one way only: 38,5 is no other number, 1,234 may be two.
 
     Args:
         texts: the cells.
@@ -158,7 +166,7 @@ def parse_numbers(texts: Text, form: NumberForm, unit: str) -> npt.NDArray[np.fl
         number = numeral(label)
         if number is not None and number.unit in {"", unit}:
             value = _value(number, form)
-            values[position] = np.nan if value is None else value
+            values[position] = _only_value(number) if value is None else value
         elif _INFINITE.fullmatch(label):
             values[position] = float(label)
     return texts.take(values)
