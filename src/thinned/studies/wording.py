@@ -4,16 +4,13 @@ import math
 from collections.abc import Iterable
 from datetime import datetime
 
-from thinned.studies.results import Outcome, Reading
+from thinned.studies.results import Reading
 
 __all__ = [
-    "CLAIM",
-    "OUTCOME",
     "READING",
     "capitalise",
     "decimals_for",
     "duration",
-    "enumeration",
     "in_text",
     "interval_decimals",
     "moment",
@@ -23,16 +20,7 @@ __all__ = [
     "plural",
 ]
 
-#: the outcome of a comparison, after "it"
-OUTCOME: dict[Outcome, str] = {
-    "helps": "helps",
-    "hurts": "hurts",
-    "practically equal": "makes no practical difference",
-    "not enough evidence": "made no detectable difference",
-}
-#: whether a claim holds, after "that …"
-CLAIM = {True: "holds here", False: "does not hold here", None: "cannot be decided here"}
-READING: dict[Reading, str] = {"best": "at its best epoch", "end": "at the last epoch"}
+READING: dict[Reading, str] = {"best": "at the best epoch", "end": "at the last epoch"}
 _DIGITS = 4
 
 
@@ -49,12 +37,6 @@ def in_text(label: str) -> str:
 def plural(count: int, noun: str) -> str:
     """The count with its noun: "1 epoch", "1,200 epochs"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def enumeration(names: Iterable[str]) -> str:
-    """The names as a list within a sentence: "a, b and c"."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def number(value: float, decimals: int, *, signed: bool = False) -> str:
