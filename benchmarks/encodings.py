@@ -17,7 +17,7 @@ from skrub import SquashingScaler
 
 from thinned import datasets
 from thinned.studies.design.arms import Arm, Setting
-from thinned.studies.design.plan import make_plan
+from thinned.studies.design.make_plan import make_plan
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import load
 from thinned.studies.training import jobs as studies_run
@@ -65,7 +65,7 @@ def main() -> None:
         store = Store.in_memory(plan)
         studies_run.run(table, plan, store, lambda step: None)
         scores = [
-            np.mean([r["best"]["scores"][score] for r in store.records() if plan.settings[r["setting"]] == setting])
+            np.mean([n.best.scores[score] for n in store.networks() if plan.settings[n.setting] == setting])
             for score in ("log_loss", "roc_auc")
             for setting in SETTINGS
         ]

@@ -24,7 +24,7 @@ from sklearn.model_selection import StratifiedKFold
 import thinned
 from thinned import datasets
 from thinned.studies.design.arms import Arm, Setting
-from thinned.studies.design.plan import make_plan
+from thinned.studies.design.make_plan import make_plan
 from thinned.studies.model import model
 from thinned.studies.table.load import load
 

@@ -19,7 +19,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import thinned
-from thinned.studies.design.plan import make_plan
+from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.splits import make_splits
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import load

@@ -20,7 +20,7 @@ import thinned
 from thinned.errors import InputError
 from thinned.estimators import ThinnedClassifier, ThinnedRegressor
 from thinned.studies.design.arms import Arm, Setting
-from thinned.studies.design.plan import make_plan
+from thinned.studies.design.make_plan import make_plan
 from thinned.studies.model import model
 from thinned.studies.table.load import load
 

@@ -85,7 +85,7 @@ def test_every_kind_of_layer_is_found() -> None:
 def test_errors() -> None:
     with pytest.raises(ValueError, match="must have dropout layers of thinned, Linear has none"):
         schedules.RateScheduler(nn.Linear(2, 2), schedules.constant(0.1))
-    with pytest.raises(KeyError, match="names must be those of dropout layers, got 'x'"):
+    with pytest.raises(KeyError, match="names must be those of dropout layers; got 'x'"):
         schedules.RateScheduler(net(), {"x": schedules.constant(0.1)})
     with pytest.raises(ValueError, match="steps must be at least 1"):
         schedules.linear(0.1, 0.2, 0)

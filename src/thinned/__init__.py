@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from thinned import ensemble, functional, layers, masks, schedules, uncertainty
 from thinned.audits import audit
+from thinned.batchnorm import recalibrate_batchnorm
 from thinned.conversion.api import address, convert
 from thinned.functional.attention import scaled_dot_product_attention
+from thinned.init import dropout_init_
 from thinned.layers import (
     AlphaDropout,
     BatchDropout,
@@ -32,7 +34,6 @@ from thinned.layers import (
     drop_connect,
 )
 from thinned.tracing import sites
-from thinned.variance import dropout_init_, recalibrate_batchnorm
 
 if TYPE_CHECKING:
     from thinned import datasets, estimators

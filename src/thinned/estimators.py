@@ -18,9 +18,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from thinned.errors import InputError, sentence
-from thinned.studies.analysis.selection import VALIDATION
 from thinned.studies.design.arms import Arm, Setting
-from thinned.studies.design.plan import Plan, check_options, make_plan
+from thinned.studies.design.make_plan import check_options, make_plan
+from thinned.studies.design.plan import Plan
+from thinned.studies.design.splits import VALIDATION
 from thinned.studies.model import model
 from thinned.studies.table.load import LARGEST, Table, Task, read_frame
 

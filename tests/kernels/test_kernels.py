@@ -252,4 +252,4 @@ def test_unknown_instruction_set_is_one_clear_error():
     assert run.returncode == 1
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith("ValueError: THINNED_ISA must be one of ")
-    assert last.endswith("on this machine, got 'sse9'; unset it to choose the fastest")
+    assert last.endswith("on this machine; got 'sse9'; unset it to choose the fastest")

@@ -134,7 +134,7 @@ def test_trace_in_evaluation(name: str) -> None:
     build, inputs = EVERY[name]
     layer, x = build().eval(), inputs()
     traced = torch.jit.trace(layer, x)
-    assert torch.equal(first(traced(*x)), first(layer(*x)))
+    torch.testing.assert_close(first(traced(*x)), first(layer(*x)))  # its matrix products may be ordered otherwise
 
 
 @quiet

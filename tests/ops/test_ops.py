@@ -160,7 +160,7 @@ def test_vmap_randomness():
 
 
 def test_call_is_not_batched():
-    with pytest.raises(NotImplementedError, match="call must be the same for all members, it is batched by vmap"):
+    with pytest.raises(NotImplementedError, match="call must be the same for all members; it is batched by vmap"):
         torch.func.vmap(lambda c: functional.dropout(torch.ones(4), 0.5, key=1, call=c))(KEYS)
 
 
@@ -228,37 +228,37 @@ def test_choice_tells_what_runs_and_why():
 
 
 ERRORS = [
-    ({"p": 1.3}, ValueError, "p must lie in [0, 1], got p=1.3"),
-    ({"p": -0.1}, ValueError, "p must lie in [0, 1], got p=-0.1"),
-    ({"p": float("nan")}, ValueError, "p must lie in [0, 1], got p=nan"),
-    ({"p": torch.tensor(1.5)}, ValueError, "p must lie in [0, 1], got p=1.5"),
-    ({"p": torch.tensor([0.1, 2.0, 0.3])}, ValueError, "p must lie in [0, 1], got p[1]=2.0"),
-    ({"p": torch.tensor([0.1, float("nan"), 0.3])}, ValueError, "p must lie in [0, 1], got p[1]=nan"),
-    ({"p": torch.tensor([0.1, 0.2])}, ValueError, "p must be one number or one for each x[m], got p of shape (2,)"),
-    ({"key": torch.tensor([1, 2])}, ValueError, "key must be one number or one for each x[m], got key of shape (2,)"),
-    ({"p": "a"}, TypeError, "p must be a number in [0, 1], got p='a'"),
+    ({"p": 1.3}, ValueError, "p must lie in [0, 1]; got p=1.3"),
+    ({"p": -0.1}, ValueError, "p must lie in [0, 1]; got p=-0.1"),
+    ({"p": float("nan")}, ValueError, "p must lie in [0, 1]; got p=nan"),
+    ({"p": torch.tensor(1.5)}, ValueError, "p must lie in [0, 1]; got p=1.5"),
+    ({"p": torch.tensor([0.1, 2.0, 0.3])}, ValueError, "p must lie in [0, 1]; got p[1]=2.0"),
+    ({"p": torch.tensor([0.1, float("nan"), 0.3])}, ValueError, "p must lie in [0, 1]; got p[1]=nan"),
+    ({"p": torch.tensor([0.1, 0.2])}, ValueError, "p must be one number or one for each x[m]; got p of shape (2,)"),
+    ({"key": torch.tensor([1, 2])}, ValueError, "key must be one number or one for each x[m]; got key of shape (2,)"),
+    ({"p": "a"}, TypeError, "p must be a number in [0, 1]; got p='a'"),
     (
         {"x": torch.ones(3, 4, dtype=torch.int64)},
         RuntimeError,
-        "dropout needs a floating-point tensor, got torch.int64",
+        "dropout needs a floating-point tensor; got torch.int64",
     ),
     ({"x": torch.ones(3, 4, dtype=torch.complex64)}, RuntimeError, "got torch.complex64; convert it first"),
     ({"x": torch.ones(3, 4, dtype=torch.bool)}, RuntimeError, "got torch.bool; convert it first"),
-    ({"impl": "cuda"}, ValueError, "impl must be one of auto, native, aten, reference, got impl='cuda'"),
-    ({"shared": (2,)}, IndexError, "shared axes must lie in [-2, 1], got 2"),
-    ({"shared": (0, -2)}, ValueError, "shared axes must differ from each other, got shared=(0, -2)"),
-    ({"within": ((3,), (0,))}, ValueError, "x must lie within the full shape, got x of shape (3, 4), full shape (3,)"),
+    ({"impl": "cuda"}, ValueError, "impl must be one of auto, native, aten, reference; got impl='cuda'"),
+    ({"shared": (2,)}, IndexError, "shared axes must lie in [-2, 1]; got 2"),
+    ({"shared": (0, -2)}, ValueError, "shared axes must differ from each other; got shared=(0, -2)"),
+    ({"within": ((3,), (0,))}, ValueError, "x must lie within the full shape; got x of shape (3, 4), full shape (3,)"),
     ({"within": ((5, 5), (0, 2))}, ValueError, "full shape (5, 5) and start (0, 2)"),
     ({"within": ((5, 5), (-1, 0))}, ValueError, "full shape (5, 5) and start (-1, 0)"),
     (
         {"x": torch.empty(3, 4, device="meta"), "impl": "native"},
         NotImplementedError,
-        "the native backend needs a CPU tensor, got one on meta; use impl='aten' or 'auto'",
+        "the native backend needs a CPU tensor; got one on meta; use impl='aten' or 'auto'",
     ),
     (
         {"x": torch.ones(3, 4).to(torch.float8_e5m2), "impl": "native"},
         NotImplementedError,
-        "the native backend takes f32, f64, bf16 and f16, got torch.float8_e5m2; use impl='aten' or 'auto'",
+        "the native backend takes f32, f64, bf16 and f16; got torch.float8_e5m2; use impl='aten' or 'auto'",
     ),
 ]
 
@@ -277,12 +277,12 @@ def test_errors(change, error, message):
     ids=["shape", "dtype", "device"],
 )
 def test_residuals_that_do_not_match(residual):
-    with pytest.raises(RuntimeError, match="residual must have the shape, dtype and device of x, got "):
+    with pytest.raises(RuntimeError, match="residual must have the shape, dtype and device of x; got "):
         functional.dropout_add(torch.ones(3, 4), residual, 0.5)
 
 
 def test_gaussian_noise_has_no_rate_1():
-    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\) for Gaussian noise, got p=1.0"):
+    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\) for Gaussian noise; got p=1.0"):
         functional.gaussian_dropout(torch.ones(3), 1.0)
 
 

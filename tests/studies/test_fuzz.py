@@ -30,7 +30,8 @@ from skops import io as skops
 import thinned
 from thinned.errors import InputError
 from thinned.studies import Study
-from thinned.studies.design.plan import Plan, make_plan
+from thinned.studies.design.make_plan import make_plan
+from thinned.studies.design.plan import Plan
 from thinned.studies.model.model import Model
 from thinned.studies.results import seal
 from thinned.studies.table.encoding import Encoder
@@ -318,7 +319,7 @@ def test_damaged_stores(changes: list[tuple[str, float, bytes]], study: Path, tm
 
     def read() -> None:
         with open_store(tmp_path, plan) as store:
-            assert len(store.records()) <= len(plan.members())
+            assert len(store.networks()) <= len(plan.members())
             assert store.seconds is not None
 
     only_input_errors(read)

@@ -30,7 +30,7 @@ from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies import finished_networks
 from thinned.studies.design.arms import Arm, Setting
-from thinned.studies.design.plan import make_plan
+from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.splits import make_splits
 from thinned.studies.metrics import predictions, score
 from thinned.studies.model.model import Model
@@ -39,6 +39,7 @@ from thinned.studies.table.load import load
 from thinned.studies.training import jobs as run_module
 from thinned.studies.training import processes
 from thinned.studies.training import store as store_module
+from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import Store
 
 SMALL: dict[str, Any] = {"arms": ("dropout",), "rates": (0.2, 0.6), "folds": 2, "seeds": 2, "hidden": (8,), "epochs": 4}
@@ -226,9 +227,9 @@ def test_an_interrupted_study_goes_on_to_the_same_bits(tmp_path: Path, monkeypat
     stored = []
     add = Store.add
 
-    def keep(store: Store, records: Iterable[dict[str, Any]], seconds: float) -> None:
-        add(store, records := list(records), seconds)
-        stored.append(len(records))
+    def keep(store: Store, networks: Iterable[TrainedNetwork], seconds: float) -> None:
+        add(store, networks := list(networks), seconds)
+        stored.append(len(networks))
 
     def keep_and_stop(*args: Any) -> None:
         keep(*args)

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 import torch
 
@@ -23,7 +24,8 @@ from thinned.studies.analysis.claims import mechanisms
 from thinned.studies.analysis.claims import rates as claims
 from thinned.studies.analysis.claims.sample_size import gains
 from thinned.studies.design.arms import Arm
-from thinned.studies.design.plan import Plan, check_options, make_plan
+from thinned.studies.design.make_plan import check_options, make_plan
+from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import make_splits, test_share
 from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.model import model
@@ -32,6 +34,7 @@ from thinned.studies.table.encoding import kind_of
 from thinned.studies.table.load import Table, Task, load
 from thinned.studies.training.jobs import Progress, run
 from thinned.studies.training.probes import FRACTIONS
+from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import Store, open_store, write_text, writing
 
 __all__ = ["Study", "study"]
@@ -185,7 +188,8 @@ def study(
     folder = Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
     with open_store(folder, plan) as store:
         run(table, plan, store, lambda step: progress(step, plan), minutes)
-        records, shown = _finished(store.records(), plan)
+        networks, part = _finished(store.networks(), plan)
+        records, shown = [msgspec.to_builtins(network) for network in networks], part.to_dict()
         findings = _findings(table, plan, records, shown, store.seconds / (len(store) * plan.epochs))
         setting = findings["verdict"]["recommended"]["setting"]
         if plan.network is None and model.held_setting(folder / "model") != plan.settings[setting]:
@@ -213,26 +217,21 @@ def _findings(
     return {**analyse(records, shown, table, share=share), "claims": claimed}
 
 
-def _finished(records: list[dict[str, Any]], plan: Plan) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The settings that were trained on every split, and the plan without the arms and questions that need others.
+def _finished(networks: list[TrainedNetwork], plan: Plan) -> tuple[list[TrainedNetwork], Plan]:
+    """The networks whose settings were trained on every split, and the part of the plan that needs no others.
 
     Raises:
         InputError: no arm besides "none" is finished.
     """
-    counts = Counter(record["setting"] for record in records if not record["size"])
-    whole = {setting for setting, count in counts.items() if count == plan.folds * plan.seeds}
-    shown = plan.to_dict()
-    for arm in shown["arms"]:  # the best of all is the best of what there is
-        if arm["name"] == "cocktail":
-            arm["settings"] = [setting for setting in arm["settings"] if setting in whole]
-    shown["arms"] = [arm for arm in shown["arms"] if arm["settings"] and whole.issuperset(arm["settings"])]
-    names = {arm["name"] for arm in shown["arms"]}
-    if "none" not in names or len(names - {"cocktail"}) < 2:
-        seen = f"{len(records)} of {plan.networks} networks are"
+    counts = Counter(network.setting for network in networks if not network.size)
+    finished = {setting for setting, count in counts.items() if count == plan.folds * plan.seeds}
+    part = plan.restricted_to([plan.settings[setting] for setting in finished])
+    kinds = {arm.kind for arm in part.arms}
+    if not {"reference", "method"} <= kinds:
+        seen = f"{len(networks)} of {plan.networks} networks are"
         remedy = "run it again, with more minutes: it goes on where it stopped"
         raise InputError(sentence("no regularisation and another arm must be finished in time", seen, remedy))
-    shown["questions"] = [q for q in shown["questions"] if {q["arm"], q["against"]} <= names]
-    return [record for record in records if record["setting"] in whole], shown
+    return [network for network in networks if network.setting in finished], part
 
 
 def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:

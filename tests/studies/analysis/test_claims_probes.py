@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,10 +20,12 @@ from thinned import philox
 from thinned.studies import Study
 from thinned.studies.analysis.claims import mechanisms, sample_size
 from thinned.studies.design.arms import Arm, Setting
-from thinned.studies.design.plan import Member, Plan, stream_key
+from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.streams import stream_key
 from thinned.studies.training import cohort, probes
 from thinned.studies.training.network import MLP
 from thinned.studies.training.probes import FRACTIONS
+from thinned.studies.training.records import Probes
 
 NORMED = tuple(Setting(dropout=p, batch_norm=where) for where in ("before", "after") for p in (0.0, 0.5))
 ARMS = (
@@ -102,10 +105,11 @@ def test_dependence_and_removal_are_those_of_each_network_alone(task: str) -> No
         for values in layers:
             correlation = np.abs(np.corrcoef(values[:, values.std(0) > 0].T))
             expected.append(correlation[np.triu_indices(len(correlation), 1)].mean())
-        found = outcome.probes["coadaptation"]
-        assert list(outcome.probes) == ["coadaptation"]
+        found = outcome.probes.coadaptation
+        assert found is not None
+        assert outcome.probes.variance_shift is None
         # a correlation is of size 1 and divided by two norms, each with the error of a sum
-        assert found["dependence"] == pytest.approx(np.mean(expected), abs=3 * CLOSE)
+        assert found.dependence == pytest.approx(np.mean(expected), abs=3 * CLOSE)
         lost = np.zeros(len(FRACTIONS))
         for number in range(5):
             masks = [probes.removal_masks(plan, member, number, w, i).double() for i, w in enumerate(PLAN.hidden)]
@@ -113,9 +117,9 @@ def test_dependence_and_removal_are_those_of_each_network_alone(task: str) -> No
                 hidden = network.hidden[1](network.hidden[0](x) * masks[0][f]) * masks[1][f]
                 lost[f] += loss(task, network.output(hidden).detach(), y) / 5
         scale = max(1.0, float(max(lost)))  # a squared error grows with its value
-        assert found["removal"] == pytest.approx(list(lost), abs=4 * CLOSE * scale)
-        assert found["removal"][0] == pytest.approx(loss(task, outcome.at_best.double(), y), abs=CLOSE * scale)
-        assert len(set(found["removal"])) == len(FRACTIONS)
+        assert found.removal == pytest.approx(list(lost), abs=4 * CLOSE * scale)
+        assert found.removal[0] == pytest.approx(loss(task, outcome.at_best.double(), y), abs=CLOSE * scale)
+        assert len(set(found.removal)) == len(FRACTIONS)
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -123,20 +127,20 @@ def test_variances_and_repair_are_those_of_each_network_alone(before: bool) -> N
     members, data, outcomes, plan = trained("binary", list(NORMED[:2] if before else NORMED[2:]))
     for member, own, outcome in zip(members, data, outcomes, strict=True):
         setting = SETTINGS[member.setting]
-        network, found = alone("binary", setting, outcome), outcome.probes["variance_shift"]
+        network, found = alone("binary", setting, outcome), outcome.probes.variance_shift
         x, x_test, y = own.x[own.train].double(), own.x[own.test].double(), own.y[own.test]
-        assert found["before"] == pytest.approx(loss("binary", network(x_test).detach(), y), abs=4 * CLOSE)
+        assert found.before == pytest.approx(loss("binary", network(x_test).detach(), y), abs=4 * CLOSE)
         recalibrated = thinned.recalibrate_batchnorm(copy.deepcopy(network), [x])
-        assert found["after"] == pytest.approx(loss("binary", recalibrated(x_test).detach(), y), abs=8 * CLOSE)
+        assert found.after == pytest.approx(loss("binary", recalibrated(x_test).detach(), y), abs=8 * CLOSE)
         in_use = [variance(network, x, layer) for layer in (0, 1)]
         for name in ("hidden.0.dropout", "hidden.1.dropout"):  # the masks of the step after the last
-            key = philox.fold_in(stream_key(plan, "mask"), philox.site_number(name))
+            key = philox.fold_in(stream_key(plan.seed, "mask"), philox.site_number(name))
             site = network.get_submodule(name)
             site.key = torch.tensor(np.uint64(philox.fold_in(key, member.fold)).view(np.int64))
             site.call = torch.tensor(4 * (100 // 16))
         in_training = [variance(copy.deepcopy(network).train(), x, layer) for layer in (0, 1)]
         ratios = [a / b for a, b in zip(in_training, in_use, strict=True)]
-        assert found["ratios"] == pytest.approx(ratios, rel=8 * CLOSE)
+        assert found.ratios == pytest.approx(ratios, rel=8 * CLOSE)
         if setting.dropout:
             assert ratios[1] > 1
             assert (ratios[0] > 1.3) is before  # after the first batch norm, it is given what it is given in use
@@ -153,7 +157,7 @@ def variance(network: nn.Module, x: torch.Tensor, layer: int) -> float:
 
 def test_without_dropout_the_ratio_of_the_first_batch_norm_is_1() -> None:
     _, _, outcomes, _ = trained("binary", [NORMED[0]])
-    assert [o.probes["variance_shift"]["ratios"][0] for o in outcomes] == pytest.approx([1, 1], abs=8 * CLOSE)
+    assert [o.probes.variance_shift.ratios[0] for o in outcomes] == pytest.approx([1, 1], abs=8 * CLOSE)
 
 
 def test_looking_changes_nothing_and_asks_only_who_is_asked() -> None:
@@ -163,19 +167,20 @@ def test_looking_changes_nothing_and_asks_only_who_is_asked() -> None:
     for before, after in zip(plain, looked, strict=True):
         assert torch.equal(before.at_best, after.at_best)
         assert all(torch.equal(before.weights[name], after.weights[name]) for name in before.weights)
-    assert [list(o.probes) for o in looked] == [["coadaptation"], [], ["coadaptation"]] * 2
-    assert all(o.probes == {} for o in plain)
-    json.dumps([o.probes for o in looked], allow_nan=False)
+    assert [o.probes.coadaptation is not None for o in looked] == [True, False, True] * 2
+    assert all(o.probes.variance_shift is None for o in looked)
+    assert all(o.probes == Probes() for o in plain)
+    json.dumps(msgspec.to_builtins([o.probes for o in looked]), allow_nan=False)
     *_, small, _ = trained("binary", [Setting()], size=50)
-    assert [o.probes for o in small] == [{}, {}]
+    assert [o.probes for o in small] == [Probes(), Probes()]
 
 
 def test_a_member_is_found_the_same_alone_and_in_a_cohort() -> None:
     members, data, together, plan = trained("binary", list(NORMED[2:]))
     look = partial(probes.probe, plan, members[1:2], data[1:2])
     (own,) = cohort.train(plan, partial(MLP, 5, PLAN.hidden, 1), members[1:2], data[1:2], probe=look)
-    for name, value in own.probes["variance_shift"].items():
-        assert together[1].probes["variance_shift"][name] == pytest.approx(value, abs=100 * CLOSE)
+    for name, value in msgspec.to_builtins(own.probes.variance_shift).items():
+        assert getattr(together[1].probes.variance_shift, name) == pytest.approx(value, abs=100 * CLOSE)
 
 
 def test_dependence_of_units_that_are_known() -> None:

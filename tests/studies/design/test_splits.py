@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 import thinned
 from thinned.cli.app import app
 from thinned.errors import InputError
-from thinned.studies.design.plan import Plan, make_plan
+from thinned.studies.design.make_plan import make_plan
+from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import Split, make_splits, refit_parts, test_share
 from thinned.studies.model.model import fit
 from thinned.studies.table.load import Table, load

@@ -18,7 +18,7 @@ from thinned import philox
 from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies.design.arms import Arm, Setting
-from thinned.studies.design.plan import make_plan
+from thinned.studies.design.make_plan import make_plan
 from thinned.studies.model import model, onnx
 from thinned.studies.model.model import Model
 from thinned.studies.table.load import load

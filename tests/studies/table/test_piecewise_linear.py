@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from thinned.errors import InputError
 from thinned.studies.design.arms import Arm, Setting
-from thinned.studies.design.plan import make_plan
+from thinned.studies.design.make_plan import make_plan
 from thinned.studies.model import model
 from thinned.studies.table.encoding import LIMIT, Encoder
 from thinned.studies.table.load import load
@@ -142,9 +142,7 @@ def test_a_study_trains_predicts_and_loads_with_pieces(tmp_path):
     plan = make_plan(table, arms=[Arm("own", "pieces", (setting,))], folds=2, seeds=1, epochs=20)
     store = Store.in_memory(plan)
     run(table, plan, store, lambda step: None)
-    plain, piecewise = (
-        np.mean([r["best"]["test"] for r in store.records() if r["setting"] == number]) for number in (0, 1)
-    )
+    plain, piecewise = (np.mean([n.best.test for n in store.networks() if n.setting == number]) for number in (0, 1))
     assert piecewise < plain  # a wave is linear in the pieces
     fitted_model = model.fit(table, plan, setting)
     fitted_model.save(tmp_path / "model")

@@ -15,7 +15,8 @@ import thinned
 from thinned import philox
 from thinned.errors import InputError
 from thinned.studies.design.arms import ARMS, Arm, Setting, choose_arms, declare
-from thinned.studies.design.plan import Member, Plan, stream, stream_key
+from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.streams import stream, stream_key
 from thinned.studies.training import cohort
 from thinned.studies.training.network import MLP, Linear, load_network
 
@@ -89,17 +90,17 @@ def test_the_batched_program_equals_a_plain_pytorch_loop() -> None:
     data = make_data(0)
     (ours,) = cohort.train(PLAN, BUILD, [Member(0, 1, 1)], [data])
     with torch.random.fork_rng():
-        torch.manual_seed(stream_key(PLAN, "init", 0, 1) >> 1)
+        torch.manual_seed(stream_key(PLAN.seed, "init", 0, 1) >> 1)
         network = BUILD(SETTINGS[1])
     linears = [m for m in network.modules() if isinstance(m, Linear)]
     keys = [
-        philox.fold_in(philox.fold_in(stream_key(PLAN, "mask"), philox.site_number(f"hidden.{layer}.dropout")), 1)
+        philox.fold_in(philox.fold_in(stream_key(PLAN.seed, "mask"), philox.site_number(f"hidden.{layer}.dropout")), 1)
         for layer in (0, 1)
     ]
     optimizer = torch.optim.Adam(network.parameters(), lr=PLAN.learning_rate)
     call = 0
     for epoch in range(PLAN.epochs):
-        order = stream(PLAN, "order", 0, 1, epoch).permutation(70)
+        order = stream(PLAN.seed, "order", 0, 1, epoch).permutation(70)
         for start in range(0, 64, 16):
             rows = data.train[torch.from_numpy(order[start : start + 16])]
             h = data.x[rows]
@@ -181,7 +182,7 @@ class ByHand(nn.Module):
         places = {"hidden": ("first", "last")}.get(self.setting.where, (self.setting.where,))
         if not self.training or place not in places or not self.rate:
             return x
-        key = philox.fold_in(philox.fold_in(stream_key(PLAN, "mask"), philox.site_number(site)), self.member)
+        key = philox.fold_in(philox.fold_in(stream_key(PLAN.seed, "mask"), philox.site_number(site)), self.member)
         shape = (1, x.shape[1]) if self.setting.one_mask else tuple(x.shape)
         kept = torch.from_numpy(philox.keep(np.arange(math.prod(shape)).reshape(shape), self.rate, key, self.call))
         return torch.where(kept, x * philox.scale(self.rate), 0)
@@ -202,7 +203,7 @@ def linears(network: nn.Module) -> list[Linear]:
 
 def train_by_hand(setting: Setting, data: cohort.Data, plan: Plan, fold: int) -> nn.Module:
     with torch.random.fork_rng():
-        torch.manual_seed(stream_key(plan, "init", 0, fold) >> 1)
+        torch.manual_seed(stream_key(plan.seed, "init", 0, fold) >> 1)
         network = ByHand(BUILD(setting), setting, fold)
     matrices = [p for p in network.parameters() if p.ndim == 2]
     others = [p for p in network.parameters() if p.ndim == 1]
@@ -215,7 +216,7 @@ def train_by_hand(setting: Setting, data: cohort.Data, plan: Plan, fold: int) ->
             "early": setting.dropout * max(0.0, 1 - epoch / switch),
             "late": setting.dropout if epoch >= switch else 0.0,
         }[setting.schedule]
-        order = stream(plan, "order", 0, fold, epoch).permutation(70)
+        order = stream(plan.seed, "order", 0, fold, epoch).permutation(70)
         for start in range(0, 64, 16):
             rows = data.train[torch.from_numpy(order[start : start + 16])]
             output = network(data.x[rows])[:, 0]

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from thinned import schedules
 from thinned.errors import InputError, sentence
 
-__all__ = ["ARMS", "RATES", "Arm", "Question", "Setting", "at_epoch", "choose_arms", "declare"]
+__all__ = ["ARMS", "RATES", "Arm", "ArmKind", "Question", "Setting", "at_epoch", "choose_arms", "declare"]
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _FEW_RATES = (0.1, 0.3, 0.5)
@@ -17,6 +17,8 @@ _NORMS = (1.0, 2.0)
 
 Where = Literal["input", "first", "last", "hidden", "output"]
 When = Literal["best", "end"]
+#: without regularisation; with some; the best of all other arms' settings
+ArmKind = Literal["reference", "method", "mix"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,12 +103,15 @@ class Arm:
         label: in words, for tables and charts.
         settings: at least one; the choice is made anew in every split.
         warning: why the arm is not to be recommended, though it is measured; None if it may be.
+        kind: "reference" is without regularisation, a "mix" holds the settings of all other arms, and a "method" is
+            any other arm.
     """
 
     name: str
     label: str
     settings: tuple[Setting, ...]
     warning: str | None = None
+    kind: ArmKind = dataclasses.field(default="method", kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
         """An arm without settings can't be trained."""
@@ -129,7 +134,7 @@ def _rates(rates: Iterable[float] = _FEW_RATES, **others: Any) -> tuple[Setting,
     return tuple(Setting(dropout=rate, **others) for rate in rates)
 
 
-_NONE = Arm("none", "no regularisation", (Setting(),))
+_NONE = Arm("none", "no regularisation", (Setting(),), kind="reference")
 
 #: What is compared unless the user chooses; "early stopping" is arm "none", read at its best epoch.
 ARMS: tuple[Arm, ...] = (
@@ -239,11 +244,11 @@ def choose_arms(
             raise InputError(
                 sentence(f"arm {name!r} changes the network's structure", "the network is your own", remedy)
             )
-        arms[name] = arm
+        arms.setdefault(name, arm)
     if _COCKTAIL in names:
         mixes = () if own_network or chosen is not None else _MIXES
         union = [setting for arm in arms.values() if not arm.warning for setting in arm.settings]
-        arms[_COCKTAIL] = Arm(_COCKTAIL, "the best mix", tuple(dict.fromkeys([*union, *mixes])))
+        arms[_COCKTAIL] = Arm(_COCKTAIL, "the best mix", tuple(dict.fromkeys([*union, *mixes])), kind="mix")
     if not arms.keys() - {"none", _COCKTAIL}:
         raise InputError(
             sentence("a study must have an arm besides 'none' and 'cocktail'", "it has no other", "add dropout")

@@ -9,14 +9,16 @@ import numpy.typing as npt
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from thinned.errors import InputError, sentence
-from thinned.studies.analysis.selection import VALIDATION
-from thinned.studies.design.plan import Plan, stream
+from thinned.studies.design.plan import Plan
+from thinned.studies.design.streams import stream
 from thinned.studies.table.columns import quote
 from thinned.studies.table.load import Table
 
-__all__ = ["Split", "make_splits", "refit_parts", "test_share"]
+__all__ = ["VALIDATION", "Split", "make_splits", "refit_parts", "test_share"]
 
 Rows = npt.NDArray[np.int64]
+#: fraction of the rows outside the test fold that validate
+VALIDATION = 0.2
 _MANY = 2000  # groups that are dealt by number alone: so many are alike in size and classes, and greed takes minutes
 
 
@@ -72,7 +74,7 @@ def refit_parts(plan: Plan, table: Table, members: int) -> list[tuple[Rows, Rows
 
     Each member holds out another part of the rows, or of the groups. By time, all hold out the latest fifth.
     """
-    state = int(stream(plan, "refit").integers(2**31))
+    state = int(stream(plan.seed, "refit").integers(2**31))
     everything = np.arange(plan.rows)
     if table.times is not None:
         order, starts = _order(table.times)
@@ -80,7 +82,7 @@ def refit_parts(plan: Plan, table: Table, members: int) -> list[tuple[Rows, Rows
         return [(order[:cut], order[cut:])] * members
     if table.groups is not None:
         number = min(members, len(np.unique(table.groups)))
-        shuffle = stream(plan, "refit", "order").permutation
+        shuffle = stream(plan.seed, "refit", "order").permutation
         parts = _deal(table.groups, _classes(table), number, state)
         return [(shuffle(train), shuffle(held)) for train, held in parts]
     classes = _classes(table)
@@ -93,7 +95,7 @@ def refit_parts(plan: Plan, table: Table, members: int) -> list[tuple[Rows, Rows
 
 
 def _shuffled(plan: Plan, classes: Rows | None, repeat: int) -> list[Split]:
-    state = int(stream(plan, "split", repeat).integers(2**31))
+    state = int(stream(plan.seed, "split", repeat).integers(2**31))
     make = KFold if classes is None else StratifiedKFold
     splits = []
     for fold, (rest, test) in enumerate(
@@ -112,8 +114,8 @@ def _grouped(plan: Plan, classes: Rows | None, groups: Rows, repeat: int) -> lis
         seen = f"column {quote(plan.group)} has {len(np.unique(groups))}"
         remedy = "use fewer folds, or group by another column"
         raise InputError(sentence(f"{plan.folds} folds need at least {least} groups", seen, remedy))
-    state = int(stream(plan, "split", repeat).integers(2**31))
-    shuffle = stream(plan, "split", repeat, "order").permutation
+    state = int(stream(plan.seed, "split", repeat).integers(2**31))
+    shuffle = stream(plan.seed, "split", repeat, "order").permutation
     splits = []
     for fold, (rest, test) in enumerate(_deal(groups, classes, plan.folds, state)):
         own = groups[rest]
@@ -151,7 +153,7 @@ def _timed(plan: Plan, times: Rows, repeat: int) -> list[Split]:
     splits = []
     for fold, (begin, end) in enumerate(itertools.pairwise(cuts[1:])):
         middle = _cut(starts, 0, begin, (1 - VALIDATION) * begin, plan)
-        train = stream(plan, "split", 0, fold).permutation(order[:middle])
+        train = stream(plan.seed, "split", 0, fold).permutation(order[:middle])
         splits.append(Split(repeat, fold, train, order[middle:begin], order[begin:end]))
     return splits
 

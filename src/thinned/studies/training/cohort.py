@@ -14,9 +14,11 @@ from torch import nn
 
 from thinned import philox, schedules
 from thinned.studies.design.arms import Setting, at_epoch
-from thinned.studies.design.plan import Member, Plan, stream, stream_key
+from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.streams import stream, stream_key
 from thinned.studies.training.network import site_rates
 from thinned.studies.training.optimizer import AdamW
+from thinned.studies.training.records import Probes
 
 __all__ = ["Data", "Outcome", "Stack", "losses", "train"]
 
@@ -38,9 +40,9 @@ class Data(NamedTuple):
     test: torch.Tensor
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """What members of one cohort must have in common."""
-        return self.x.shape[1], len(self.train), len(self.validation)
+    def shape(self) -> tuple[int, int, int, int]:
+        """The numbers of columns, training, validation and test rows, which all members of a cohort share."""
+        return self.x.shape[1], len(self.train), len(self.validation), len(self.test)
 
 
 class Outcome(NamedTuple):
@@ -62,7 +64,7 @@ class Outcome(NamedTuple):
     at_best: torch.Tensor
     at_end: torch.Tensor
     weights: dict[str, torch.Tensor]
-    probes: dict[str, Any]
+    probes: Probes
 
 
 def losses(task: str, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -200,7 +202,7 @@ def train(
     members: Sequence[Member],
     data: Sequence[Data],
     progress: Callable[[int], None] = lambda epoch: None,
-    probe: Callable[[Stack], Sequence[dict[str, Any]]] | None = None,
+    probe: Callable[[Stack], Sequence[Probes]] | None = None,
 ) -> list[Outcome]:
     """Train one network for each member, all in one batched program.
 
@@ -222,7 +224,7 @@ def train(
     stack = Stack(
         networks,
         [site_rates(network, setting) for network, setting in zip(networks, settings, strict=True)],
-        stream_key(plan, "mask"),
+        stream_key(plan.seed, "mask"),
         [member.repeat * plan.folds + member.fold for member in members],
     )
     task, rows = plan.task, _Rows(members, data)
@@ -254,7 +256,7 @@ def train(
     with torch.no_grad():
         for name, value in stack.learned.items():
             value.copy_(best[name])
-        probes = [{} for _ in members] if probe is None else probe(stack)
+        probes = [Probes() for _ in members] if probe is None else probe(stack)
     at_best = _outputs(stack, rows, test)
     train_curve, validation_curve = (torch.stack(curve, dim=1).numpy() for curve in zip(*curves, strict=True))
     return [
@@ -284,7 +286,7 @@ def _set_rates(
 
 def _initialised(plan: Plan, build: Callable[[Setting], nn.Module], member: Member, setting: Setting) -> nn.Module:
     with _GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_key(plan, "init", member.repeat, member.fold) >> 1)
+        torch.manual_seed(stream_key(plan.seed, "init", member.repeat, member.fold) >> 1)
         return build(setting)
 
 
@@ -294,7 +296,7 @@ def _orders(plan: Plan, rows: _Rows, epoch: int) -> torch.Tensor:
     kept = training - training % min(plan.batch_size, training)
     return torch.stack(
         [
-            d.train[torch.from_numpy(stream(plan, "order", *place, epoch).permutation(len(d.train))[:kept])]
+            d.train[torch.from_numpy(stream(plan.seed, "order", *place, epoch).permutation(len(d.train))[:kept])]
             for place, d in zip(rows.places, rows.data, strict=True)
         ]
     )

@@ -22,6 +22,7 @@ from thinned.studies.table.load import Table
 from thinned.studies.training import cohort, probes
 from thinned.studies.training.network import MLP, load_network
 from thinned.studies.training.processes import run_jobs
+from thinned.studies.training.records import Curves, Evaluation, TrainedNetwork
 from thinned.studies.training.store import Store
 
 __all__ = ["Progress", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
@@ -94,7 +95,7 @@ def run(
 
     No cohort is begun after so many minutes.
     """
-    done = {Member(r["repeat"], r["fold"], r["setting"], r["size"]) for r in store.records()}
+    done = {network.member for network in store.networks()}
     splits = make_splits(plan, table)
     least = min(len(split.train) for split in splits)
     if plan.sizes and plan.sizes[-1] > least:
@@ -102,7 +103,7 @@ def run(
         raise InputError(sentence(f"sizes must be within the {least:,} training rows of a split", seen))
     jobs = [job for job in make_jobs(plan, splits) if not done.issuperset(job.members)]
 
-    def work(number: int, tell: Callable[[int], None]) -> list[dict[str, Any]]:
+    def work(number: int, tell: Callable[[int], None]) -> list[TrainedNetwork]:
         return _train(table, plan, jobs[number], tell)
 
     def watch(trained: Sequence[int]) -> None:
@@ -159,15 +160,15 @@ def _progress(plan: Plan, jobs: Sequence[Job], trained: Sequence[int], done: int
     return Progress(doing, done + share)
 
 
-def _train(table: Table, plan: Plan, job: Job, tell: Callable[[int], None]) -> list[dict[str, Any]]:
+def _train(table: Table, plan: Plan, job: Job, tell: Callable[[int], None]) -> list[TrainedNetwork]:
     """The records of one cohort; splits whose encodings differ in shape are batched apart."""
     plan = plan.at_size(job.size)
     embedding = plan.settings[job.settings[0]].embedding
-    shapes: dict[tuple[int, int, int], list[Encoded]] = {}
+    shapes: dict[tuple[int, int, int, int], list[Encoded]] = {}
     for split in job.splits:
         encoded = encode(table, split.first(job.size), embedding)
         shapes.setdefault(encoded.data.shape, []).append(encoded)
-    records: list[dict[str, Any]] = []
+    records: list[TrainedNetwork] = []
     for (columns, *_), same in shapes.items():
         own = [encoded for encoded in same for _ in job.settings]
         members = job._replace(splits=[encoded.split for encoded in same]).members
@@ -190,33 +191,29 @@ def _tell_epochs(tell: Callable[[int], None], before: int, members: int, epoch: 
     tell(before + epoch * members)
 
 
-def _record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outcome) -> dict[str, Any]:
-    """What is kept of a network: curves, and losses and scores at its best validation epoch and at the end."""
+def _record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outcome) -> TrainedNetwork:
+    """The record of a network: curves, and losses and scores at its best validation epoch and at the end."""
     truth, target = encoded.data.y[encoded.data.test], table.target[encoded.split.test]
 
-    def at(epoch: int, output: torch.Tensor) -> dict[str, Any]:
+    def evaluate(epoch: int, output: torch.Tensor) -> Evaluation:
         if not output.isfinite().all():  # the network diverged: the analysis leaves its setting out, and says so
-            none = dict.fromkeys(metrics.names(table.task))
-            return {"train": None, "validation": None, "test": None, "scores": none}
+            return Evaluation(None, None, None, dict.fromkeys(metrics.names(table.task)))
         predicted = metrics.predictions(table.task, output.double().numpy(), encoded.center, encoded.spread)
-        return {
-            "train": _finite(outcome.train_loss[epoch]),
-            "validation": _finite(outcome.validation_loss[epoch]),
-            "test": _finite(cohort.losses(table.task, output.double(), truth).mean()),
-            "scores": metrics.score(table.task, predicted, target, len(table.classes)),
-        }
+        return Evaluation(
+            train=_finite(outcome.train_loss[epoch]),
+            validation=_finite(outcome.validation_loss[epoch]),
+            test=_finite(cohort.losses(table.task, output.double(), truth).mean()),
+            scores=dict(metrics.score(table.task, predicted, target, len(table.classes))),
+        )
 
-    return {
+    return TrainedNetwork(
         **member._asdict(),
-        "best_epoch": outcome.best_epoch + 1,
-        "best": at(outcome.best_epoch, outcome.at_best),
-        "end": at(-1, outcome.at_end),
-        "curves": {
-            "train": [_finite(loss) for loss in outcome.train_loss],
-            "validation": [_finite(loss) for loss in outcome.validation_loss],
-        },
-        "probes": outcome.probes,
-    }
+        best_epoch=outcome.best_epoch + 1,
+        best=evaluate(outcome.best_epoch, outcome.at_best),
+        end=evaluate(-1, outcome.at_end),
+        curves=Curves(tuple(map(_finite, outcome.train_loss)), tuple(map(_finite, outcome.validation_loss))),
+        probes=outcome.probes,
+    )
 
 
 def _finite(loss: SupportsFloat) -> float | None:

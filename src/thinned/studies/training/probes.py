@@ -2,17 +2,19 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from thinned import schedules
-from thinned.studies.design.plan import Member, Plan, stream
+from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.streams import stream
 from thinned.studies.training.cohort import Data, Stack, losses
 from thinned.studies.training.network import MLP, BatchNorm, Hidden
+from thinned.studies.training.records import Coadaptation, Probes, VarianceShift
 
 __all__ = ["FRACTIONS", "dependence", "probe", "removal_masks"]
 
@@ -21,11 +23,17 @@ FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 _SETS = 5  # random sets of units at each fraction
 _ROWS = 4096  # of a split that are looked at: more would sharpen little, and cost
 
-Found = list[dict[str, Any]]
+Measured_co = TypeVar("Measured_co", covariant=True)
+
+
+class _Measurement(Protocol[Measured_co]):
+    def __call__(
+        self, plan: Plan, network: MLP, members: Sequence[Member], data: Sequence[Data]
+    ) -> Sequence[Measured_co]: ...
 
 
 @torch.no_grad()
-def probe(plan: Plan, members: Sequence[Member], data: Sequence[Data], stack: Stack) -> Found:
+def probe(plan: Plan, members: Sequence[Member], data: Sequence[Data], stack: Stack) -> list[Probes]:
     """Look into the members of a trained cohort whose settings are asked about, and leave the stack as it is.
 
     Arms "none" and "dropout" are asked for ``coadaptation``, settings with batch norm for ``variance_shift``: of
@@ -39,25 +47,23 @@ def probe(plan: Plan, members: Sequence[Member], data: Sequence[Data], stack: St
         stack: their networks, with the weights to look at.
 
     Returns:
-        For each member what was found, by name, as JSON types; nothing for those that are not asked.
+        The probes of each member; those that are not asked for are None.
     """
-    found: Found = [{} for _ in members]
     if not isinstance(stack.base, MLP):
-        return found
+        return [Probes() for _ in members]
     plain = {setting for arm in plan.arms if arm.name in ("none", "dropout") for setting in arm.settings}
     settings = [plan.settings[member.setting] for member in members]
     whole = [m for m, s in enumerate(settings) if s.schedule == "constant" and not members[m].size]
-    normed = [m for m in whole if settings[m].batch_norm and not settings[m].one_mask]
-    asked: list[tuple[str, Callable[..., Found], list[int]]] = [
-        ("coadaptation", _coadaptation, [m for m in whole if settings[m] in plain]),
-        ("variance_shift", _variance_shift, normed),
-    ]
-    for name, look, chosen in asked:
-        if chosen:
-            seen = look(plan, stack.some(chosen), [members[m] for m in chosen], [data[m] for m in chosen])
-            for m, values in zip(chosen, seen, strict=True):
-                found[m][name] = values
-    return found
+
+    def measure(probe_members: _Measurement[Measured_co], chosen: list[int]) -> dict[int, Measured_co]:
+        if not chosen:
+            return {}
+        measured = probe_members(plan, stack.some(chosen), [members[m] for m in chosen], [data[m] for m in chosen])
+        return dict(zip(chosen, measured, strict=True))
+
+    coadaptation = measure(_coadaptation, [m for m in whole if settings[m] in plain])
+    variance_shift = measure(_variance_shift, [m for m in whole if settings[m].batch_norm and not settings[m].one_mask])
+    return [Probes(coadaptation.get(m), variance_shift.get(m)) for m in range(len(members))]
 
 
 def dependence(units: torch.Tensor) -> torch.Tensor:
@@ -84,20 +90,20 @@ def removal_masks(plan: Plan, member: Member, number: int, width: int, layer: in
     The units are the first of a random order, so that a larger fraction takes out what a smaller one does, and more.
     The order belongs to the split, the number of the set and the layer: networks of a split lose the same units.
     """
-    order = stream(plan, "removal", member.repeat, member.fold, number, layer).permutation(width)
+    order = stream(plan.seed, "removal", member.repeat, member.fold, number, layer).permutation(width)
     place = torch.from_numpy(np.argsort(order))
     taken = [round(fraction * width) for fraction in FRACTIONS]
     return torch.stack([(place >= k) * (width / (width - k)) for k in taken]).float()
 
 
-def _coadaptation(plan: Plan, network: MLP, members: Sequence[Member], data: Sequence[Data]) -> Found:
+def _coadaptation(plan: Plan, network: MLP, members: Sequence[Member], data: Sequence[Data]) -> list[Coadaptation]:
     """``dependence``, mean over the hidden layers; ``removal``, test loss at each fraction, mean over the sets."""
     x, y = _gather(data, [d.test for d in data])
     units = list(itertools.accumulate(network.hidden, lambda before, layer: layer(before), initial=x))[1:]
     between = torch.stack([dependence(layer) for layer in units]).nanmean(0)
     means = _removal(plan, network, members, units[0], y)
     return [
-        {"dependence": _number(between[m]), "removal": [_number(value) for value in means[m]]}
+        Coadaptation(dependence=_number(between[m]), removal=tuple(_number(value) for value in means[m]))
         for m in range(len(members))
     ]
 
@@ -120,7 +126,7 @@ def _removal(plan: Plan, network: MLP, members: Sequence[Member], first: torch.T
     return total / torch.tensor([1 if fraction == 0 else _SETS for fraction in FRACTIONS])
 
 
-def _variance_shift(plan: Plan, network: MLP, members: Sequence[Member], data: Sequence[Data]) -> Found:
+def _variance_shift(plan: Plan, network: MLP, members: Sequence[Member], data: Sequence[Data]) -> list[VarianceShift]:
     """``ratios``, of each batch norm; test loss ``before`` its statistics are estimated anew, and ``after``.
 
     The ratio is the variance over training rows of the batch norm's input in training mode, to that in evaluation mode
@@ -149,7 +155,7 @@ def _variance_shift(plan: Plan, network: MLP, members: Sequence[Member], data: S
     after = test_loss()
     ratios = in_training / in_evaluation
     return [
-        {"ratios": [_number(r) for r in ratios[m]], "before": _number(before[m]), "after": _number(after[m])}
+        VarianceShift(tuple(_number(r) for r in ratios[m]), before=_number(before[m]), after=_number(after[m]))
         for m in range(len(members))
     ]
 

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from thinned.errors import InputError, sentence
 from thinned.studies.design.plan import Plan
+from thinned.studies.training.records import TrainedNetwork
 
 __all__ = ["Store", "finished_networks", "open_store", "write_text", "writing"]
 
@@ -39,21 +40,25 @@ class Store:
         _prepare(connection, Path(":memory:"), plan)
         return cls(connection)
 
-    def records(self) -> list[dict[str, Any]]:
-        """All finished networks, in the order of size, repeat, fold and setting."""
+    def networks(self) -> list[TrainedNetwork]:
+        """All finished networks, in the order of size, repeat, fold and setting.
+
+        Raises:
+            InputError: a record is damaged.
+        """
         rows = self._connection.execute("SELECT record FROM network ORDER BY size, repeat, fold, setting").fetchall()
-        return [_checked(_loaded(row[0])) for row in rows]
+        return [_network(row[0]) for row in rows]
 
     def __len__(self) -> int:
         """How many networks are finished."""
         return int(self._connection.execute("SELECT count(*) FROM network").fetchone()[0])
 
-    def add(self, records: Iterable[Mapping[str, Any]], seconds: float) -> None:
-        """Commit the networks of one cohort, and the time since the last: all of them or, at any interruption, none."""
+    def add(self, networks: Iterable[TrainedNetwork], seconds: float) -> None:
+        """Commit the networks of one cohort and the time since the last: all of them or, when interrupted, none."""
         with self._connection:
             self._connection.executemany(
                 "INSERT INTO network VALUES (?, ?, ?, ?, ?)",
-                [(r["size"], r["repeat"], r["fold"], r["setting"], json.dumps(r)) for r in records],
+                [(n.size, n.repeat, n.fold, n.setting, n.to_json()) for n in networks],
             )
             self._connection.execute("INSERT INTO cohort (seconds) VALUES (?)", (seconds,))
 
@@ -126,24 +131,11 @@ def _loaded(text: Any) -> dict[str, Any]:
     raise _damaged()
 
 
-def _checked(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with all that the analysis looks for; None stands for a number that a diverged network doesn't have."""
+def _network(text: str | bytes) -> TrainedNetwork:
     try:
-        whole = all(type(record[name]) is int for name in ("size", "repeat", "fold", "setting", "best_epoch"))
-        for when in ("best", "end"):
-            losses = [record[when][part] for part in ("train", "validation", "test")]
-            whole &= all(isinstance(value, float | None) for value in (*losses, *record[when]["scores"].values()))
-        for part in ("train", "validation"):
-            whole &= all(isinstance(value, float | None) for value in record["curves"][part])
-        for found in record.get("probes", {}).values():  # a store of an earlier version has none
-            for values in found.values():
-                own = values if isinstance(values, list) else [values]
-                whole &= all(isinstance(value, float | None) for value in own)
-    except (KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise _damaged()
-    return record
+        return TrainedNetwork.from_json(text)
+    except (TypeError, ValueError, RecursionError):
+        raise _damaged() from None
 
 
 def _damaged() -> InputError:

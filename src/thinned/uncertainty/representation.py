@@ -1,0 +1,29 @@
+"""Short representations of results that hold tensors."""
+
+import dataclasses
+
+import torch
+
+__all__ = ["ShortRepr", "short_repr"]
+
+
+def short_repr(name: str, fields: dict[str, object]) -> str:
+    """The name of a class with its fields; a tensor is its shape and dtype, or its number where it holds one."""
+    return f"{name}({', '.join(f'{field}={_describe(value)}' for field, value in fields.items())})"
+
+
+def _describe(value: object) -> str:
+    if not isinstance(value, torch.Tensor):
+        return repr(value)
+    if value.ndim == 0:
+        return f"{value.item():.4g}"
+    return f"{str(value.dtype).removeprefix('torch.')}[{', '.join(map(str, value.shape))}]"
+
+
+class ShortRepr:
+    """A mix-in for dataclasses with ``repr=False``: the fields that ``repr`` shows, without the elements of tensors."""
+
+    def __repr__(self) -> str:
+        """One line, however large the tensors are."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # a mix-in is no dataclass itself
+        return short_repr(type(self).__name__, {f.name: getattr(self, f.name) for f in fields if f.repr})

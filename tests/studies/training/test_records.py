@@ -1,0 +1,73 @@
+"""Records of trained networks: written and read without loss, refused when damaged."""
+
+import json
+import math
+
+import pytest
+
+from thinned.studies.design.plan import Member
+from thinned.studies.training.records import Coadaptation, Curves, Evaluation, Probes, TrainedNetwork
+
+
+def make_network(**changes: object) -> TrainedNetwork:
+    evaluation = Evaluation(0.1, 0.2, 0.3, {"log_loss": 0.3, "roc_auc": math.nan})
+    fields = {
+        "repeat": 1,
+        "fold": 2,
+        "setting": 3,
+        "size": 0,
+        "best_epoch": 2,
+        "best": evaluation,
+        "end": Evaluation(None, None, None, {"log_loss": None, "roc_auc": None}),
+        "curves": Curves((0.5, 0.1), (0.6, None)),
+        "probes": Probes(coadaptation=Coadaptation(0.25, (0.3, 0.4))),
+    }
+    return TrainedNetwork(**fields | changes)  # type: ignore[arg-type]
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    network = make_network()
+    text = network.to_json()
+    assert repr(TrainedNetwork.from_json(text)) == repr(network)  # NaN is not equal to itself
+    assert network.member == Member(1, 2, 3)
+    assert network.evaluation("best") is network.best
+    assert network.evaluation("end") is network.end
+
+
+def test_the_text_is_that_of_earlier_versions() -> None:
+    """Field order, null for a number that a diverged network does not have, and no entry for what was not probed."""
+    assert json.loads(make_network().to_json()) | {"best": 0} == {
+        "repeat": 1,
+        "fold": 2,
+        "setting": 3,
+        "size": 0,
+        "best_epoch": 2,
+        "best": 0,
+        "end": {"train": None, "validation": None, "test": None, "scores": {"log_loss": None, "roc_auc": None}},
+        "curves": {"train": [0.5, 0.1], "validation": [0.6, None]},
+        "probes": {"coadaptation": {"dependence": 0.25, "removal": [0.3, 0.4]}},
+    }
+    assert list(json.loads(make_network().to_json())) == list(TrainedNetwork.__struct_fields__)
+
+
+def test_a_record_of_an_earlier_version_has_no_probes() -> None:
+    entries = json.loads(make_network().to_json())
+    del entries["probes"]
+    assert TrainedNetwork.from_json(json.dumps(entries)).probes == Probes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "path"),
+    [
+        ({"fold": 1.5}, r"\$\.fold"),
+        ({"size": True}, r"\$\.size"),
+        ({"best": {"train": 1.0}}, r"\$\.best"),
+        ({"end": [1]}, r"\$\.end"),
+        ({"curves": {"train": ["a"], "validation": []}}, r"\$\.curves\.train\[0\]"),
+        ({"probes": {"coadaptation": {"dependence": 1.0, "removal": 3}}}, r"\$\.probes\.coadaptation\.removal"),
+    ],
+)
+def test_a_damaged_record_is_refused_with_its_path(damage: dict[str, object], path: str) -> None:
+    text = json.dumps(json.loads(make_network().to_json()) | damage)
+    with pytest.raises(ValueError, match=path):
+        TrainedNetwork.from_json(text)
