@@ -193,28 +193,6 @@ def report_command(
 
 
 @app.command()
-def compare(
-    first: Folder,
-    second: Folder,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML file to write besides.")] = None,
-) -> None:
-    """Set two finished studies side by side: plans, verdicts, arms, and whether they can be compared."""
-    from thinned import pages  # noqa: PLC0415 - takes seconds to import
-    from thinned.studies.analysis.compare_studies import side_by_side  # noqa: PLC0415
-    from thinned.studies.report.html import render_comparison  # noqa: PLC0415
-    from thinned.studies.report.terminal import print_comparison  # noqa: PLC0415
-    from thinned.studies.results import read  # noqa: PLC0415
-
-    with _input_errors():
-        studies = read(first), read(second)
-        compared = side_by_side(*studies)
-        print_comparison(compared, studies, out_console)
-        if out is not None:
-            written = pages.write(out, render_comparison(compared, studies))
-            out_console.print(Text(f"\nPage: {written}"), soft_wrap=True)
-
-
-@app.command()
 def predict(
     folder: Folder,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A table with the columns that the study saw.")],

@@ -110,11 +110,10 @@ def _finding(trained: TrainedNetworks, answer: _Answer, p_adjusted: float) -> st
     """Both scores, their difference with its interval, and the p-value."""
     question, test = answer.question, answer.test
     decimals = interval_decimals(test.low, test.high)
-    arm, against = trained.arm_label(question.arm), trained.arm_label(question.against)
-    if question.when == question.against_when:
-        arm, against = f"{READING[question.when]}, {arm}", against
-    else:
-        arm, against = f"{READING[question.when]}, {arm}", f"{against} {READING[question.against_when]}"
+    arm = f"{READING[question.when]}, {trained.arm_label(question.arm)}"
+    against = trained.arm_label(question.against)
+    if question.when != question.against_when:
+        against = f"{against} {READING[question.against_when]}"
     metric = METRICS[trained.selection].label
     score = number(answer.reference_score - test.difference, decimals)
     low, high = (number(limit, decimals, signed=True) for limit in (test.low, test.high))

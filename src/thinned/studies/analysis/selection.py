@@ -61,6 +61,7 @@ class TrainedNetworks:
             if network.size == size:
                 by_split[network.repeat, network.fold][network.setting] = network
         self.plan = plan
+        self._settings = plan.settings
         self.repeats = len({repeat for repeat, _ in by_split})
         self.splits = [by_split[place] for place in sorted(by_split)]
         self.test_train_ratio = 1 / (plan.folds - 1) if test_train_ratio is None else test_train_ratio
@@ -78,7 +79,7 @@ class TrainedNetworks:
 
     def setting(self, index: int) -> Setting:
         """The setting of this index."""
-        return self.plan.settings[index]
+        return self._settings[index]
 
     def arm_label(self, name: str) -> str:
         """The label of an arm."""
@@ -86,9 +87,7 @@ class TrainedNetworks:
 
     def choose(self, settings: Sequence[int], reading: Reading) -> list[int]:
         """The setting of least validation loss on each split; test rows have no part in the choice."""
-        return [
-            min(settings, key=lambda s: _loss(split[s].evaluation(reading), "validation")) for split in self.splits
-        ]
+        return [min(settings, key=lambda s: _loss(split[s].evaluation(reading), "validation")) for split in self.splits]
 
     def scores(self, chosen: Sequence[int], reading: Reading, metric: str | None = None) -> Array:
         """Test score of the setting chosen on each split, ``(splits,)``; by default the one that selects.

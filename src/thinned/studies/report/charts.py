@@ -212,9 +212,7 @@ def _curve_layers(data: alt.Chart, role: str, loss: str, epochs: int) -> tuple[a
     x, colour = _epoch_encodings(epochs)
     curves = data.transform_flatten(["epoch", "loss"]).transform_calculate(who=role).encode(x=x, color=colour)
     domain = [alt.ExprRef("domains[shown][0]"), alt.ExprRef("domains[shown][1]")]
-    y = alt.Y(
-        "loss:Q", title=loss, scale=alt.Scale(domain=domain, zero=False, nice=False), axis=alt.Axis(tickCount=6)
-    )
+    y = alt.Y("loss:Q", title=loss, scale=alt.Scale(domain=domain, zero=False, nice=False), axis=alt.Axis(tickCount=6))
     dash = alt.StrokeDash("part:N", scale=scale(_CURVE_DASHES, tuple(_CURVE_DASHES.values())), legend=None)
     line = curves.mark_line(clip=True, strokeWidth=2).encode(y=y, strokeDash=dash, detail="at:N")
     size, opacity = (60, 1.0) if epochs == 1 else (90, 0.0)
@@ -251,4 +249,3 @@ def _loss_limits(*settings: SettingResult) -> list[float]:
     low, high = float(curves.min()), float(settled.max())
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return [low - margin, high + margin]
-

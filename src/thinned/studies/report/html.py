@@ -156,32 +156,36 @@ def render(results: Results) -> str:
         **claim_charts(results.claims, loss.axis, gain),
     }
     script = pages.bundle("thinned.studies.report", "report.js")
-    return _environment().get_template("report.html.jinja").render(
-        r=results,
-        arm_rows=arms,
-        columns=_column_kinds(results.data),
-        curves=curves,
-        gain_styles=gain_styles,
-        holding=_HOLDING,
-        key_figures=_key_figures(results),
-        loss=loss,
-        meanings=_MEANINGS,
-        measured=_is_measured(results.claims),
-        outcome=_OUTCOMES[results.verdict.outcome],
-        outcomes=_OUTCOMES,
-        parts=charts.PARTS,
-        places=column_decimals(results),
-        price_caption=_cost_caption(results.claims.price),
-        reading_notes=_reading_notes(results.plan),
-        readings=_READINGS,
-        removal_styles=removal_styles,
-        rope=rope,
-        script=script,
-        script_hash=pages.script_hash(script),
-        side_words=_SIDE_WORDS,
-        sides=charts.SIDES,
-        specs=specs,
-        warnings=group_warnings(results.warnings),
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            r=results,
+            arm_rows=arms,
+            columns=_column_kinds(results.data),
+            curves=curves,
+            gain_styles=gain_styles,
+            holding=_HOLDING,
+            key_figures=_key_figures(results),
+            loss=loss,
+            meanings=_MEANINGS,
+            measured=_is_measured(results.claims),
+            outcome=_OUTCOMES[results.verdict.outcome],
+            outcomes=_OUTCOMES,
+            parts=charts.PARTS,
+            places=column_decimals(results),
+            price_caption=_cost_caption(results.claims.price),
+            reading_notes=_reading_notes(results.plan),
+            readings=_READINGS,
+            removal_styles=removal_styles,
+            rope=rope,
+            script=script,
+            script_hash=pages.script_hash(script),
+            side_words=_SIDE_WORDS,
+            sides=charts.SIDES,
+            specs=specs,
+            warnings=group_warnings(results.warnings),
+        )
     )
 
 
@@ -291,7 +295,5 @@ def column_decimals(results: Results) -> dict[str, int]:
     ]
     losses = [loss.mean for reading in readings for loss in reading.losses.values()]
     differences = [value for c in results.comparisons for value in (c.difference, c.low, c.high)]
-    scores = {
-        name: wording.decimals_for(reading.scores[name].mean for reading in readings) for name in results.metrics
-    }
+    scores = {name: wording.decimals_for(reading.scores[name].mean for reading in readings) for name in results.metrics}
     return {"loss": wording.decimals_for(losses), "difference": wording.decimals_for(differences), **scores}

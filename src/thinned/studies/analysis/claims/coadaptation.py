@@ -1,7 +1,5 @@
 """Claim: dropout keeps hidden units from relying on each other."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from thinned.studies.analysis.claims.underfitting import rate_grid
@@ -9,7 +7,7 @@ from thinned.studies.analysis.selection import Array, TrainedNetworks
 from thinned.studies.results import CoadaptationClaim, OptionalInterval, UnitRemoval
 from thinned.studies.training.probes import FRACTIONS
 
-__all__ = ["coadaptation_claim", "decision", "interval_text"]
+__all__ = ["coadaptation_claim"]
 
 _MEASURE = (
     "mean absolute correlation of the activations of two units of a hidden layer on test rows, dropout off, "
@@ -52,7 +50,7 @@ def coadaptation_claim(trained: TrainedNetworks) -> CoadaptationClaim | None:
         ),
         best_rate=best,
         difference=difference,
-        holds=decision(difference),
+        holds={1: True, 0: None, -1: False}[difference.side()],
         sentence=_sentence(trained, best, (dependence[none], dependence[best]), (losses[none], losses[best])),
     )
 
@@ -80,16 +78,11 @@ def _sentence(
         f"The mean absolute correlation of two hidden units is {none:.3f} without dropout and {dropout:.3f} with a "
         f"rate of {rate:g}. Removing {100 * FRACTIONS[-1]:.0f}\u00a0% of the units raises the test loss by "
         f"{rise.mean():.3g} without dropout and by {dropout_rise.mean():.3g} with it (difference "
-        f"{interval_text(saved)})."
+        f"{_interval_text(saved)})."
     )
 
 
-def decision(interval: OptionalInterval, level: float = 0.0) -> bool | None:
-    """True where an interval lies above the level, False where it lies below, None where it cannot decide."""
-    return {1: True, 0: None, -1: False}[interval.side(level)]
-
-
-def interval_text(interval: OptionalInterval) -> str:
+def _interval_text(interval: OptionalInterval) -> str:
     """A mean with its interval."""
     if interval.known is None:
         return "unknown"

@@ -1,5 +1,6 @@
 """Claim: dropout rates above 0.7 underfit."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from thinned.studies.analysis.selection import PARTS, Array, Part, TrainedNetworks
@@ -46,7 +47,7 @@ def rate_grid(trained: TrainedNetworks) -> dict[float, int] | None:
         return None
     settings = [*trained.arms["none"], *trained.arms["dropout"]]
     grid = {trained.setting(s).dropout: s for s in settings}
-    others = {trained.setting(s).without_rate() for s in settings}
+    others = {dataclasses.replace(trained.setting(s), dropout=0.0) for s in settings}
     return dict(sorted(grid.items())) if len(grid) == len(settings) and len(others) == 1 else None
 
 
