@@ -10,8 +10,10 @@ import numpy as np
 
 from thinned.studies.analysis.analyse import analyse
 from thinned.studies.analysis.selection import TrainedNetworks
-from thinned.studies.design.arms import Arm, Setting, choose_arms
+from thinned.studies.design.arm import Arm
+from thinned.studies.design.choose_arms import choose_arms
 from thinned.studies.design.plan import Plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.table.load import Table
 from thinned.studies.training.records import TrainedNetwork
 

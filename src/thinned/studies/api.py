@@ -18,12 +18,14 @@ from thinned import pages
 from thinned.errors import InputError, sentence
 from thinned.studies import results
 from thinned.studies.analysis.analyse import make_results
-from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.make_plan import check_options, make_plan
 from thinned.studies.design.plan import Plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.model import model
 from thinned.studies.report import html as report
 from thinned.studies.table.load import Table, Task, load
+from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.jobs import Progress, run
 from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import Store, open_store, write_text, writing
@@ -160,7 +162,8 @@ def study(
     """
     if minutes is not None and not (isinstance(minutes, int | float) and minutes > 0):
         raise InputError(sentence("minutes must be a number above 0", f"got {minutes!r}"))
-    check_options(rates, hidden, sizes, folds=folds, seeds=seeds, epochs=epochs, batch_size=batch_size, seed=seed)
+    counts = {"folds": folds, "seeds": seeds, "epochs": epochs, "batch_size": batch_size, "seed": seed}
+    check_options(rates, hidden, sizes, learning_rate=learning_rate, **counts)
     table = load(data, target, task, folds=folds, group=group, time=time)
     plan = make_plan(
         table,
@@ -217,7 +220,7 @@ def _refit(
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
         progress(Progress(doing, plan.networks), plan)
 
-    fitted = model.fit(table, plan, setting, report_epoch)
+    fitted = model.fit(table, TrainingConfig.of_plan(plan), setting, report_epoch)
     with writing():
         fitted.save(folder / "model")
 

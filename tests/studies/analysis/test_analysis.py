@@ -14,7 +14,8 @@ from study_cases import DECAYS, analysed, make_plan, make_records, noisy, traine
 
 from thinned.errors import InputError
 from thinned.studies.analysis.statistics import equivalence, nadeau_bengio, paired_test, resampled
-from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.arm import Arm
+from thinned.studies.design.setting import Setting
 
 PLAN = make_plan()
 NONE, LOW, MID, HIGH, WEAK, STRONG, STRONGEST = range(7)  # settings: none, dropout at 0.1, 0.3, 0.5, weight decays

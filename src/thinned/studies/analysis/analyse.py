@@ -11,7 +11,7 @@ from thinned.studies.analysis.comparisons import compare_arms
 from thinned.studies.analysis.selection import PARTS, Array, TrainedNetworks
 from thinned.studies.analysis.verdict import decide
 from thinned.studies.analysis.warnings import study_warnings
-from thinned.studies.design.arms import Arm
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import make_splits, test_share
 from thinned.studies.metrics import METRICS

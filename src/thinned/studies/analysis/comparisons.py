@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from thinned.studies.analysis.selection import TrainedNetworks
 from thinned.studies.analysis.statistics import PairedTest, Posterior, equivalence, holm, paired_test
-from thinned.studies.design.arms import Question
+from thinned.studies.design.questions import Question
 from thinned.studies.metrics import METRICS
 from thinned.studies.results import Comparison, Outcome, SupposedTest
 from thinned.studies.wording import READING, capitalise, in_text, interval_decimals, number, p_value, percent

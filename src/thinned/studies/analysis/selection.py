@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from thinned.errors import InputError, sentence
 from thinned.studies.analysis.statistics import Spread, nadeau_bengio, resampled
-from thinned.studies.design.arms import Setting
 from thinned.studies.design.plan import Plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import VALIDATION
 from thinned.studies.metrics import SELECTION
 from thinned.studies.results import Interval, OptionalInterval, Reading

@@ -1,12 +1,13 @@
 """Warnings: what a reader should know before trusting a study, each with its numbers and a next step."""
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from thinned.studies.analysis.leakage import baseline_loss, leaking_columns
 from thinned.studies.analysis.selection import TrainedNetworks
+from thinned.studies.design.arms import GRIDS
 from thinned.studies.metrics import METRICS
 from thinned.studies.results import Comparison, StudyWarning
 from thinned.studies.table.load import Table
@@ -167,22 +168,17 @@ def _budget_limited(trained: TrainedNetworks) -> Iterator[StudyWarning]:
 
 def _grid_edges(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     """Arms whose chosen setting lies at an end of their grid on most splits, if the grid has an inside."""
-    fields: dict[str, Callable[[int], float]] = {
-        "rate": lambda s: trained.setting(s).dropout,
-        "weight decay": lambda s: trained.setting(s).weight_decay,
-        "max norm": lambda s: trained.setting(s).max_norm or 0.0,
-    }
     edges = []
     for name, settings in trained.arms.items():
         chosen = trained.choose(settings, "best")
-        for field, value in fields.items():
-            grid = sorted({value(s) for s in settings})
-            for end, edge in (("lowest", grid[0]), ("highest", grid[-1])):
-                splits = sum(value(s) == edge for s in chosen)
+        for grid in GRIDS:
+            values = sorted({grid.value(trained.setting(s)) for s in settings})
+            for end, edge in (("lowest", values[0]), ("highest", values[-1])):
+                splits = sum(grid.value(trained.setting(s)) == edge for s in chosen)
                 # 0 is no regularisation at all: nothing lies beyond
-                if len(grid) > 2 and edge > 0 and splits > _MOST * len(chosen):
+                if len(values) > 2 and edge > 0 and splits > _MOST * len(chosen):
                     label = trained.arm_label(name)
-                    edges.append(f"{label} ({end} {field} {edge:g}, {splits} of {len(chosen)} splits)")
+                    edges.append(f"{label} ({end} {grid.name} {edge:g}, {splits} of {len(chosen)} splits)")
     if edges:
         yield WarningKind.GRID_EDGE.warn(f"These arms were mostly chosen at an end of their grid: {', '.join(edges)}.")
 

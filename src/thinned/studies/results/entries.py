@@ -118,7 +118,7 @@ class DataSummary(Entry, frozen=True, kw_only=True):
 
 
 class PlannedSetting(Entry, frozen=True, kw_only=True):
-    """A setting of the plan: the fields of ``thinned.studies.design.arms.Setting``, and its label."""
+    """A setting of the plan: the fields of ``thinned.studies.design.setting.Setting``, and its label."""
 
     label: str
     dropout: Rate
@@ -129,6 +129,7 @@ class PlannedSetting(Entry, frozen=True, kw_only=True):
     one_mask: bool = False
     schedule: str = "constant"
     embedding: str | None = None
+    extras: tuple[tuple[str, Number], ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class PlannedArm(Entry, frozen=True, kw_only=True):
