@@ -146,7 +146,7 @@ def _coarse(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Iter
     for c in comparisons:
         if c.primary and c.outcome == "not enough evidence" and c.detectable > _TOO_COARSE * score:
             yield WarningKind.SMALL_TEST_FOLD.warn(
-                f"The test folds are too small: only a difference of {c.detectable / score:.0%} of the "
+                f"Only a difference of {c.detectable / score:.0%} of the "
                 f"{in_text(METRICS[trained.selection].label)} would have been detected with 80\u00a0% power."
             )
 
