@@ -18,7 +18,7 @@ from thinned.audits.observation.data_flow import DataFlow, Origin, Step
 from thinned.audits.observation.modules import is_drop_path, is_dropout_module
 from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.tracing.sites import Op, Recorder, Site, is_thinned, tensors
-from thinned.tracing.torch_functions import DESCRIPTIONS, Call
+from thinned.tracing.torch_functions import BINDERS, DropoutCall
 
 __all__ = ["AuditRecorder", "BatchNormCall", "Location", "ObservedDropout", "OutsideModule", "output_tensors"]
 
@@ -197,7 +197,7 @@ class AuditRecorder(Recorder):
             self._parameters.before_call(func, args)
             if getattr(func, "__name__", "") == "batch_norm":
                 self._add_batch_norm(args, kwargs)
-            describe = DESCRIPTIONS.get(func) if self._without_dropout else None
+            describe = BINDERS.get(func) if self._without_dropout else None
             if describe is not None and describe(*args, **kwargs).kind == "functional":
                 return args[0] if args else kwargs["input"]
         return super().__torch_function__(func, types, args, kwargs)
@@ -221,7 +221,13 @@ class AuditRecorder(Recorder):
         self._flow.add_function(source, made, "dropout" if any(map(is_thinned, self._stack[-1:])) else name)
 
     def _site(
-        self, kind: str, op: str, call: Call, source: list[torch.Tensor], made: list[torch.Tensor], *producer: Op | None
+        self,
+        kind: str,
+        op: str,
+        call: DropoutCall,
+        source: list[torch.Tensor],
+        made: list[torch.Tensor],
+        *producer: Op | None,
     ) -> None:
         first = len(self.drafts)
         super()._site(kind, op, call, source, made, *producer)
@@ -253,7 +259,7 @@ class AuditRecorder(Recorder):
         steps = self._flow.dropouts(source[0]) if source else {}
         return tuple(index for index, step in steps.items() if step <= Step.ACTIVATION)
 
-    def _zero_fraction(self, made: list[torch.Tensor], call: Call) -> float | None:
+    def _zero_fraction(self, made: list[torch.Tensor], call: DropoutCall) -> float | None:
         if not (self._measure and call.active and call.p and made and made[0].numel()):
             return None
         with torch._C.DisableTorchFunction():
