@@ -194,14 +194,14 @@ def test_every_parameter_has_an_effect(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"dropout": 1.0}, r"rates must lie in \[0, 1\), got 1.0"),
+        ({"dropout": 1.0}, r"rates must lie in \[0, 1\); got 1.0"),
         ({"where": "everywhere"}, "where must be one of"),
-        ({"weight_decay": -1}, "weight decay must be a number of at least 0, got -1"),
-        ({"batch_norm": True}, "batch_norm must be one of None, 'before', 'after', got True"),
+        ({"weight_decay": -1}, "weight decay must be a number of at least 0; got -1"),
+        ({"batch_norm": True}, "batch_norm must be one of None, 'before', 'after'; got True"),
         ({"hidden": (0,)}, "hidden widths must lie between 1 and 65,536"),
-        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
-        ({"batch_size": 2.5}, "batch_size must be a whole number of at least 1, got 2.5"),
-        ({"members": 0}, "members must be a whole number of at least 1, got 0"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1; got 0"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number of at least 1; got 2.5"),
+        ({"members": 0}, "members must be a whole number of at least 1; got 0"),
         ({"learning_rate": 0}, "the learning rate must be a number above 0; got 0"),
     ],
 )
@@ -217,7 +217,7 @@ def test_targets_that_cannot_be_used() -> None:
         ThinnedClassifier(**FAST).fit(x, np.ones(len(x)))
     with pytest.raises(InputError, match=r"y must lie within ±1e\+30"):
         ThinnedRegressor(**FAST).fit(x, y * 1e30)
-    with pytest.raises(InputError, match="as many rows, got 442 and 5"):
+    with pytest.raises(InputError, match="same number of rows; got 442 and 5"):
         ThinnedRegressor(**FAST).fit(x, y[:5])
     with pytest.raises(ValueError, match="Unknown label type"):
         ThinnedClassifier(**FAST).fit(x, y + 0.5)

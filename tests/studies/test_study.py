@@ -320,10 +320,10 @@ def test_arms_that_are_not_finished_in_time_are_left_out_and_gone_on_with(
         patch.setattr(run_module, "run_jobs", first)
         part = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results
     assert [arm["name"] for arm in part["arms"]] == ["none", "dropout"]
-    assert part["run"]["left_out"] == ["batch norm"]
+    assert part["run"]["left_out"] == ("batch norm",)
     went_on = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results
     straight = thinned.study(make_frame(), "y", out=tmp_path / "b", **options).results
-    assert went_on["run"]["left_out"] == []
+    assert went_on["run"]["left_out"] == ()
     for part in ("settings", "arms", "comparisons", "verdict"):
         assert went_on[part] == straight[part]
 
@@ -359,7 +359,7 @@ def test_an_arm_that_diverged_did_finish_in_time(tmp_path: Path) -> None:
     wild = Arm("wild", "wild", (Setting(weight_decay=1e30),))
     results = thinned.study(make_frame(), "y", out=tmp_path, **SMALL | {"arms": ("dropout", wild)}).results
     assert [arm["name"] for arm in results["arms"]] == ["none", "dropout"]
-    assert results["run"]["left_out"] == []
+    assert results["run"]["left_out"] == ()
 
 
 def test_sizes_of_an_arm_of_several_structures(tmp_path: Path) -> None:
