@@ -324,10 +324,10 @@ def test_arms_that_are_not_finished_in_time_are_left_out_and_gone_on_with(
         patch.setattr(run_module, "run_jobs", first)
         part = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results
     assert [arm["name"] for arm in part["arms"]] == ["none", "dropout"]
-    assert part["run"]["left_out"] == ["batch norm"]
+    assert part["run"]["left_out"] == ("batch norm",)
     went_on = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results
     straight = thinned.study(make_frame(), "y", out=tmp_path / "b", **options).results
-    assert went_on["run"]["left_out"] == []
+    assert went_on["run"]["left_out"] == ()
     for part in ("settings", "arms", "comparisons", "verdict"):
         assert went_on[part] == straight[part]
 
@@ -354,7 +354,7 @@ def test_the_model_is_that_of_the_recommended_setting(tmp_path: Path) -> None:
     (tmp_path / "model" / "model.json").write_text(json.dumps(card))
     again = thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
     plan, recommended = again.results["plan"], again.results["verdict"]["recommended"]
-    assert again.model.card.setting.dropout == plan["settings"][recommended["setting"]]["dropout"]
+    assert again.model.metadata.setting.dropout == plan["settings"][recommended["setting"]]["dropout"]
     assert (tmp_path / "model" / "weights.safetensors").read_bytes() == held
     assert again.results["verdict"] == study.results["verdict"]
 
@@ -363,7 +363,7 @@ def test_an_arm_that_diverged_did_finish_in_time(tmp_path: Path) -> None:
     wild = Arm("wild", "wild", (Setting(weight_decay=1e30),))
     results = thinned.study(make_frame(), "y", out=tmp_path, **SMALL | {"arms": ("dropout", wild)}).results
     assert [arm["name"] for arm in results["arms"]] == ["none", "dropout"]
-    assert results["run"]["left_out"] == []
+    assert results["run"]["left_out"] == ()
 
 
 def test_sizes_of_an_arm_of_several_structures(tmp_path: Path) -> None:
@@ -630,7 +630,7 @@ def test_a_rare_class_leaves_fewer_members(tmp_path: Path) -> None:
     frame = make_frame()
     frame["y"] = np.where(np.arange(150) < 3, "rare", frame["y"])
     study = thinned.study(frame, "y", out=tmp_path, **SMALL)
-    assert study.model.card.members == 3
+    assert study.model.metadata.members == 3
 
 
 def test_the_order_of_columns_and_rows_does_not_matter(finished: Path) -> None:

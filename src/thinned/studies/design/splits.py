@@ -11,8 +11,8 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from thinned.errors import InputError, sentence
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.streams import stream
-from thinned.studies.table.columns import quote
 from thinned.studies.table.load import Table
+from thinned.studies.table.names import quote
 
 __all__ = ["VALIDATION", "Split", "make_splits", "refit_parts", "test_share"]
 

@@ -61,7 +61,7 @@ class Encoded(NamedTuple):
 
 def encode(table: Table, split: Split, embedding: Literal["piecewise"] | None = None) -> Encoded:
     """Fit the encoding on the split's training rows and encode all rows."""
-    encoder = Encoder(embedding).fit(table.features, split.train)
+    encoder = Encoder(embedding, table.readings).fit(table.features, split.train)
     y, center, spread = standardised(table, split.train)
     rows = [torch.from_numpy(np.asarray(part, dtype=np.int64)) for part in (split.train, split.validation, split.test)]
     return Encoded(split, cohort.Data(torch.from_numpy(encoder.transform(table.features)), y, *rows), center, spread)
