@@ -63,7 +63,7 @@ class _Context(NamedTuple):
     origin: Origin | None
     earlier_dropouts: tuple[int, ...]
     checkpoint_keeps_random_state: bool | None
-    seeded_in_forward: bool
+    forward_seed: int | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class ObservedDropout:
         origin: last function with weights before it.
         earlier_dropouts: indices of the dropouts that its input carries, with no weight between.
         checkpoint_keeps_random_state: setting of the activation checkpointing around it; None without checkpointing.
-        seeded_in_forward: True if the forward pass had set the generator's seed before.
+        forward_seed: seed that the forward pass had set before; None if it had set none.
     """
 
     index: int
@@ -96,7 +96,7 @@ class ObservedDropout:
     origin: Origin | None
     earlier_dropouts: tuple[int, ...]
     checkpoint_keeps_random_state: bool | None
-    seeded_in_forward: bool
+    forward_seed: int | None
 
     @property
     def drops(self) -> bool:
@@ -243,7 +243,7 @@ class AuditRecorder(Recorder):
             origin=self._flow.origin(source[0]) if source else None,
             earlier_dropouts=self._earlier_dropouts(source) if is_element_kind else (),
             checkpoint_keeps_random_state=checkpoint_keeps_random_state,
-            seeded_in_forward=torch.initial_seed() != self._seed,
+            forward_seed=None if torch.initial_seed() == self._seed else torch.initial_seed(),
         )
         self._contexts += [context] * (len(self.drafts) - first)
         if is_element_kind and made:
