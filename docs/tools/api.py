@@ -26,9 +26,11 @@ shapes, units, dtypes, errors and sources.
 
 def summary(value: object) -> str:
     """The summary line of a docstring, as Markdown within a table cell."""
+    own = inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)
+    if not own:
+        return f"Type alias: `{value}`".replace("|", "\\|")
     text = " ".join((inspect.getdoc(value) or "").split("\n\n", maxsplit=1)[0].split())
-    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`").replace("|", "\\|")
-    return text
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`").replace("|", "\\|")
 
 
 def table(module: ModuleType, names: list[str]) -> str:
