@@ -4,23 +4,34 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from thinned.studies.analysis.selection import Array, TrainedNetworks
+from thinned.studies.analysis.statistics import Spread, equivalence
 from thinned.studies.design.setting import Setting
-from thinned.studies.results import Choice, Comparison, Interval, Recommendation
-from thinned.studies.wording import capitalise, interval_decimals, number
+from thinned.studies.results import Choice, Comparison, Recommendation
+from thinned.studies.wording import capitalise, interval_decimals, number, percent
 
 __all__ = ["best_on_validation", "recommend", "techniques"]
 
 
+_CREDIBLE = 0.95
+
+
 class _Rival(NamedTuple):
-    """A simpler setting, and what the best one takes off its test score."""
+    """A simpler setting, what the best one takes off its test score, and the probability that this is above 0."""
 
     setting: int
-    gain: Interval
+    gain: Spread
+    probability: float
     limited: bool
 
     @property
     def is_beaten(self) -> bool:
-        return self.gain.low > 0 and not self.limited
+        return self.probability > _CREDIBLE and not self.limited
+
+    @property
+    def evidence(self) -> str:
+        interval = self.gain.interval()
+        mean = number(self.gain.mean, interval_decimals(interval.low, interval.high), signed=True)
+        return f"improvement {mean}, probability {percent(self.probability)} that it is one"
 
 
 def techniques(setting: Setting) -> int:
@@ -38,8 +49,8 @@ def recommend(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Re
     """The simplest setting to which the best on validation is not shown to be superior.
 
     For each number of techniques, from none on, the setting of least validation loss is compared with the best on the
-    test rows. It is beaten where the interval of the paired difference lies above 0 and the budget limited neither. A
-    setting of an arm that hurts is not considered, and no regularisation is not where the primary comparison finds
+    test rows. It is beaten where the best scores better with a probability above 95 % and the budget limited neither.
+    A setting of an arm that hurts is not considered, and no regularisation is not where the primary comparison finds
     that an arm helps.
     """
     candidates = _candidates(trained)
@@ -78,7 +89,8 @@ def _rival(trained: TrainedNetworks, simpler: int, best: int) -> _Rival:
     chosen, splits = (simpler, best), len(trained.splits)
     scores = [trained.scores([setting] * splits, "best") for setting in chosen]
     limited = any(trained.is_budget_limited([setting] * splits) for setting in chosen)
-    return _Rival(simpler, trained.interval(scores[0] - scores[1]), limited)
+    gain = trained.spread(scores[0] - scores[1])
+    return _Rival(simpler, gain, equivalence(gain, 0.0).p_better, limited)
 
 
 def _recommendation(trained: TrainedNetworks, setting: int, reason: str) -> Recommendation:
@@ -97,9 +109,8 @@ def _choice(trained: TrainedNetworks, setting: int) -> Choice:
 
 def _simpler_reason(trained: TrainedNetworks, rival: _Rival, best: int) -> str:
     label = trained.setting(best).label
-    gain = _signed_interval(rival.gain)
     found = "was still improving" if rival.limited else "is not shown to be better"
-    when = " when the budget ended" if rival.limited else f" on test rows ({gain})"
+    when = " when the budget ended" if rival.limited else f" on test rows ({rival.evidence})"
     return f"It is simpler than {label}, which was best on validation but {found}{when}." + _below_baseline(
         trained, best, label
     )
@@ -112,8 +123,8 @@ def _best_reason(trained: TrainedNetworks, best: int, count: int, beaten: Sequen
     if not beaten:
         return f"{reason}."
     rival = beaten[-1]
-    label, gain = trained.setting(rival.setting).label, _signed_interval(rival.gain)
-    return f"{reason}, and it beats {label}, the best of the simpler ones, on test rows ({gain})."
+    label = trained.setting(rival.setting).label
+    return f"{reason}, and it beats {label}, the best of the simpler ones, on test rows ({rival.evidence})."
 
 
 def _refuted_reason(trained: TrainedNetworks, best: int, best_of_pool: int) -> str:
@@ -134,9 +145,3 @@ def _below_baseline(trained: TrainedNetworks, setting: int, subject: str) -> str
         return ""
     amount = number(-interval.mean, decimals)
     return f" On test rows {subject} scored {amount} worse than early stopping alone."
-
-
-def _signed_interval(interval: Interval) -> str:
-    decimals = interval_decimals(interval.low, interval.high)
-    mean, low, high = (number(v, decimals, signed=True) for v in (interval.mean, interval.low, interval.high))
-    return f"difference {mean}, 95\u00a0% interval {low} to {high}"

@@ -59,9 +59,8 @@ def _headline(trained: TrainedNetworks, answer: Comparison, recommended: Recomme
         return f"{finding}: leave it out, and stop early."
     if helps and setting in trained.arms[answer.arm]:
         return f"{finding}: use {recommended.label}."
-    if helps:
-        return f"{finding}; {recommended.label} is recommended instead."
-    return f"{finding}; {recommended.label} is recommended."
+    dropped = answer.arm == "dropout" and not trained.setting(setting).dropout
+    return f"{finding}. Recommended{' instead' * (helps and dropped)}: {recommended.label}."
 
 
 def _subject(trained: TrainedNetworks, answer: Comparison) -> str:
