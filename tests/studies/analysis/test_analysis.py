@@ -232,7 +232,7 @@ def test_an_arm_that_stopped_on_half_of_the_splits_had_its_budget() -> None:
 
 def validated(gains: list[float], chosen: int) -> list[dict[str, Any]]:
     """Test losses as in ``noisy``; the validation rows prefer one setting."""
-    records = noisy(PLAN, gains, 0.02, 0)
+    records = noisy(PLAN, gains, 0.02, 1)
     for record in records:
         for when in ("best", "end"):
             record[when]["validation"] = 0.5 if record["setting"] == chosen else 1.0 + record["setting"] / 100
