@@ -126,7 +126,7 @@ def test_they_work_in_pipelines_searches_and_cross_validation() -> None:
     assert cross_val_score(ThinnedClassifier(**FAST), rows, y, cv=3, scoring="roc_auc").mean() > 0.8
     grid = {"dropout": [0.0, 0.4], "members": np.array([1, 3]), "hidden": [(4,), (4, 4)]}
     search = GridSearchCV(ThinnedClassifier(**FAST), grid, cv=2, error_score="raise").fit(rows, y)
-    assert search.best_estimator_.model_.card.members == search.best_params_["members"]
+    assert search.best_estimator_.model_.metadata.members == search.best_params_["members"]
     again = clone(search.best_estimator_)
     assert not hasattr(again, "model_")
     assert again.get_params() == search.best_estimator_.get_params()
@@ -164,7 +164,7 @@ def test_it_is_the_studys_model() -> None:
     plan = make_plan(table, arms=arms, hidden=(8,), epochs=10, learning_rate=1e-2, seed=seed)
     expected = model.fit(table, TrainingConfig.of_plan(plan), setting, members=2)
     assert found.predict(x).tobytes() == expected.predict(table.features).tobytes()
-    assert found.model_.card.setting == setting
+    assert found.model_.metadata.setting == setting
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import VALIDATION
 from thinned.studies.model import model
 from thinned.studies.table.load import LARGEST, Table, Task, read_frame
+from thinned.studies.table.settle import settle
 from thinned.studies.training.config import TrainingConfig
 
 __all__ = ["ThinnedClassifier", "ThinnedRegressor"]
@@ -101,7 +102,17 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
             batch_norm=self.batch_norm,
             embedding=self.embedding,
         )
-        table = Table(frame, target, task, classes, target_name="y", name="data frame", sha256="")
+        settled = settle(frame)
+        table = Table(
+            settled.features,
+            target,
+            task,
+            classes,
+            target_name="y",
+            name="data frame",
+            sha256="",
+            readings=settled.readings,
+        )
         members = _python_int(self.members)
         if type(members) is not int or members < 1:
             raise InputError(sentence("members must be a whole number of at least 1", f"got {members!r}"))

@@ -22,7 +22,7 @@ from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import OptionKeywords, StudyOptions
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
-from thinned.studies.model import model
+from thinned.studies.model import model, storage
 from thinned.studies.report import html as report
 from thinned.studies.table.load import Table, load
 from thinned.studies.training.config import TrainingConfig
@@ -184,7 +184,7 @@ def _run_summary(plan: Plan, finished: Plan, store: Store, command: str | None) 
 def _write(table: Table, plan: Plan, folder: Path, content: results.Results, progress: ReportProgress) -> Study:
     """Fit the recommended setting on all rows, and write model, results and report."""
     recommended = plan.settings[content.verdict.recommended.setting]
-    if plan.network is None and model.held_setting(folder / "model") != recommended:
+    if plan.network is None and storage.saved_setting(folder / "model") != recommended:
         _refit(table, plan, recommended, folder, progress)
     study = Study(folder, content)
     with writing():

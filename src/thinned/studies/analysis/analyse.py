@@ -33,7 +33,6 @@ from thinned.studies.results import (
     StudyWarning,
     Verdict,
 )
-from thinned.studies.table.encoding import kind_of
 from thinned.studies.table.load import Table
 from thinned.studies.training.records import TrainedNetwork
 
@@ -119,7 +118,7 @@ def _data_summary(table: Table) -> DataSummary:
         task=table.task,
         classes=dict(zip(table.classes, counts, strict=True)),
         sha256=table.sha256,
-        read_as={str(name): kind_of(table.features[name]) for name in table.features.columns},
+        read_as=table.read_as,
     )
 
 

@@ -40,7 +40,7 @@ def leaking_columns(table: Table) -> Iterator[LeakingColumn]:
     for name in table.features.columns:
         column = table.features[[name]]
         try:
-            encoder = Encoder().fit(column.iloc[grown])
+            encoder = Encoder(readings=table.readings).fit(column.iloc[grown])
         except InputError:  # the column has the same value in all of these rows
             continue
         x, held_out = encoder.transform(column.iloc[grown]), encoder.transform(column.iloc[scored])
