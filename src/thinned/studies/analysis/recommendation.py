@@ -59,14 +59,15 @@ def recommend(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Re
     best_of_pool = trained.least_loss(pool)
     beaten: list[_Rival] = []
     for count in range(techniques(trained.setting(best_of_pool))):
-        simpler = [s for s in pool if techniques(trained.setting(s)) == count]
+        simpler = [s for s in candidates if techniques(trained.setting(s)) == count]
         if not simpler:
             continue
-        rival = _rival(trained, trained.least_loss(simpler), best_of_pool)
-        if not rival.is_beaten:
+        rival = _rival(trained, trained.least_loss([s for s in simpler if s in pool] or simpler), best_of_pool)
+        if rival.is_beaten:
+            beaten.append(rival)
+        elif rival.setting in pool:
             reason = _simpler_reason(trained, rival, best_of_pool)
             return _recommendation(trained, rival.setting, reason + _refuted_reason(trained, best, best_of_pool))
-        beaten.append(rival)
     reason = _best_reason(trained, best_of_pool, len(candidates), beaten)
     return _recommendation(trained, best_of_pool, reason + _refuted_reason(trained, best, best_of_pool))
 
