@@ -1,8 +1,8 @@
 """Processes that train cohorts, each on one core.
 
-A cohort per core, instead of all cores on one cohort: an operation takes tens of microseconds, so that bringing the
-cores together after each costs more than the second one gives, and the numbers don't depend on how many cores there
-are. Processes, since threads of one interpreter wait for each other between operations.
+One cohort a core is faster than all cores on one cohort: an operation takes tens of microseconds, so that bringing the
+cores together after each costs more than the second one gives. The numbers do not depend on the number of cores.
+Processes, because threads of one interpreter wait for each other between operations.
 """
 
 import contextlib
@@ -14,25 +14,28 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableSequence
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 
-from thinned.errors import InputError
+from thinned.errors import InputError, sentence
 
 __all__ = ["one_core", "run_jobs"]
 
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 
-#: what does one job: its number, and a function by which it tells how far it is
-Work = Callable[[int, Callable[[int], None]], Any]
+Result = TypeVar("Result")
+#: does the job of this number, and reports its state to the function that it is given
+Work = Callable[[int, Callable[[int], None]], Result]
 
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """Let torch compute on one core; afterwards as before."""
+    """Let torch compute on one core, and restore the number of threads afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -42,98 +45,106 @@ def one_core() -> Iterator[None]:
 
 
 def run_jobs(
-    work: Work, jobs: int, watch: Callable[[list[int]], None], enough: Callable[[], bool] = lambda: False
-) -> Iterator[tuple[int, Any]]:
-    """Do all jobs, as many at a time as torch has threads, and give (number, result) as each is finished.
+    work: Work[Result],
+    jobs: int,
+    watch: Callable[[list[int]], None],
+    is_time_up: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, Result]]:
+    """Run all jobs, as many at a time as torch has threads, and yield (number, result) of each when it is finished.
 
-    Processes are forked: they see the caller's data without a copy, and the caller's script needs no guard. Where that
-    is not safe (off Linux, or where autograd may have threads for an accelerator), jobs are done one after the other in
-    this process.
+    Processes are forked: they see the caller's data without a copy, and the caller's script needs no guard. Where
+    forking is unsafe (off Linux, or where autograd may have threads for an accelerator), this process runs one job
+    after the other, on one core.
 
     Args:
-        work: does a job; its result must be of plain types.
-        jobs: how many there are.
-        watch: called a few times a second with what each job has told last.
-        enough: asked before a job is begun; once it is true, what is running is finished and the rest left.
+        work: runs one job; its result must consist of plain types.
+        jobs: number of jobs.
+        watch: called a few times a second with the last reported state of each job.
+        is_time_up: asked before each start of a job; once it is true, running jobs finish and no other starts.
 
     Raises:
-        RuntimeError: a process died, for example for want of memory.
-        Exception: what a job raised.
+        RuntimeError: a worker process died, for example because memory ran out.
+        Exception: an exception of a job.
     """
     if sys.platform == "linux" and not torch.accelerator.is_available():
-        yield from _forked(work, jobs, watch, enough)
+        yield from _forked(work, jobs, watch, is_time_up)
         return
-    told = [0] * jobs
+    states = [0] * jobs
     for number in range(jobs):
-        if enough():
+        if is_time_up():
             return
 
-        def tell(value: int, number: int = number) -> None:
-            told[number] = value
-            watch(told)
+        def report(state: int, number: int = number) -> None:
+            states[number] = state
+            watch(states)
 
         with one_core():
-            result = work(number, tell)
+            result = work(number, report)
         yield number, result
 
 
+class _RunningJob(NamedTuple):
+    number: int
+    process: BaseProcess
+
+
 def _forked(
-    work: Work, jobs: int, watch: Callable[[list[int]], None], enough: Callable[[], bool]
-) -> Iterator[tuple[int, Any]]:
+    work: Work[Result], jobs: int, watch: Callable[[list[int]], None], is_time_up: Callable[[], bool]
+) -> Iterator[tuple[int, Result]]:
     # a process's first optimizer step would import it, which takes a second; inherited, it takes none
     importlib.import_module("torch._dynamo")
     context = multiprocessing.get_context("fork")
-    told = context.RawArray("l", jobs)
+    states: MutableSequence[int] = context.RawArray("l", jobs)
     waiting = deque(range(jobs))
-    running: dict[Connection, tuple[int, Any]] = {}
+    running: dict[Connection, _RunningJob] = {}
     try:
         while waiting or running:
             while waiting and len(running) < torch.get_num_threads():
-                if enough():
+                if is_time_up():
                     waiting.clear()
                     break
                 number = waiting.popleft()
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_child, args=(work, number, told, sender), daemon=True)
-                with _interruption_held():
+                process = context.Process(target=_child, args=(work, number, states, sender), daemon=True)
+                with _interruption_delayed():
                     process.start()
                 sender.close()
-                running[receiver] = number, process
+                running[receiver] = _RunningJob(number, process)
             ready = set(wait(running, timeout=0.2))
             for receiver in [one for one in running if one in ready]:
-                number, process = running.pop(receiver)
-                yield number, _result(receiver, process)
-            watch(list(told))
+                job = running.pop(receiver)
+                yield job.number, cast("Result", _receive(receiver, job.process))
+            watch(list(states))
     finally:  # an interruption too
-        for _, process in running.values():
-            process.kill()
-            process.join()
+        for job in running.values():
+            job.process.kill()
+            job.process.join()
 
 
 @contextlib.contextmanager
-def _interruption_held() -> Iterator[None]:
-    """Put Ctrl-C off: Python drops an exception that is raised in the midst of a fork, in the callbacks around it."""
+def _interruption_delayed() -> Iterator[None]:
+    """Delay Ctrl-C: Python drops an exception that is raised in the callbacks around a fork."""
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
-    came: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    interruptions: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: interruptions.append((number, frame)))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-    if came:
-        handler(*came[0])
+    if interruptions:
+        handler(*interruptions[0])
 
 
-def _child(work: Work, number: int, told: Any, sender: Connection) -> None:
+def _child(work: Work[object], number: int, states: MutableSequence[int], sender: Connection) -> None:
     # the parent decides about an interruption, and a process whose parent is gone must not hold the folder's lock
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     torch.set_num_threads(1)
     try:
-        result = work(number, lambda value: told.__setitem__(number, value))
+        result = work(number, lambda state: states.__setitem__(number, state))
     except Exception as error:  # noqa: BLE001 (raised again by the parent)
         sender.send(_sendable(error))
     else:
@@ -141,7 +152,7 @@ def _child(work: Work, number: int, told: Any, sender: Connection) -> None:
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error with where it was raised, which is lost on the way; one of a foreign class may not arrive at all."""
+    """The error with a note of where it was raised, which pickling loses; a foreign class may not arrive at all."""
     if isinstance(error, InputError):
         return error
     sent = error if type(error).__module__ == "builtins" else RuntimeError(f"{type(error).__name__}: {error}")
@@ -149,15 +160,14 @@ def _sendable(error: Exception) -> Exception:
     return sent
 
 
-def _result(receiver: Connection, process: Any) -> Any:
+def _receive(receiver: Connection, process: BaseProcess) -> object:
     try:
         received = receiver.recv()
     except EOFError:
         process.join()
-        raise RuntimeError(
-            f"training needs its processes to finish, one ended with exit code {process.exitcode}; "
-            "if memory ran out, use fewer rows or narrower layers"
-        ) from None
+        requirement, seen = "a worker process must finish its job", f"one died with exit code {process.exitcode}"
+        remedy = "if memory ran out, use fewer rows or narrower layers"
+        raise RuntimeError(sentence(requirement, seen, remedy)) from None
     process.join()
     receiver.close()
     if isinstance(received, Exception):
