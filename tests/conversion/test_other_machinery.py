@@ -204,6 +204,7 @@ class Around(nn.Module):
         return F.dropout(self.block(x), 0.3, self.training).tanh()
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # of the inner region, in the forward
 @pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.parametrize("nested", [True, False])
 def test_a_checkpointed_function_of_an_addressed_model(reentrant, nested):

@@ -100,7 +100,7 @@ def _apply_to_values(
             )
         )
     values = apply(x.values(), p, key, call, impl=impl, form=form)
-    return torch.nested.nested_tensor_from_jagged(values, x.offsets(), x.lengths())
+    return torch.nested.nested_tensor_from_jagged(values, x.offsets(), x.lengths())  # type: ignore[attr-defined]
 
 
 _scalars: list[torch.Tensor] = []  # to draw into; popped, so that no two threads draw into the same one

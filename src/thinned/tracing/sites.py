@@ -4,10 +4,10 @@ Dropout hides in modules, in ``F.dropout``, in attention and between the layers 
 modules that exist; a recorded pass finds the calls that happen, and what stands before and behind each.
 """
 
-import torch
 from torch import nn
 
 from thinned.errors import sentence
+from thinned.tracing.eager_stance import eager_stance
 from thinned.tracing.model_copy import copy_modules
 from thinned.tracing.modules import OPAQUE, TORCH_DROPOUTS, is_leaf, is_thinned, named
 from thinned.tracing.preserve import uninitialised, untouched
@@ -93,7 +93,7 @@ def record(model: nn.Module, *args: object, **kwargs: object) -> Recording:
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
     copied = copy_modules(model)
     recorder = SilentRecorder(copied)
-    with generators_kept(), torch.compiler.set_stance("force_eager"), recorder.hooks(), recorder:
+    with generators_kept(), eager_stance(), recorder.hooks(), recorder:
         copied.train()
         recorder.recording = True
         copied(*args, **kwargs)
