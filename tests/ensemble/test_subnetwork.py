@@ -92,3 +92,26 @@ def test_an_address_of_nothing_is_one_sentence(address, message):
     model = nn.Sequential(nn.Linear(6, 4), nn.Dropout(0.3), nn.Linear(4, 4), nn.Dropout(0.3), nn.Linear(4, 1))
     with pytest.raises(InputError, match=message):
         ensemble.subnetwork(model, address)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+@pytest.mark.parametrize("normed", ["before", "behind", "both"])
+def test_old_norms_of_weights_are_taken_over(norm, normed):
+    before, behind = nn.Linear(6, 8), nn.Linear(8, 3)
+    before = before if normed == "behind" else norm(before)
+    behind = behind if normed == "before" else norm(behind)
+    model = nn.Sequential(before, nn.ReLU(), nn.Dropout(0.5), behind)
+    model(ROWS)  # leaves a weight with a gradient function, which deepcopy refuses
+    model.eval()
+    state = everything(model)
+    drawn = ensemble.sample(model, ROWS, 4).outputs
+    every = ensemble.enumerate(model, ROWS)
+    assert every.by == "doubling"
+    small = ensemble.subnetwork(model, 3, ROWS)
+    assert_same(state, everything(model))
+    torch.testing.assert_close(small(ROWS), drawn[3], atol=1e-6, rtol=1e-5)
+    assert small[0].out_features == small[3].in_features < 8
+    assert not any(module._forward_pre_hooks for module in small.modules())
+    masked = {"2": every.masks(9, 10)["2"][0]}
+    torch.testing.assert_close(ensemble.subnetwork(model, masked, ROWS)(ROWS), every.outputs[9], atol=1e-6, rtol=1e-5)

@@ -121,11 +121,10 @@ def _shuffled(plan: Plan, classes: Rows | None, repeat: int) -> list[Split]:
 
 def _with_every_class(train: Rows, validation: Rows, rows: Rows, classes: Rows | None) -> tuple[Rows, Rows]:
     """Exchange rows so that every class of ``rows`` is in the training rows; one row of a rare class is enough."""
-    absent = [] if classes is None else np.setdiff1d(classes[rows], classes[train])
-    if classes is None or not len(absent):
+    if classes is None:
         return train, validation
     train, validation = train.copy(), validation.copy()
-    for code in absent:
+    for code in np.setdiff1d(classes[rows], classes[train]):
         frequent = int(np.bincount(classes[train]).argmax())
         position = np.flatnonzero(classes[train] == frequent)[0]
         row = rows[classes[rows] == code][0]
