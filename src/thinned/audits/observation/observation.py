@@ -15,7 +15,9 @@ from thinned.audits.observation.passes import Passes, one_at_a_time, restored_ge
 from thinned.audits.observation.random_masks import AppliedMask, differing_masks
 from thinned.audits.observation.recorder import BatchNormCall, ObservedDropout
 from thinned.tracing import sites
-from thinned.tracing.sites import Op, tensors
+from thinned.tracing.preserve import uninitialised, untouched
+from thinned.tracing.sites import Op
+from thinned.tracing.tensor_map import tensors
 
 __all__ = ["Observation", "VarianceShift", "observe"]
 
@@ -111,13 +113,13 @@ def observe(
 
 def _initialised(model: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> nn.Module:
     """The model itself, or an initialised copy of one with lazy modules, which stay lazy."""
-    if not any(sites.uninitialised(tensor) for tensor in (*model.parameters(), *model.buffers())):
+    if not any(uninitialised(tensor) for tensor in (*model.parameters(), *model.buffers())):
         return model
     memo: dict[int, torch.Tensor] = {}
-    for buffer in filter(sites.uninitialised, model.buffers()):  # torch copies lazy parameters, and no lazy buffers
+    for buffer in filter(uninitialised, model.buffers()):  # torch copies lazy parameters, and no lazy buffers
         memo[id(buffer)] = UninitializedBuffer(buffer.requires_grad, buffer.device, buffer.dtype)  # type: ignore[arg-type]
     initialised = copy.deepcopy(model, dict(memo)).eval()
-    with sites.untouched(nn.Identity()), torch.no_grad():  # leaves the generators as they are
+    with untouched(nn.Identity()), torch.no_grad():  # leaves the generators as they are
         initialised(*args, **kwargs)
     for name, module in initialised.named_modules():
         module.training = model.get_submodule(name).training
