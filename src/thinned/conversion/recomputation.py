@@ -198,7 +198,7 @@ def missing_forward(path: str) -> RuntimeError:
             "a module of an addressed model that runs in a backward pass must have run in the forward pass, from the "
             "same state of torch's generator",
             f"{path or 'the model'} did not",
-            "let torch.utils.checkpoint run it again, or restore the generator before it does",
+            "let torch.utils.checkpoint run it again, uncompiled, or restore the generator before it runs again",
         )
     )
 
