@@ -58,6 +58,14 @@ class WarningKind(enum.Enum):
         "The networks hardly overfit",
         "Expect little of regularisation here. A wider network or more epochs (--hidden, --epochs) may do more.",
     )
+    COLUMN_READING = (
+        "A column may mean something else",
+        "Look at these cells. If the reading is wrong, choose another with --column NAME=KIND.",
+    )
+    IDENTIFIER = (
+        "A column only tells rows apart",
+        "Leave it out with --column NAME=drop, or keep it with --column NAME=text or NAME=number.",
+    )
 
     @property
     def code(self) -> str:
@@ -99,8 +107,15 @@ def study_warnings(
     ]
     if table is not None:
         warnings += [*_leaks(table), *_nothing_learnt(trained, table), *_rare_class(trained, table)]
+        warnings += _readings(table)
     order = [kind.code for kind in WarningKind]
     return sorted(warnings, key=lambda warning: order.index(warning.code))
+
+
+def _readings(table: Table) -> Iterator[StudyWarning]:
+    for notice in table.notices:
+        kind = WarningKind.IDENTIFIER if notice.code == "identifier" else WarningKind.COLUMN_READING
+        yield kind.warn(notice.message)
 
 
 def _diverged(trained: TrainedNetworks) -> Iterator[StudyWarning]:

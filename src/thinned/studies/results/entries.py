@@ -105,7 +105,7 @@ class ReadingPair(Entry, Generic[T], frozen=True, kw_only=True):
 
 
 class DataSummary(Entry, frozen=True, kw_only=True):
-    """The table: its size, its target, how many rows each class has, and how each column was read."""
+    """The table: its size, its target, how many rows each class has, and how each column was read, also in words."""
 
     name: str
     rows: PositiveCount
@@ -115,6 +115,7 @@ class DataSummary(Entry, frozen=True, kw_only=True):
     classes: dict[str, Count]
     sha256: str
     read_as: dict[str, str]
+    readings: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class PlannedSetting(Entry, frozen=True, kw_only=True):
