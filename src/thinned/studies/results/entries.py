@@ -175,6 +175,8 @@ class PlanSummary(Entry, frozen=True, kw_only=True):
     network_source: str | None = None
     group: str | None
     time: str | None
+    group_duplicates: bool | msgspec.UnsetType = msgspec.UNSET
+    columns: tuple[tuple[str, str], ...] | msgspec.UnsetType = msgspec.UNSET
     digest: str
 
     @property
