@@ -160,7 +160,7 @@ def _convert(model: nn.Module) -> ConvertedModel:
 
 
 def _converted_model(model: nn.Module) -> ConvertedModel:
-    """What the wrappers of a model share, made where there is none."""
+    """Return the state that the wrappers of a model share; make it where there is none."""
     if not isinstance(model, nn.Module):
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
     if type(model).__name__ == "OptimizedModule" and isinstance(compiled := model._modules["_orig_mod"], nn.Module):

@@ -75,5 +75,7 @@ def record(model: nn.Module, *args: object, **kwargs: object) -> Recording:
         recorder.recording = True
         copied(*args, **kwargs)
     modules = dict(named(model))
-    found = (site._replace(module=modules.get(site.name.partition("#")[0], site.module)) for site in recorder.sites())
-    return Recording(tuple(found), tuple(dict.fromkeys(recorder.noise)))
+    recorded = (
+        site._replace(module=modules.get(site.name.partition("#")[0], site.module)) for site in recorder.sites()
+    )
+    return Recording(tuple(recorded), tuple(dict.fromkeys(recorder.noise)))
