@@ -15,7 +15,7 @@ __all__ = ["Decider", "apply", "draw_key"]
 
 
 class Decider:
-    """Stands in place of a key, and decides by itself what becomes of a tensor: how sub-networks are enumerated."""
+    """A stand-in for a key that decides by itself what becomes of a tensor; sub-networks are enumerated so."""
 
     def drop(
         self, x: torch.Tensor, p: float | torch.Tensor, region: Region, residual: torch.Tensor | None, form: Form
@@ -44,11 +44,11 @@ def apply(
         key: 64-bit key, or an int64 tensor, 0-dim or one element a member; None draws one; a :class:`Decider` decides
             in place of an address.
         call: number of the training forward pass, or a 0-dim int64 tensor.
-        region: which part of which mask ``x`` is; counts a member's own axes.
+        region: the part of the mask that ``x`` is; counts a member's own axes.
         impl: backend.
         inplace: overwrite ``x``.
-        residual: for ``Form.ADD``: a tensor like ``x``.
-        form: what is computed.
+        residual: tensor like ``x``, for ``Form.ADD`` only.
+        form: the arithmetic on decisions.
     """
     if (place := placement()) is not None:
         region = place(region, x.shape)
