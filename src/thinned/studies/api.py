@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import pandas as pd
 import torch
@@ -101,7 +101,7 @@ class Study:
 
 
 def study(
-    data: Any,
+    data: object,
     target: str,
     *,
     out: str | os.PathLike[str] | None = None,
@@ -156,14 +156,11 @@ def study(
     plan = make_plan(table, chosen)
     with open_store(_folder(out), plan) as store:
         run(table, plan, store, lambda step: progress(step, plan), chosen.minutes)
-        networks, finished = _finished(store.networks(), plan)
-        epoch_seconds = store.seconds / (len(store) * plan.epochs)
-        summary = _run_summary(plan, finished, store, command)
-        content = make_results(table, plan, finished, networks, summary, epoch_seconds)
+        content = _analyse(table, plan, store, command)
         return _write(table, plan, store.folder, content, progress)
 
 
-def _load(data: Any, target: str, options: StudyOptions) -> Table:
+def _load(data: object, target: str, options: StudyOptions) -> Table:
     table = load(
         data,
         target,
@@ -178,6 +175,13 @@ def _load(data: Any, target: str, options: StudyOptions) -> Table:
 
 def _folder(out: str | os.PathLike[str] | None) -> Path:
     return Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
+
+
+def _analyse(table: Table, plan: Plan, store: Store, command: str | None) -> results.Results:
+    networks, finished = _finished(store.networks(), plan)
+    epoch_seconds = store.seconds / (len(store) * plan.epochs)
+    summary = _run_summary(plan, finished, store, command)
+    return make_results(table, plan, finished, networks, summary, epoch_seconds)
 
 
 def _run_summary(plan: Plan, finished: Plan, store: Store, command: str | None) -> results.RunSummary:
@@ -223,7 +227,7 @@ def _finished(networks: list[TrainedNetwork], plan: Plan) -> tuple[list[TrainedN
     kinds = {arm.kind for arm in part.arms}
     if not {"reference", "method"} <= kinds:
         seen = f"{len(networks)} of {plan.networks} networks are"
-        remedy = "run it again, with more minutes: it goes on where it stopped"
+        remedy = "run it again with more minutes; it continues there"
         raise InputError(sentence("no regularisation and another arm must be finished in time", seen, remedy))
     return [network for network in networks if network.setting in finished], part
 
