@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -185,7 +185,7 @@ def _run(file: Path | None, target: str, out: Path, options: "OptionKeywords") -
             bar.update(task, description=step.doing, total=plan.networks, completed=step.networks)
 
         command = shlex.join(["thinned", *sys.argv[1:]])
-        data: Any = datasets.churn() if file is None else file
+        data = datasets.churn() if file is None else file
         try:
             finished = study(data, target, out=out, progress=progress, command=command, **options)
         except KeyboardInterrupt:

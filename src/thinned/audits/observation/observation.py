@@ -14,9 +14,9 @@ from thinned.audits.observation.modules import can_drop, rate_of
 from thinned.audits.observation.passes import Passes, one_at_a_time, restored_generators
 from thinned.audits.observation.random_masks import AppliedMask, differing_masks
 from thinned.audits.observation.recorder import BatchNormCall, ObservedDropout
-from thinned.tracing import sites
+from thinned.tracing.modules import named
 from thinned.tracing.preserve import uninitialised, untouched
-from thinned.tracing.sites import Op
+from thinned.tracing.site import Op
 from thinned.tracing.tensor_map import tensors
 
 __all__ = ["Observation", "VarianceShift", "observe"]
@@ -81,7 +81,7 @@ def observe(
     """Run a model in training and evaluation mode, and leave it as it was."""
     with one_at_a_time, restored_generators(model):
         passes = Passes(_initialised(model, args, kwargs), args, kwargs)
-        modules = dict(sites.named(passes.model))
+        modules = dict(named(passes.model))
         training = passes.first_recorded(True, 0)
         training_dropouts = training.dropouts()
         shifts = list(_variance_shifts(training.batch_norms, passes)) if training.batch_norms else []
@@ -94,7 +94,7 @@ def observe(
         if not agree and not random_masks and not any(dropout.drops for dropout in evaluation_dropouts):
             difference = locate_difference(passes, evaluation.outputs, second_outputs)
         return Observation(
-            modules=dict(sites.named(model)),
+            modules=dict(named(model)),
             training=training_dropouts,
             evaluation=evaluation_dropouts,
             module_calls=training.module_calls,

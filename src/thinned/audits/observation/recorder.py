@@ -20,7 +20,7 @@ from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.ops.torch_private import functorch_active
 from thinned.tracing.modules import is_thinned
 from thinned.tracing.recorder import Recorder
-from thinned.tracing.sites import Op, Site
+from thinned.tracing.site import Op, Site
 from thinned.tracing.tensor_map import tensors
 from thinned.tracing.torch_functions import BINDERS, DropoutCall
 
