@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import pandas as pd
 import torch
@@ -18,6 +18,7 @@ from thinned import pages
 from thinned.errors import InputError, sentence
 from thinned.studies import results
 from thinned.studies.analysis.analyse import make_results
+from thinned.studies.design.duplicates import group_duplicates
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import OptionKeywords, StudyOptions
 from thinned.studies.design.plan import Plan
@@ -32,7 +33,7 @@ from thinned.studies.training.store import Store, open_store, write_text, writin
 
 __all__ = ["ReportProgress", "Study", "study"]
 
-#: is told the state of a study during its training
+#: called during training with the state of the study and its plan
 ReportProgress = Callable[[Progress, Plan], None]
 
 
@@ -65,7 +66,7 @@ class Study:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a setting: mean losses and held-out scores at the best validation epoch."""
+        """Mean losses and test scores at the best validation epoch, one row for each setting."""
         rows = {
             setting.label: {
                 **{f"{part}_loss": loss.mean for part, loss in setting.best.losses.items()},
@@ -100,7 +101,7 @@ class Study:
 
 
 def study(
-    data: Any,
+    data: object,
     target: str,
     *,
     out: str | os.PathLike[str] | None = None,
@@ -137,6 +138,10 @@ def study(
             - group: column of groups, such as patients; all rows of a group stay on one side of every split.
             - time: column of numbers or dates; every split trains on older rows, validates on later ones and tests on
               the latest. Repeats then differ in initial weights, data order and masks alone. Neither is a feature.
+            - group_duplicates: keep copies of a row, equal or different in an identifier or a time stamp alone, on one
+              side of every split.
+            - columns: how columns are read, by name, where the reading is wrong: "number", "level", "text",
+              "date:day-first", "date:month-first" or "drop".
             - sizes: numbers of training rows at which dropout, weight decay and early stopping are measured as well.
             - network: ``module:function`` that takes the numbers of inputs and outputs and returns your own module,
               whose dropout layers are the sites. Such a study leaves no model.
@@ -147,23 +152,40 @@ def study(
         InputError: the table, the target, an option or the folder can't be used.
     """
     chosen = StudyOptions(**options)
-    table = load(data, target, chosen.task, folds=chosen.folds, group=chosen.group, time=chosen.time)
+    table = _load(data, target, chosen)
     plan = make_plan(table, chosen)
     with open_store(_folder(out), plan) as store:
         run(table, plan, store, lambda step: progress(step, plan), chosen.minutes)
-        networks, finished = _finished(store.networks(), plan)
-        epoch_seconds = store.seconds / (len(store) * plan.epochs)
-        summary = _run_summary(plan, finished, store, command)
-        content = make_results(table, plan, finished, networks, summary, epoch_seconds)
+        content = _analyse(table, plan, store, command)
         return _write(table, plan, store.folder, content, progress)
+
+
+def _load(data: object, target: str, options: StudyOptions) -> Table:
+    table = load(
+        data,
+        target,
+        options.task,
+        folds=options.folds,
+        group=options.group,
+        time=options.time,
+        columns=options.columns,
+    )
+    return group_duplicates(table) if options.group_duplicates else table
 
 
 def _folder(out: str | os.PathLike[str] | None) -> Path:
     return Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
 
 
+def _analyse(table: Table, plan: Plan, store: Store, command: str | None) -> results.Results:
+    networks, finished = _finished(store.networks(), plan)
+    epoch_seconds = store.seconds / (len(store) * plan.epochs)
+    summary = _run_summary(plan, finished, store, command)
+    return make_results(table, plan, finished, networks, summary, epoch_seconds)
+
+
 def _run_summary(plan: Plan, finished: Plan, store: Store, command: str | None) -> results.RunSummary:
-    """How the networks were trained; ``finished`` is the part of the plan that was."""
+    """Summarise the training; ``finished`` is the finished part of the plan."""
     names = {arm.name for arm in finished.arms}
     return results.RunSummary(
         networks=len(store),
@@ -204,9 +226,9 @@ def _finished(networks: list[TrainedNetwork], plan: Plan) -> tuple[list[TrainedN
     part = plan.restricted_to([plan.settings[setting] for setting in finished])
     kinds = {arm.kind for arm in part.arms}
     if not {"reference", "method"} <= kinds:
-        seen = f"{len(networks)} of {plan.networks} networks are"
-        remedy = "run it again, with more minutes: it goes on where it stopped"
-        raise InputError(sentence("no regularisation and another arm must be finished in time", seen, remedy))
+        value = f"{len(networks)} of {plan.networks} networks are"
+        remedy = "run it again with more minutes; it continues there"
+        raise InputError(sentence("no regularisation and another arm must be finished in time", value, remedy))
     return [network for network in networks if network.setting in finished], part
 
 

@@ -19,7 +19,10 @@ from thinned.audits.observation.modules import is_drop_path, is_dropout_module
 from thinned.audits.observation.random_masks import AppliedMask, Location, MaskFinder, digest_of
 from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.ops.torch_private import functorch_active
-from thinned.tracing.sites import Op, Recorder, Site, is_thinned, tensors
+from thinned.tracing.modules import is_thinned
+from thinned.tracing.recorder import Recorder
+from thinned.tracing.site import Op, Site
+from thinned.tracing.tensor_map import tensors
 from thinned.tracing.torch_functions import BINDERS, DropoutCall
 
 __all__ = ["AuditRecorder", "BatchNormCall", "ObservedDropout", "OutsideModule", "output_tensors"]

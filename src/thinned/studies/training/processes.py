@@ -165,9 +165,9 @@ def _receive(receiver: Connection, process: BaseProcess) -> object:
         received = receiver.recv()
     except EOFError:
         process.join()
-        requirement, seen = "a worker process must finish its job", f"one died with exit code {process.exitcode}"
+        requirement, value = "a worker process must finish its job", f"one died with exit code {process.exitcode}"
         remedy = "if memory ran out, use fewer rows or narrower layers"
-        raise RuntimeError(sentence(requirement, seen, remedy)) from None
+        raise RuntimeError(sentence(requirement, value, remedy)) from None
     process.join()
     receiver.close()
     if isinstance(received, Exception):
