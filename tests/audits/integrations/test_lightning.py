@@ -17,6 +17,7 @@ class Always(nn.Module):
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of Lightning about torch's tree specifications
 def test_the_lightning_callback():
     lightning = pytest.importorskip("lightning")
 
