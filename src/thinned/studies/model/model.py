@@ -30,9 +30,9 @@ from thinned.studies.model.onnx import Average, write_onnx
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table, read_frame
 from thinned.studies.training import cohort
+from thinned.studies.training.engines.cores import one_core
 from thinned.studies.training.jobs import outputs, standardised
 from thinned.studies.training.network import MLP, site_rates
-from thinned.studies.training.processes import one_core
 from thinned.uncertainty import split_entropy, split_variance
 
 __all__ = ["Model", "Uncertainty", "fit", "held_setting"]

@@ -1,10 +1,13 @@
 """Runs a study: the table's splits, encoded, trained in cohorts, stored, analysed."""
 
+import contextlib
 import itertools
 import math
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, SupportsFloat
 
 import numpy as np
@@ -20,12 +23,15 @@ from thinned.studies.design.splits import Split, make_splits
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table
 from thinned.studies.training import cohort, probes
+from thinned.studies.training.engines.choose import choose_engine
+from thinned.studies.training.engines.engine import Engine, Task
+from thinned.studies.training.engines.run_jobs import run_jobs
 from thinned.studies.training.network import MLP, load_network
-from thinned.studies.training.processes import run_jobs
 from thinned.studies.training.records import Curves, Evaluation, TrainedNetwork
+from thinned.studies.training.shard import Shard
 from thinned.studies.training.store import Store
 
-__all__ = ["Progress", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
+__all__ = ["Job", "Progress", "Training", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
 
 # A cohort is large enough to spread the cost of a call, and small enough for parameters and activations to stay near
 # the core: so many networks, or so many weights between hidden layers.
@@ -88,32 +94,78 @@ class Job(NamedTuple):
         return [Member(split.repeat, split.fold, s, self.size) for split in self.splits for s in self.settings]
 
 
+class Training:
+    """The work of a study, which engines copy to their workers: job ``number`` trains a cohort."""
+
+    def __init__(self, table: Table, plan: Plan, splits: Sequence[Split], jobs: Sequence[Job]) -> None:
+        self._table, self._plan, self._splits = table, plan, list(splits)
+        places = {(split.repeat, split.fold): number for number, split in enumerate(splits)}
+        # by number: row numbers of a split are written once, not for each of its jobs
+        self._jobs = [(tuple(places[s.repeat, s.fold] for s in job.splits), job.settings, job.size) for job in jobs]
+
+    def __call__(self, number: int, report: Callable[[int], None]) -> list[TrainedNetwork]:
+        """Train a cohort; ``report`` is told the epochs of all its networks."""
+        places, settings, size = self._jobs[number]
+        return _train(self._table, self._plan, Job([self._splits[i] for i in places], settings, size), report)
+
+
 def run(
-    table: Table, plan: Plan, store: Store, progress: Callable[[Progress], None], minutes: float | None = None
+    table: Table,
+    plan: Plan,
+    store: Store,
+    progress: Callable[[Progress], None],
+    minutes: float | None = None,
+    *,
+    engine: Engine | None = None,
+    folder: Path | None = None,
+    shard: Shard | None = None,
 ) -> None:
     """Train every network of the plan that the store does not hold yet; finished cohorts are stored as they come.
 
-    No cohort is begun after so many minutes.
+    Args:
+        table: to learn from.
+        plan: what is trained.
+        store: what is finished, and takes what will be.
+        progress: called a few times a second.
+        minutes: no cohort is begun after so many.
+        engine: where cohorts are trained; None takes the cores of this machine.
+        folder: for temporary files, best on a file system that all workers see; None makes one.
+        shard: the part of the plan that is trained.
     """
     done = {network.member for network in store.networks()}
     splits = make_splits(plan, table)
     least = min(len(split.train) for split in splits)
     if plan.sizes and plan.sizes[-1] > least:
-        seen = f"got {plan.sizes[-1]:,}"
-        raise InputError(sentence(f"sizes must be within the {least:,} training rows of a split", seen))
-    jobs = [job for job in make_jobs(plan, splits) if not done.issuperset(job.members)]
-
-    def work(number: int, tell: Callable[[int], None]) -> list[TrainedNetwork]:
-        return _train(table, plan, jobs[number], tell)
+        found = f"got {plan.sizes[-1]:,}"
+        raise InputError(sentence(f"sizes must be within the {least:,} training rows of a split", found))
+    jobs = make_jobs(plan, splits)
+    if shard is not None:
+        jobs = shard.part(jobs)
+    jobs = [job for job in jobs if not done.issuperset(job.members)]
+    if not jobs:
+        return
 
     def watch(trained: Sequence[int]) -> None:
         progress(_progress(plan, jobs, trained, len(done)))
 
+    def describe(number: int) -> str:
+        job = jobs[number]
+        split, label = job.splits[0], plan.settings[job.settings[0]].label
+        first = f"{label} on repeat {split.repeat + 1}, fold {split.fold + 1}"
+        return f"cohort {number + 1} of {len(jobs)} ({len(job.members)} networks, from {first})"
+
     began = time.perf_counter()
     end = math.inf if minutes is None else began + 60 * minutes
-    for _, records in run_jobs(work, len(jobs), watch, lambda: time.perf_counter() > end):
-        store.add(records, time.perf_counter() - began)
-        began = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        if engine is None:
+            engine = choose_engine()
+            stack.callback(engine.close)
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thinned-"))) / "run"
+        task = Task(Training(table, plan, splits, jobs), len(jobs), folder, watch)
+        for _, networks in run_jobs(engine, task, enough=lambda: time.perf_counter() > end, describe=describe):
+            store.add(networks, time.perf_counter() - began)
+            began = time.perf_counter()
 
 
 def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:
