@@ -1,336 +1,43 @@
-"""Audit real models of other libraries, small and with random weights, and write every ERROR finding to docs.
+"""Audit real models of other libraries, small and with random weights, and print every ERROR finding.
 
     pip install transformers monai timm torchvision segmentation-models-pytorch open-clip-torch torch-geometric
     python benchmarks/audit.py [--libraries timm,monai] [--limit N] [--out runs/audit.jsonl]
     python benchmarks/audit.py --table runs/audit.jsonl   # prints the summary and the ERROR findings
 
-Dropout rates are set above 0 where a library has them at 0. For every model: whether the audit raised, whether state,
-flags, hooks and generators are bitwise what they were, processor seconds against one plain forward and
-backward, and, for one
-model in ten, the most memory that tensors held against that of a plain forward.
+Dropout rates are set above 0 where a library has them at 0. Measured for each model: whether the audit raised; whether
+state, flags, hooks and generators are bitwise what they were; processor seconds against one plain forward and
+backward; and, for one model in ten, the peak memory of tensors against that of a plain forward.
 """
 
-# ruff: noqa: E501 - a table of constructors
+# ruff: noqa: E501 - long lines of a table
 
 import argparse
 import hashlib
-import inspect
 import json
 import signal
 import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from audit_models import LIBRARIES, Build, check_size
 from torch import nn
 
 import thinned
+from thinned.audits.observation.recorder import output_tensors
 
-Build = Callable[[], tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]
-SECONDS = 60  # a model may take, and its forward and backward
-SLOW = 1.5
-PARAMETERS = 30_000_000  # larger ones are left out
-SMALL: dict[str, Any] = {
-    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "emb_dim", "embed_dim"), 32),
-    **dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers", "n_layer", "n_layers", "num_layers"), 2),
-    **dict.fromkeys(("num_decoder_layers", "num_encoder_layers"), 2),
-    **dict.fromkeys(("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads"), 4),
-    **dict.fromkeys(("n_head", "n_heads", "num_heads"), 4),
-    **dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "n_inner", "ffn_dim"), 64),
-    **dict.fromkeys(("d_kv", "head_dim"), 8),
-    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
-    "num_key_value_heads": 2, "moe_intermediate_size": 32, "vocab_size": 99, "max_position_embeddings": 64,
-    "image_size": 32, "patch_size": 8, "hidden_dim": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    "conv_dim": (32,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
-}  # fmt: skip
-
-
-def small_config(cls: type) -> Any:
-    default = cls()
-    options = {k: v for k, v in SMALL.items() if isinstance(getattr(default, k, None), (int, tuple, list))}
-    options = {k: v for k, v in options.items() if not isinstance(v, tuple) or len(getattr(default, k)) == len(v)}
-    options |= {
-        k: 0.1
-        for k, v in vars(default).items()
-        if "drop" in k
-        and isinstance(v, float | int)
-        and not isinstance(v, bool)
-        and "layer" not in k
-        and "path" not in k
-    }
-    return cls(**options)
-
-
-def hugging_face() -> Iterator[tuple[str, Build]]:
-    from transformers.models.auto import modeling_auto as auto  # noqa: PLC0415
-
-    mappings = (auto.MODEL_MAPPING, auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, auto.MODEL_FOR_CAUSAL_LM_MAPPING)
-    mappings += (auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING)
-    done = set()
-    for mapping in mappings:
-        for config_class in list(mapping.keys()):
-            try:
-                model_class = mapping[config_class]
-            except (ImportError, ValueError, AttributeError):
-                continue
-            for cls in model_class if isinstance(model_class, tuple) else (model_class,):
-                if cls is not None and cls.__name__ not in done:
-                    done.add(cls.__name__)
-                    yield cls.__name__, lambda m=cls, c=config_class: hugging_face_model(m, c)
-
-
-def hugging_face_model(cls: Any, config_class: Any) -> Any:
-    config = small_config(config_class)
-    config._attn_implementation = "sdpa" if getattr(cls, "_supports_sdpa", False) else "eager"
-    with torch.device("meta"):
-        meta = cls(config)
-    check_size(meta)
-    model = cls(config)
-    ids = torch.randint(3, 90, (2, 16))
-    size = getattr(config, "image_size", 32)
-    size = size if isinstance(size, int) else 32
-    candidates: list[dict[str, Any]] = [
-        {"input_ids": ids},
-        {"input_ids": ids, "decoder_input_ids": ids},
-        {"pixel_values": torch.randn(2, getattr(config, "num_channels", 3), size, size)},
-        {"pixel_values": torch.randn(2, 3, 64, 64)},
-        {"input_values": torch.randn(2, 4000)},
-        {"input_features": torch.randn(2, getattr(config, "num_mel_bins", 80), 100), "decoder_input_ids": ids},
-        {"input_ids": ids, "pixel_values": torch.randn(2, 3, size, size)},
-    ]
-    names = inspect.signature(model.forward).parameters
-    for inputs in candidates:
-        if all(name in names or name == "pixel_values" for name in inputs):
-            try:
-                model.train()
-                model(**inputs)
-            except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError):
-                continue
-            return model, (), inputs
-    raise LookupError("no input found")
-
-
-def timm_models() -> Iterator[tuple[str, Build]]:
-    import timm  # noqa: PLC0415
-
-    families = set()
-    for name in timm.list_models(pretrained=False):
-        family = timm.models.model_entrypoint(name).__module__, name.split("_")[0]
-        if (family, 0) in families and (family, 1) in families:
-            continue
-        families.add((family, 1 if (family, 0) in families else 0))
-        yield name, lambda n=name: timm_model(n)
-
-
-def timm_model(name: str) -> Any:
-    import timm  # noqa: PLC0415
-
-    with torch.device("meta"):
-        check_size(timm.create_model(name))
-    on = dict.fromkeys(("drop_rate", "drop_path_rate", "attn_drop_rate", "proj_drop_rate"), 0.1)
-    rates = (
-        on,
-        *({k: v for k, v in on.items() if k != left} for left in on),
-        {"drop_rate": 0.1, "proj_drop_rate": 0.1},
-    )
-    rates += ({"drop_rate": 0.1}, {})
-    for options in rates:
-        try:
-            model = timm.create_model(name, **options)
-        except TypeError:
-            continue
-        size = model.default_cfg.get("input_size", (3, 224, 224))
-        if not model.default_cfg.get("fixed_input_size"):
-            size = (3, min(size[1], 96), min(size[2], 96))
-        return model, (torch.randn(2, *size),), {}
-    raise LookupError("no options found")
-
-
-def torchvision_models() -> Iterator[tuple[str, Build]]:
-    from torchvision import models  # noqa: PLC0415
-
-    for name in models.list_models():
-        if any(part in name for part in ("rcnn", "retinanet", "ssd", "fcos", "raft", "quantized")):
-            continue
-        three = name in models.list_models(models.video)
-        size = (3, 8, 64, 64) if three else (3, 96, 96)
-        if name.startswith(("vit", "swin3d", "mvit", "inception", "maxvit")):
-            size = (
-                (3, 16, 224, 224)
-                if name.startswith(("mvit", "swin3d"))
-                else (3, 299, 299)
-                if "inc" in name
-                else (3, 224, 224)
-            )
-        options = {"weights_backbone": None} if name in models.list_models(models.segmentation) else {}
-
-        def build(n: str = name, o: Any = options, s: Any = size) -> Any:
-            with torch.device("meta"):
-                check_size(models.get_model(n, weights=None, **o))
-            return models.get_model(n, weights=None, **o), (torch.randn(2, *s),), {}
-
-        yield name, build
-
-
-def monai_models() -> Iterator[tuple[str, Build]]:
-    from monai.networks import blocks, nets  # noqa: PLC0415
-
-    image, flat = torch.randn(2, 1, 32, 32, 32), torch.randn(2, 1, 32, 32)
-    token = torch.randn(2, 10, 32)
-    d3, d2 = {"spatial_dims": 3, "in_channels": 1}, {"spatial_dims": 2, "in_channels": 1}
-    unet = {"out_channels": 2, "channels": (8, 16, 32), "strides": (2, 2), "num_res_units": 2, "dropout": 0.2}
-    specs: list[tuple[str, Callable[[], nn.Module], torch.Tensor]] = [
-        ("UNet", lambda: nets.UNet(**d3, **unet), image),
-        ("UNet-2d", lambda: nets.UNet(**d2, **unet), flat),
-        ("AttentionUnet", lambda: nets.AttentionUnet(**d3, out_channels=2, channels=(8, 16), strides=(2,), dropout=0.2), image),
-        ("BasicUNet", lambda: nets.BasicUNet(**d3, out_channels=2, features=(8, 8, 8, 8, 8, 8), dropout=0.2), image),
-        ("BasicUNet-batch", lambda: nets.BasicUNet(**d2, out_channels=2, dropout=0.2, norm="batch"), flat),
-        ("DynUNet", lambda: nets.DynUNet(**d2, out_channels=2, kernel_size=(3, 3, 3), strides=(1, 2, 2), upsample_kernel_size=(2, 2), dropout=0.2), flat),
-        ("SegResNet", lambda: nets.SegResNet(**d3, out_channels=2, init_filters=8, dropout_prob=0.2), image),
-        ("SegResNetVAE", lambda: nets.SegResNetVAE((32, 32, 32), init_filters=8, in_channels=1, dropout_prob=0.2), image),
-        ("VNet", lambda: nets.VNet(**d3, out_channels=2, dropout_prob_down=0.3, dropout_prob_up=(0.3, 0.3)), image),
-        ("UNETR", lambda: nets.UNETR(1, 2, (32, 32, 32), 8, 32, 64, 4, dropout_rate=0.2), image),
-        ("SwinUNETR", lambda: nets.SwinUNETR(1, 2, feature_size=12, drop_rate=0.1, attn_drop_rate=0.1, dropout_path_rate=0.1), image),
-        ("ViT", lambda: nets.ViT(1, (32, 32, 32), (8, 8, 8), 32, 64, 2, 4, dropout_rate=0.1, classification=True), image),
-        ("ViTAutoEnc", lambda: nets.ViTAutoEnc(1, (32, 32, 32), (8, 8, 8), hidden_size=32, mlp_dim=64, num_layers=2, num_heads=4, dropout_rate=0.1), image),
-        ("TransformerBlock", lambda: blocks.TransformerBlock(32, 64, 4, dropout_rate=0.1), token),
-        ("SABlock", lambda: blocks.SABlock(32, 4, dropout_rate=0.2), token),
-        ("SABlock-flash", lambda: blocks.SABlock(32, 4, dropout_rate=0.2, use_flash_attention=True), token),
-        ("TransformerBlock-flash", lambda: blocks.TransformerBlock(32, 64, 4, dropout_rate=0.1, use_flash_attention=True), token),
-        ("CrossAttentionBlock", lambda: blocks.CrossAttentionBlock(32, 4, dropout_rate=0.2), token),
-        ("CrossAttentionBlock-flash", lambda: blocks.CrossAttentionBlock(32, 4, dropout_rate=0.2, use_flash_attention=True), token),
-        ("MLPBlock", lambda: blocks.MLPBlock(32, 64, 0.1), token),
-        ("DenseNet", lambda: nets.DenseNet(**d2, out_channels=2, init_features=8, growth_rate=4, block_config=(2, 2), dropout_prob=0.2), flat),
-        ("DenseNet121", lambda: nets.DenseNet121(**d2, out_channels=2, dropout_prob=0.2), flat),
-        ("SEResNet50", lambda: nets.SEResNet50(**d2, num_classes=2), flat),
-        ("SENet154", lambda: nets.SENet("senet", **d2, layers=(1, 1, 1, 1), groups=8, reduction=4, dropout_prob=0.3), flat),
-        ("ResNet18", lambda: nets.resnet18(spatial_dims=2, n_input_channels=1, num_classes=2), flat),
-        ("EfficientNet", lambda: nets.EfficientNetBN("efficientnet-b0", pretrained=False, **d2, num_classes=2), torch.randn(2, 1, 64, 64)),
-        ("FullyConnectedNet", lambda: nets.FullyConnectedNet(8, 2, (16, 16), dropout=0.2), torch.randn(4, 8)),
-        ("VarFullyConnectedNet", lambda: nets.VarFullyConnectedNet(8, 2, 4, (16,), (16,), dropout=0.2), torch.randn(4, 8)),
-        ("AutoEncoder", lambda: nets.AutoEncoder(2, 1, 1, (8, 16), (2, 2), dropout=0.2), flat),
-        ("VarAutoEncoder", lambda: nets.VarAutoEncoder(2, (1, 32, 32), 1, 4, (8, 16), (2, 2), dropout=0.2), flat),
-        ("Regressor", lambda: nets.Regressor((1, 32, 32), (2,), (8, 16), (2, 2), dropout=0.2), flat),
-        ("Classifier", lambda: nets.Classifier((1, 32, 32), 2, (8, 16), (2, 2), dropout=0.2), flat),
-        ("Discriminator", lambda: nets.Discriminator((1, 32, 32), (8, 16), (2, 2), dropout=0.2), flat),
-        ("HighResNet", lambda: nets.HighResNet(3, 1, 2, dropout_prob=0.2), image),
-        ("FlexibleUNet", lambda: nets.FlexibleUNet(1, 2, "efficientnet-b0", dropout=0.2, spatial_dims=2), torch.randn(2, 1, 64, 64)),
-        ("PatchDiscriminator", lambda: nets.PatchDiscriminator(2, 8, 1, dropout=0.2), flat),
-        ("TorchVisionFC-like Ahnet", lambda: nets.AHNet(spatial_dims=3, in_channels=1, out_channels=2), torch.randn(2, 1, 64, 64, 64)),
-        ("MedNeXt", lambda: nets.MedNeXtSmall(2, init_filters=8, in_channels=1, out_channels=2), flat),
-        ("DecoderOnlyTransformer", lambda: nets.DecoderOnlyTransformer(20, 16, 32, 2, 4, embedding_dropout_rate=0.1), torch.randint(0, 20, (2, 10))),
-        ("DecoderOnlyTransformer-flash", lambda: nets.DecoderOnlyTransformer(20, 16, 32, 2, 4, embedding_dropout_rate=0.1, use_flash_attention=True), torch.randint(0, 20, (2, 10))),
-        ("QuickNAT", lambda: nets.Quicknat(num_classes=2, num_channels=1, num_filters=8, drop_out=0.2), flat),
-        ("GlobalNet", lambda: nets.GlobalNet((32, 32), 2, 1, 4, 2), flat),
-    ]  # fmt: skip
-    for name, make, x in specs:
-        yield name, lambda m=make, v=x: (m(), (v,), {})
-
-
-def segmentation_models() -> Iterator[tuple[str, Build]]:
-    import segmentation_models_pytorch as smp  # noqa: PLC0415
-
-    aux = {"classes": 3, "pooling": "avg", "dropout": 0.3}
-    for arch in (
-        "Unet",
-        "UnetPlusPlus",
-        "Linknet",
-        "MAnet",
-        "FPN",
-        "PSPNet",
-        "PAN",
-        "DeepLabV3",
-        "DeepLabV3Plus",
-        "UPerNet",
-        "Segformer",
-    ):
-        for encoder in ("resnet18", "mobilenet_v2", "efficientnet-b0", "mit_b0"):
-
-            def build(a: str = arch, e: str = encoder) -> Any:
-                return getattr(smp, a)(e, encoder_weights=None, aux_params=aux), (torch.randn(2, 3, 64, 64),), {}
-
-            yield f"{arch}-{encoder}", build
-
-
-def open_clip_models() -> Iterator[tuple[str, Build]]:
-    import open_clip  # noqa: PLC0415
-
-    vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 16}
-    text = {"context_length": 16, "vocab_size": 99, "width": 32, "heads": 4, "layers": 2}
-    for name, change in (("plain", {}), ("patch-dropout", {"patch_dropout": 0.5}), ("attentional", {"attentional_pool": True, "attn_pooler_heads": 4, "attn_pooler_queries": 8}), ("init", {"ls_init_value": 0.1})):  # fmt: skip
-        for cls in ("CLIP", "CustomTextCLIP"):
-
-            def build(c: str = cls, v: Any = vision | change) -> Any:
-                model = getattr(open_clip, c)(32, v, text)
-                return model, (torch.randn(2, 3, 32, 32), torch.randint(1, 90, (2, 16))), {}
-
-            yield f"{cls}-{name}", build
-
-
-def geometric_models() -> Iterator[tuple[str, Build]]:
-    from torch_geometric import nn as g  # noqa: PLC0415
-
-    x, edges = torch.randn(30, 8), torch.randint(0, 30, (2, 90))
-    for name in ("GCN", "GraphSAGE", "GIN", "GAT", "PNA", "EdgeCNN"):
-        for norm in (None, "batch_norm", "layer_norm"):
-
-            def build(n: str = name, m: Any = norm) -> Any:
-                extra = {"aggregators": ["mean"], "scalers": ["identity"], "deg": torch.ones(8)} if n == "PNA" else {}
-                return getattr(g, n)(8, 16, 3, 2, dropout=0.3, norm=m, **extra), (x, edges), {}
-
-            yield f"{name}-{norm}", build
-    layers: dict[str, Callable[[], nn.Module]] = {
-        "GATConv": lambda: g.GATConv(8, 4, 2, dropout=0.3),
-        "GATv2Conv": lambda: g.GATv2Conv(8, 4, 2, dropout=0.3),
-        "TransformerConv": lambda: g.TransformerConv(8, 4, 2, dropout=0.3),
-        "SuperGATConv": lambda: g.SuperGATConv(8, 4, dropout=0.3),
-        "HypergraphConv": lambda: g.HypergraphConv(8, 4, dropout=0.3),
-        "APPNP": lambda: g.APPNP(3, 0.1, dropout=0.3),
-        "GPSConv": lambda: g.GPSConv(8, g.GCNConv(8, 8), heads=2, dropout=0.3, attn_kwargs={"dropout": 0.3}),
-        "DNAConv": lambda: g.DNAConv(8, heads=2, dropout=0.3),
-        "JumpingKnowledge-GCN": lambda: g.GCN(8, 16, 3, 2, dropout=0.3, jk="lstm"),
-        "LINKX": lambda: g.LINKX(30, 8, 16, 2, 2, dropout=0.3),
-        "ARMAConv": lambda: g.ARMAConv(8, 4, dropout=0.3),
-        "AGNNConv": g.AGNNConv,
-        "MLP": lambda: g.MLP([8, 16, 16, 2], dropout=0.3),
-        "GraphUNet": lambda: g.GraphUNet(8, 16, 2, 2),
-        "Node2Vec-DeepGCNLayer": lambda: g.DeepGCNLayer(g.GCNConv(8, 8), nn.BatchNorm1d(8), nn.ReLU(), dropout=0.3),
-    }
-    for name, make in layers.items():
-        given = (
-            (x,)
-            if name == "MLP"
-            else (x.unsqueeze(1).expand(30, 3, 8).clone(), edges)
-            if name == "DNAConv"
-            else (x, edges)
-        )
-        given: tuple[torch.Tensor, ...] = (x, edges)
-        if name == "DNAConv":
-            given = (x.unsqueeze(1).repeat(1, 3, 1), edges)
-        elif name == "MLP":
-            given = (x,)
-        yield name, lambda m=make, v=given: (m(), v, {})
-
-
-def check_size(model: nn.Module) -> None:
-    if sum(p.numel() for p in model.parameters()) > PARAMETERS:
-        raise LookupError("too large")
-
-
-LIBRARIES = {
-    "transformers": hugging_face, "timm": timm_models, "torchvision": torchvision_models, "monai": monai_models,
-    "segmentation_models_pytorch": segmentation_models, "open_clip": open_clip_models, "torch_geometric": geometric_models,
-}  # fmt: skip
+SECONDS = 60  # limit for one model with its audits
+SLOW = 1.5  # seconds of a forward and backward
 
 
 def digest(model: nn.Module) -> str:
-    """Of everything that an audit must leave as it is."""
+    """Digest of everything that an audit must leave as it is."""
     value = hashlib.blake2b()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         value.update(name.encode())
@@ -346,8 +53,7 @@ def digest(model: nn.Module) -> str:
 
 
 def loss_of(output: Any) -> torch.Tensor | None:
-    found = thinned.audits.observation.recorder.outputs(output)
-    terms = [t.float().sum() for t in found if t.requires_grad and t.is_floating_point()]
+    terms = [t.float().sum() for t in output_tensors(output) if t.requires_grad and t.is_floating_point()]
     return sum(terms) if terms else None
 
 
@@ -361,14 +67,14 @@ def plain_step(model: nn.Module, args: Any, kwargs: Any) -> float:
 
 
 def peak_of(run: Callable[[], Any]) -> int:
-    """The most bytes that tensors made meanwhile held at once."""
+    """Peak of the bytes that tensors made in ``run`` hold."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
-    held = peak = 0
+    current = peak = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
+            current += event.nbytes()
+            peak = max(peak, current)
     return peak
 
 
@@ -385,12 +91,12 @@ def examine(library: str, name: str, build: Build, number: int) -> dict[str, Any
         row["step"] = min(plain_step(model, args, kwargs) for _ in range(2))  # the first one warms up
     except TimeoutError:
         return row | {"skipped": "too slow"}
-    except Exception as error:  # noqa: BLE001 - a model that cannot be built or run here says nothing of the audit
+    except Exception as error:  # noqa: BLE001 - a model that cannot be built or run here says nothing about the audit
         return row | {"skipped": f"{type(error).__name__}: {error}"[:150]}
     before = digest(model)
     try:
         start = time.process_time()
-        result = thinned.audit(model, *args, **kwargs)
+        result = thinned.audit(model, args, kwargs)
         row["audit"] = time.process_time() - start
     except TimeoutError:
         return row | {"skipped": "too slow"}
@@ -398,10 +104,11 @@ def examine(library: str, name: str, build: Build, number: int) -> dict[str, Any
         return row | {"raised": f"{type(error).__name__}: {error}"[:300]}
     row |= {"restored": digest(model) == before, "sites": result.sites, "counts": result.counts}
     row["findings"] = [
-        {k: getattr(f, k) for k in ("code", "severity", "module", "cls", "file", "line", "seen")} for f in result
+        {k: getattr(f, k) for k in ("code", "severity", "module", "class_name", "file", "line", "evidence")}
+        for f in result
     ]
     if number % 10 == 0:
-        row["memory"] = peak_of(lambda: thinned.audit(model, *args, **kwargs)) / max(
+        row["memory"] = peak_of(lambda: thinned.audit(model, args, kwargs)) / max(
             1, peak_of(lambda: model(*args, **kwargs))
         )
     return row
@@ -428,7 +135,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"peak memory / forward's: median {median(memory):.2f}, most {max(memory):.2f} ({len(memory)} models)"
         )
     for row in done:
-        lines += [f"| {row['library']} {row['model']} | {f['code']} | {f['module']} ({f['cls']}) | {Path(f['file'] or '').name}:{f['line']} | {f['seen']} |" for f in row["findings"] if f["severity"] == "error"]  # fmt: skip
+        lines += [f"| {row['library']} {row['model']} | {f['code']} | {f['module']} ({f['class_name']}) | {Path(f['file'] or '').name}:{f['line']} | {f['evidence']} |" for f in row["findings"] if f["severity"] == "error"]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -23,9 +23,9 @@ from skorch.helper import predefined_split
 from torch import nn
 
 from thinned import datasets
-from thinned.studies.design.arms import Setting
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import make_splits
 from thinned.studies.table.load import load
 from thinned.studies.training import cohort

@@ -29,9 +29,12 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from thinned.studies.analysis.analyse import analyse
 from thinned.studies.analysis.selection import Trained
 from thinned.studies.analysis.statistics import compare, nadeau_bengio
-from thinned.studies.design.arms import Arm, Setting, choose_arms
+from thinned.studies.design.arm import Arm
+from thinned.studies.design.choose_arms import choose_arms
 from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.training import cohort
+from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.network import MLP
 
 ROWS, COLUMNS, TOGETHER = 300, 6, 8
@@ -88,7 +91,7 @@ def studies(design: tuple[str, int, int, bool], seed: int) -> list[dict[str, Any
                 members.append(Member(repeat, fold, setting if effect else 0))
                 data.append(split)
     build = partial(MLP, COLUMNS, plan.hidden, 1)
-    outcomes = cohort.train(plan, build, members, data)
+    outcomes = cohort.train(TrainingConfig.of_plan(plan), build, members, data)
     records: list[list[dict[str, Any]]] = [[] for _ in splits]
     for i, (split, outcome) in enumerate(zip(data, outcomes, strict=True)):
         study, rest = divmod(i, plan.folds * plan.seeds * len(plan.settings))

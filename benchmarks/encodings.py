@@ -16,8 +16,9 @@ from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardSc
 from skrub import SquashingScaler
 
 from thinned import datasets
-from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.make_plan import make_plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import load
 from thinned.studies.training import jobs as studies_run

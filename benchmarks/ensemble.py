@@ -17,7 +17,7 @@ from torch import nn
 
 import thinned
 from thinned import ensemble, uncertainty
-from thinned.ensemble.sampling import keys
+from thinned.ensemble.sampling import member_keys
 
 
 def enumerate_all() -> None:
@@ -80,7 +80,7 @@ def difference(model: nn.Sequential, x: torch.Tensor, members: int) -> float:
         hidden = model[:4](x)
         one_by_one = [
             model[5](thinned.functional.dropout(hidden, 0.5, key=key, shared=(0,)))
-            for key in keys(["4"], 0, 0, members)["4"].tolist()
+            for key in member_keys(["4"], 0, 0, members)["4"].tolist()
         ]
     return float((drawn - torch.stack(one_by_one)).abs().max())
 

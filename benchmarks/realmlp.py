@@ -23,10 +23,12 @@ from sklearn.model_selection import StratifiedKFold
 
 import thinned
 from thinned import datasets
-from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.make_plan import make_plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.model import model
 from thinned.studies.table.load import load
+from thinned.studies.training.config import TrainingConfig
 
 MIX = Setting(dropout=0.3, embedding="piecewise", weight_decay=1.0)
 LINE = "ROC-AUC {:.4f}, log loss {:.4f}, {:.1f} s"
@@ -55,7 +57,7 @@ def study(arms: list[str] | None) -> Callable[[pd.DataFrame, pd.DataFrame, int],
 def refit(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> np.ndarray:
     table = load(train, "churn")
     plan = make_plan(table, arms=[Arm("mix", "the mix", (MIX,))], seed=seed)
-    return model.fit(table, plan, MIX).predict(test.drop(columns="churn"))[:, 1]
+    return model.fit(table, TrainingConfig.of_plan(plan), MIX).predict(test.drop(columns="churn"))[:, 1]
 
 
 def main() -> None:

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from thinned.studies.design.arms import Arm, Setting, choose_arms
+from thinned.studies.design.arm import Arm
+from thinned.studies.design.choose_arms import choose_arms
 from thinned.studies.design.plan import Plan
+from thinned.studies.design.setting import Setting
 
 RATES = (0.1, 0.3, 0.5)
 DECAYS = Arm("weight_decay", "weight decay", tuple(Setting(weight_decay=decay) for decay in (0.01, 0.1, 1.0)))

@@ -19,10 +19,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import thinned
 from thinned.errors import InputError
 from thinned.estimators import ThinnedClassifier, ThinnedRegressor
-from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.make_plan import make_plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.model import model
 from thinned.studies.table.load import load
+from thinned.studies.training.config import TrainingConfig
 
 FAST: dict[str, Any] = {"hidden": (8,), "epochs": 10, "members": 2, "random_state": 0, "learning_rate": 1e-2}
 
@@ -160,7 +162,7 @@ def test_it_is_the_studys_model() -> None:
     seed = int(np.random.RandomState(0).randint(2**31 - 1))
     arms = [Arm("own", setting.label, (setting,))]
     plan = make_plan(table, arms=arms, hidden=(8,), epochs=10, learning_rate=1e-2, seed=seed)
-    expected = model.fit(table, plan, setting, members=2)
+    expected = model.fit(table, TrainingConfig.of_plan(plan), setting, members=2)
     assert found.predict(x).tobytes() == expected.predict(table.features).tobytes()
     assert found.model_.card.setting == setting
 

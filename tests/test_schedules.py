@@ -79,11 +79,11 @@ def test_every_kind_of_layer_is_found() -> None:
         thinned.MultiheadAttention(4, 2, 0.1), thinned.DropPath(0.1), thinned.EmbeddingDropout(3, 2),
         thinned.ConcreteDropout(), thinned.drop_connect(nn.Linear(2, 2)), nn.Dropout(), nn.BatchNorm1d(3),
     ])  # fmt: skip
-    assert list(schedules.sites(model)) == ["0", "1", "2", "3", "4.parametrizations.weight.0"]
+    assert list(schedules.dropout_layers(model)) == ["0", "1", "2", "3", "4.parametrizations.weight.0"]
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match="must have dropout layers of thinned, Linear has none"):
+    with pytest.raises(ValueError, match="must have dropout layers of thinned; Linear has none"):
         schedules.RateScheduler(nn.Linear(2, 2), schedules.constant(0.1))
     with pytest.raises(KeyError, match="names must be those of dropout layers; got 'x'"):
         schedules.RateScheduler(net(), {"x": schedules.constant(0.1)})

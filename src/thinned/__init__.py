@@ -8,10 +8,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from thinned import ensemble, functional, layers, masks, schedules, uncertainty
-from thinned.audits import audit
+from thinned.audits import Audit, Finding, audit
 from thinned.batchnorm import recalibrate_batchnorm
 from thinned.conversion.api import address, convert
-from thinned.functional.attention import scaled_dot_product_attention
+from thinned.errors import InputError
+from thinned.functional import scaled_dot_product_attention
 from thinned.init import dropout_init_
 from thinned.layers import (
     AlphaDropout,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlphaDropout",
+    "Audit",
     "BatchDropout",
     "ConcreteDropout",
     "DropBlock2d",
@@ -53,7 +55,9 @@ __all__ = [
     "DropoutAdd",
     "EmbeddingDropout",
     "FeatureAlphaDropout",
+    "Finding",
     "GaussianDropout",
+    "InputError",
     "LockedDropout",
     "MultiheadAttention",
     "WordDropout",

@@ -4,7 +4,6 @@ Their networks are those that a study leaves: several, trained together as one b
 rows of its own, and averaged. ``pip install 'thinned[study]'``.
 """
 
-import dataclasses
 import operator
 from collections.abc import Sequence
 from typing import Any, Literal, Self
@@ -18,12 +17,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from thinned.errors import InputError, sentence
-from thinned.studies.design.arms import Arm, Setting
-from thinned.studies.design.make_plan import check_options, make_plan
-from thinned.studies.design.plan import Plan
+from thinned.studies.design.budget import choose_budget
+from thinned.studies.design.make_plan import check_options
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import VALIDATION
 from thinned.studies.model import model
 from thinned.studies.table.load import LARGEST, Table, Task, read_frame
+from thinned.studies.training.config import TrainingConfig
 
 __all__ = ["ThinnedClassifier", "ThinnedRegressor"]
 
@@ -99,21 +99,23 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         )
         table = Table(frame, target, task, classes, target_name="y", name="data frame", sha256="")
         members = _whole(self.members)
-        check_options(None, None, members=members)
-        self.model_ = model.fit(table, self._plan(table, setting), setting, members=members)
+        check_options(members=members)
+        self.model_ = model.fit(table, self._config(setting, task, len(target)), setting, members=members)
         return self
 
-    def _plan(self, table: Table, setting: Setting) -> Plan:
+    def _config(self, setting: Setting, task: Task, rows: int) -> TrainingConfig:
+        """The configuration of training, with what the user left open chosen by the number of rows."""
         counts = {name: _whole(getattr(self, name)) for name in ("epochs", "batch_size")}
         hidden = None if self.hidden is None else tuple(map(_whole, self.hidden))
-        check_options(None, hidden, **counts)
+        check_options(None, hidden, learning_rate=self.learning_rate, **counts)
+        budget = choose_budget(rows, int(rows * (1 - VALIDATION) * (1 - VALIDATION)), hidden, **counts)
+        if self.epochs is None:
+            steps = max(1, int(rows * (1 - VALIDATION)) // budget.batch_size)
+            budget = budget._replace(epochs=max(budget.epochs, -(-_STEPS // steps)))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        arm = Arm("own", setting.label, (setting,))
-        plan = make_plan(table, arms=[arm], hidden=hidden, learning_rate=self.learning_rate, seed=seed, **counts)
-        if self.epochs is not None:
-            return plan
-        steps = max(1, int(plan.rows * (1 - VALIDATION)) // plan.batch_size)
-        return dataclasses.replace(plan, epochs=max(plan.epochs, -(-_STEPS // steps)))
+        return TrainingConfig(
+            task=task, settings=(setting,), learning_rate=self.learning_rate, seed=seed, **budget._asdict()
+        )
 
 
 class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]

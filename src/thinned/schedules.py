@@ -6,32 +6,65 @@ A schedule is a function from the number of a training step to a rate. :class:`R
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import nn
 
 from thinned.errors import check_p, sentence
+from thinned.layers.base import Addressed, dropout_layers
 
-__all__ = ["RateScheduler", "Schedule", "by_depth", "constant", "cosine", "early", "late", "linear", "sites"]
+__all__ = ["RateScheduler", "Schedule", "by_depth", "constant", "cosine", "dropout_layers", "early", "late", "linear"]
 
+#: from the number of a training step, counted from 0, to a rate in [0, 1]
 Schedule = Callable[[int], float]
 
 
+class SchedulerState(TypedDict):
+    """The state of a :class:`RateScheduler`."""
+
+    last_step: int
+
+
 def constant(p: float) -> Schedule:
-    """The rate ``p`` at every step."""
+    """The rate ``p`` at every step.
+
+    Args:
+        p: rate in [0, 1].
+
+    Raises:
+        ValueError: ``p`` lies outside [0, 1].
+    """
     check_p(p)
     return lambda _: p
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
-    """From ``start`` at step 0 to ``end`` at step ``steps`` in a straight line, and ``end`` from then on."""
+    """A straight line from ``start`` to ``end``.
+
+    Args:
+        start: rate at step 0.
+        end: rate at step ``steps`` and from then on.
+        steps: length of the line, at least 1.
+
+    Raises:
+        ValueError: a rate lies outside [0, 1], or ``steps`` is less than 1.
+    """
     _check(start, end, steps)
     return lambda step: start + (end - start) * _progress(step, steps)
 
 
 def cosine(start: float, end: float, steps: int) -> Schedule:
-    """From ``start`` at step 0 to ``end`` at step ``steps`` along half a cosine, and ``end`` from then on."""
+    """Half a cosine from ``start`` to ``end``.
+
+    Args:
+        start: rate at step 0.
+        end: rate at step ``steps`` and from then on.
+        steps: length of the curve, at least 1.
+
+    Raises:
+        ValueError: a rate lies outside [0, 1], or ``steps`` is less than 1.
+    """
     _check(start, end, steps)
     return lambda step: end + (start - end) * 0.5 * (1 + math.cos(math.pi * _progress(step, steps)))
 
@@ -40,9 +73,12 @@ def early(p: float, steps: int, *, decreasing: bool = True) -> Schedule:
     """Dropout in the first ``steps`` steps only, against underfitting (Liu et al. 2023).
 
     Args:
-        p: the rate at step 0.
-        steps: from this step on the rate is 0; in the paper 50 of 300 epochs.
-        decreasing: linearly to 0, the paper's default; False keeps ``p`` until ``steps``.
+        p: rate at step 0.
+        steps: step from which on the rate is 0; the end of epoch 50 of 300 in the paper.
+        decreasing: decrease linearly to 0, the paper's default; False keeps ``p`` until ``steps``.
+
+    Raises:
+        ValueError: ``p`` lies outside [0, 1], or ``steps`` is less than 1.
     """
     _check(p, 0.0, steps)
     if decreasing:
@@ -51,30 +87,36 @@ def early(p: float, steps: int, *, decreasing: bool = True) -> Schedule:
 
 
 def late(p: float, steps: int) -> Schedule:
-    """No dropout in the first ``steps`` steps, ``p`` after them, against overfitting (Liu et al. 2023)."""
+    """No dropout in the first ``steps`` steps, then ``p``, against overfitting (Liu et al. 2023).
+
+    Args:
+        p: rate from step ``steps`` on.
+        steps: number of steps without dropout, at least 1.
+
+    Raises:
+        ValueError: ``p`` lies outside [0, 1], or ``steps`` is less than 1.
+    """
     _check(p, 0.0, steps)
     return lambda step: p if step >= steps else 0.0
 
 
-def sites(model: nn.Module) -> dict[str, nn.Module]:
-    """The dropout layers of ``model`` by qualified name, in the order of ``named_modules``."""
-    return {name: module for name, module in model.named_modules() if {"rate", "key", "call"} <= module._buffers.keys()}
-
-
 def by_depth(model: nn.Module, start: float, end: float, names: Iterable[str] | None = None) -> dict[str, Schedule]:
-    """Constant rates from ``start`` at the first dropout layer to ``end`` at the last, evenly (Huang et al. 2016, §3).
+    """Constant rates, evenly spaced from the first dropout layer to the last (Huang et al. 2016, §3).
 
     Args:
-        model: with dropout layers of ours.
-        start: rate of the first.
-        end: rate of the last.
+        model: model with dropout layers of thinned.
+        start: rate of the first layer.
+        end: rate of the last layer.
         names: qualified names of the layers from first to last; None takes all in the order of ``named_modules``.
 
     Returns:
-        What :class:`RateScheduler` takes as ``schedule``.
+        The schedule of each layer by name; :class:`RateScheduler` takes it.
+
+    Raises:
+        ValueError: a rate lies outside [0, 1].
     """
     _check(start, end, 1)
-    ordered = list(sites(model) if names is None else names)
+    ordered = list(dropout_layers(model) if names is None else names)
     return {name: constant(start + (end - start) * i / max(len(ordered) - 1, 1)) for i, name in enumerate(ordered)}
 
 
@@ -85,14 +127,17 @@ class RateScheduler:
     A layer whose rate reaches 0 passes its input through bit for bit.
 
     Args:
-        model: with dropout layers of ours (``thinned.convert`` makes them).
-        schedule: for all layers, or by qualified name for some.
-        relative: the schedule is multiplied by each layer's own ``p``.
-        step: number of the first step; what ``state_dict`` saves.
+        model: model with dropout layers of thinned; ``thinned.convert`` makes them.
+        schedule: one schedule for all layers, or schedules of some layers by qualified name.
+        relative: multiply the schedule by each layer's own ``p``.
+        step: number of the first step, as ``state_dict`` saves it.
+
+    Attributes:
+        last_step: number of the present step.
 
     Raises:
-        ValueError: the model has no dropout layer of ours.
-        KeyError: a name is not that of one.
+        ValueError: the model has no dropout layer of thinned, or a rate lies outside [0, 1].
+        KeyError: a name is not that of a dropout layer.
 
     Example:
         >>> import torch, thinned
@@ -108,50 +153,54 @@ class RateScheduler:
     def __init__(
         self, model: nn.Module, schedule: Schedule | Mapping[str, Schedule], *, relative: bool = False, step: int = 0
     ) -> None:
-        found = sites(model)
-        if not found:
-            seen = f"{type(model).__name__} has none"
-            raise ValueError(sentence("the model must have dropout layers of thinned", seen, "use thinned.convert"))
-        chosen = schedule if isinstance(schedule, Mapping) else dict.fromkeys(found, schedule)
+        layers = dropout_layers(model)
+        if not layers:
+            value = f"{type(model).__name__} has none"
+            raise ValueError(sentence("the model must have dropout layers of thinned", value, "use thinned.convert"))
+        chosen = schedule if isinstance(schedule, Mapping) else dict.fromkeys(layers, schedule)
         for name in chosen:
-            if name not in found:
+            if name not in layers:
                 raise KeyError(sentence("names must be those of dropout layers", f"got {name!r}"))
-        self._sites = {name: found[name] for name in chosen}
+        self._layers = {name: layers[name] for name in chosen}
         self._schedules = dict(chosen)
         self._relative = relative
         self.last_step = step
-        for layer in self._sites.values():
-            if layer._buffers["rate"] is None:
-                key = layer._buffers["key"]
-                layer.rate = torch.zeros((), dtype=torch.float64, device=None if key is None else key.device)
         self._write()
 
     @property
     def rates(self) -> dict[str, float]:
         """The rate of each layer now."""
-        return {name: self._rate(name) for name in self._sites}
+        return {name: self._rate(name) for name in self._layers}
 
     def step(self) -> None:
         """Advance by one training step."""
         self.last_step += 1
         self._write()
 
-    def state_dict(self) -> dict[str, Any]:
-        """The number of the step."""
+    def state_dict(self) -> SchedulerState:
+        """The number of the step, to be saved."""
         return {"last_step": self.last_step}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: SchedulerState) -> None:
         """Continue at the saved step."""
         self.last_step = int(state["last_step"])
         self._write()
 
     def _rate(self, name: str) -> float:
         rate = self._schedules[name](self.last_step)
-        return check_p(rate * float(self._sites[name].p) if self._relative else rate)  # type: ignore[arg-type]
+        return check_p(rate * float(self._layers[name].p) if self._relative else rate)
 
     def _write(self) -> None:
-        for name, layer in self._sites.items():
-            layer._buffers["rate"].fill_(self._rate(name))  # type: ignore[union-attr]  # in place: what was compiled or captured sees it
+        for name, layer in self._layers.items():
+            _rate_buffer(layer).fill_(self._rate(name))  # in place: a compiled or captured model sees it
+
+
+def _rate_buffer(layer: Addressed) -> torch.Tensor:
+    """The layer's ``rate``, added where there is none."""
+    if layer.rate is None:
+        key = layer._buffers["key"]
+        layer.rate = torch.zeros((), dtype=torch.float64, device=None if key is None else key.device)
+    return layer.rate
 
 
 def _progress(step: int, steps: int) -> float:

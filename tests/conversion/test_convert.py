@@ -47,7 +47,7 @@ def masks_of_ours(model, inputs, monkeypatch):
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr("thinned.ops.draw_key", counted(thinned.ops, "draw_key"))
+        patch.setattr("thinned.ops.dispatch.draw_key", counted(thinned.ops.dispatch, "draw_key"))
         model(**inputs)
     return count["draw_key"]
 

@@ -11,10 +11,10 @@ from torch import nn
 
 import thinned
 from thinned import ensemble, masks, philox
-from thinned.ensemble.doubling import Additive
-from thinned.ensemble.forward import Passes
-from thinned.ensemble.mask_sources import Drawn
-from thinned.ensemble.sampling import keys
+from thinned.ensemble.additive_head import SubsetSums
+from thinned.ensemble.forward import ForwardPasses
+from thinned.ensemble.mask_sources import SampledMask
+from thinned.ensemble.sampling import member_keys
 from thinned.errors import InputError
 
 
@@ -129,12 +129,10 @@ MODELS = {
 
 def loop(model, x, members, **options):
     """Members one after the other."""
-    passes = Passes(model, x, options.get("sites"), options.get("select"), options.get("batch_axis"))
-    names = [site.name for site in passes.sites]
-    with passes:
-        drawn = [keys(names, 0, m, m + 1) for m in range(members)]
-        axes = {site.name: site.axis for site in passes.sites}
-        return torch.stack([passes.one({n: Drawn(axes[n], k[0]) for n, k in key.items()}) for key in drawn])
+    passes = ForwardPasses(model, x, options.get("sites"), options.get("select"), options.get("batch_axis"))
+    axes = {site.name: site.batch_axis for site in passes.sites}
+    keys = [member_keys(list(axes), 0, m, m + 1) for m in range(members)]
+    return torch.stack([passes.run({n: SampledMask(axes[n], k[0]) for n, k in key.items()}) for key in keys])
 
 
 def everything(model):
@@ -289,11 +287,11 @@ def test_what_was_found_is_looked_for_again_when_the_model_changes():
             return F.dropout(self.drop(x), 0.5, self.training and self.more)
 
     model = Optional()
-    assert len(Passes(model, ROWS, None, None, None).sites) == 1
+    assert len(ForwardPasses(model, ROWS, None, None, None).sites) == 1
     model.more = True
-    assert len(Passes(model, ROWS, None, None, None).sites) == 2
+    assert len(ForwardPasses(model, ROWS, None, None, None).sites) == 2
     model.drop.p = 0.0
-    assert [site.name for site in Passes(model, ROWS, None, None, None).sites] == [""]
+    assert [site.name for site in ForwardPasses(model, ROWS, None, None, None).sites] == [""]
 
 
 def test_stopping_when_the_error_is_small_enough():
@@ -312,7 +310,7 @@ def test_stopping_when_the_error_is_small_enough():
 def test_time_and_batch_of_one_size_must_be_told_apart():
     with pytest.raises(InputError, match="batch_axis"):
         ensemble.sample(Recurrent(nn.LSTM), torch.randn(4, 4, 6), 2)
-    assert Passes(Recurrent(nn.LSTM), torch.randn(4, 4, 6), None, None, 1).sites[0].axis == 1
+    assert ForwardPasses(Recurrent(nn.LSTM), torch.randn(4, 4, 6), None, None, 1).sites[0].batch_axis == 1
 
 
 def every_mask(units):
@@ -336,7 +334,7 @@ def test_enumeration_equals_the_loop(monkeypatch, p, tail, chunk):
     for sites, forced in ((None, False), (None, True)):
         with monkeypatch.context() as patch:
             if forced:
-                patch.setattr("thinned.ensemble.head.Head.sums", lambda self, off: None)
+                patch.setattr("thinned.ensemble.additive_head.AdditiveHead.sums", lambda self, sources: None)
             every = ensemble.enumerate(model, x, sites=sites)
         assert every.by == ("passes" if forced else "doubling")
         assert every.count == 64
@@ -426,7 +424,7 @@ def test_quantiles_by_halves_are_those_of_all_outputs(monkeypatch):
 
 
 def test_doubling_in_chunks_bounds_memory():
-    sums = Additive.of(nn.Linear(9, 2).double(), torch.randn(3, 9).double(), 0.5)
+    sums = SubsetSums.from_layer(nn.Linear(9, 2).double(), torch.randn(3, 9).double(), 0.5)
     [whole], chunks = sums.chunks(1 << 20), list(sums.chunks(100))
     assert {len(chunk) for chunk in chunks} == {16}
     torch.testing.assert_close(torch.cat(chunks), whole)
@@ -539,9 +537,9 @@ def test_what_cannot_be_made_smaller_is_refused(model, message):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        (-1, "a member's number must be at least 0, got -1"),
-        ({"1": torch.ones(4)}, "masks must be of all sites, there is none for 3"),
-        ({"1": torch.ones(5), "3": torch.ones(4)}, "1 has 4, got 5"),
+        (-1, "a member's number must be at least 0; got -1"),
+        ({"1": torch.ones(4)}, "there must be a mask for every site; there is none for 3"),
+        ({"1": torch.ones(5), "3": torch.ones(4)}, "1 has 4; got 5"),
     ],
 )
 def test_an_address_of_nothing_is_one_sentence(address, message):
@@ -569,10 +567,9 @@ def test_a_sampled_gap_has_a_standard_error_that_holds_the_exact_one():
     """Of 5 numbers, one is farther off than 5 standard errors with chance 3e-6."""
     model = nn.Sequential(nn.Linear(6, 12), nn.Dropout(0.5), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 1))
     exact = ensemble.gap(model, ROWS, output="logits")
-    from thinned.ensemble.weight_scaling import _sampled
+    from thinned.ensemble.weight_scaling import _sampled_gap
 
-    shared = {"output": "logits", "sites": None, "select": None, "batch_axis": None}
-    drawn = _sampled(model, ROWS, 2000, 0, shared)
+    drawn = _sampled_gap(model, ROWS, 2000, "logits", 0, None, None, None)
     assert not drawn.exact
     assert ((drawn.gap - exact.gap).abs() < 5 * drawn.standard_error).all()
     torch.testing.assert_close(drawn.weight_scaled, exact.weight_scaled)

@@ -13,7 +13,7 @@ from torch import nn
 
 import thinned
 from thinned import philox
-from thinned.functional import attention
+from thinned.ops import attention
 
 P = 0.25
 

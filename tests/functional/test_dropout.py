@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import thinned
-from thinned import functional, masks, ops
+from thinned import functional, masks
 from thinned.layers import Dropout
+from thinned.ops import dispatch
 
 
 def test_worked_example():
@@ -90,7 +91,7 @@ def test_shapes_without_much_in_them(shape):
             assert function(x, 0.5, True, impl=impl).shape == shape
 
 
-@pytest.mark.parametrize("module", [functional, masks], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [functional.elementwise, masks], ids=lambda module: module.__name__)
 def test_examples_in_docstrings(module):
     results = doctest.testmod(module)
     assert results.attempted > 0
@@ -98,7 +99,7 @@ def test_examples_in_docstrings(module):
 
 
 def test_a_first_draw_in_inference_mode_leaves_later_ones_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops, "_draws", [])
+    monkeypatch.setattr(dispatch, "_scalars", [])
     with torch.inference_mode():
         thinned.functional.dropout(torch.ones(4))
     assert thinned.functional.dropout(torch.ones(4)).shape == (4,)

@@ -14,8 +14,7 @@ from layer_cases import CALL, EVERY, KEY, SELECTING, Case, P, address, first
 from torch import nn
 
 import thinned
-from thinned import layers, philox
-from thinned.functional import variants
+from thinned import functional, layers, philox
 
 TORCH_NAMES = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"]
 selecting = pytest.mark.parametrize("case", SELECTING, ids=lambda case: case.name)
@@ -191,9 +190,9 @@ def test_unusual_ranks_share_what_torch_shares(name: str, shape: tuple[int, ...]
 def test_a_warning_names_the_caller() -> None:
     with pytest.warns(UserWarning, match="dropout2d: Received a 3D input") as caught:
         thinned.Dropout2d()(torch.ones(2, 3, 4))
-    assert caught[0].filename.endswith(("module.py", "test_layers.py", "elements.py"))
+    assert caught[0].filename.endswith(("module.py", "test_layers.py", "spatial.py"))
     with pytest.warns(UserWarning, match="dropout2d: Received") as caught:
-        variants.dropout2d(torch.ones(2, 3, 4))
+        functional.dropout2d(torch.ones(2, 3, 4))
     assert caught[0].filename == __file__
 
 

@@ -212,7 +212,7 @@ def test_operators_are_registered_properly():
     x = torch.randn(5, 6, requires_grad=True)
     for residual, form in ((None, 0), (torch.randn(5, 6), 1), (None, 2), (None, 4)):
         torch.library.opcheck(torch.ops.thinned.dropout.default, (x, residual, *address, [], [], [], form, "auto"))
-    torch.library.opcheck(torch.ops.thinned.draw_keys.default, (x, [2]))
+    torch.library.opcheck(torch.ops.thinned.draw_keys.default, (x,))
 
 
 def test_choice_tells_what_runs_and_why():
@@ -238,25 +238,29 @@ ERRORS = [
     ({"key": torch.tensor([1, 2])}, ValueError, "key must be one number or one for each x[m]; got key of shape (2,)"),
     ({"p": "a"}, TypeError, "p must be a number in [0, 1]; got p='a'"),
     (
-        {"x": torch.ones(3, 4, dtype=torch.int64)},
+        {"input": torch.ones(3, 4, dtype=torch.int64)},
         RuntimeError,
         "dropout needs a floating-point tensor; got torch.int64",
     ),
-    ({"x": torch.ones(3, 4, dtype=torch.complex64)}, RuntimeError, "got torch.complex64; convert it first"),
-    ({"x": torch.ones(3, 4, dtype=torch.bool)}, RuntimeError, "got torch.bool; convert it first"),
+    ({"input": torch.ones(3, 4, dtype=torch.complex64)}, RuntimeError, "got torch.complex64; convert it first"),
+    ({"input": torch.ones(3, 4, dtype=torch.bool)}, RuntimeError, "got torch.bool; convert it first"),
     ({"impl": "cuda"}, ValueError, "impl must be one of auto, native, aten, reference; got impl='cuda'"),
     ({"shared": (2,)}, IndexError, "shared axes must lie in [-2, 1]; got 2"),
     ({"shared": (0, -2)}, ValueError, "shared axes must differ from each other; got shared=(0, -2)"),
-    ({"within": ((3,), (0,))}, ValueError, "x must lie within the full shape; got x of shape (3, 4), full shape (3,)"),
+    (
+        {"within": ((3,), (0,))},
+        ValueError,
+        "input must lie within the full shape; got input of shape (3, 4), full shape (3,)",
+    ),
     ({"within": ((5, 5), (0, 2))}, ValueError, "full shape (5, 5) and start (0, 2)"),
     ({"within": ((5, 5), (-1, 0))}, ValueError, "full shape (5, 5) and start (-1, 0)"),
     (
-        {"x": torch.empty(3, 4, device="meta"), "impl": "native"},
+        {"input": torch.empty(3, 4, device="meta"), "impl": "native"},
         NotImplementedError,
         "the native backend needs a CPU tensor; got one on meta; use impl='aten' or 'auto'",
     ),
     (
-        {"x": torch.ones(3, 4).to(torch.float8_e5m2), "impl": "native"},
+        {"input": torch.ones(3, 4).to(torch.float8_e5m2), "impl": "native"},
         NotImplementedError,
         "the native backend takes f32, f64, bf16 and f16; got torch.float8_e5m2; use impl='aten' or 'auto'",
     ),
@@ -265,9 +269,9 @@ ERRORS = [
 
 @pytest.mark.parametrize(("change", "error", "message"), ERRORS, ids=[message[:60] for *_, message in ERRORS])
 def test_errors(change, error, message):
-    arguments = {"x": torch.ones(3, 4), "p": 0.5, "key": 1} | change
+    arguments = {"input": torch.ones(3, 4), "p": 0.5, "key": 1} | change
     with pytest.raises(error) as caught:
-        functional.dropout(arguments.pop("x"), **arguments)
+        functional.dropout(**arguments)
     assert message in str(caught.value)
 
 
@@ -277,7 +281,7 @@ def test_errors(change, error, message):
     ids=["shape", "dtype", "device"],
 )
 def test_residuals_that_do_not_match(residual):
-    with pytest.raises(RuntimeError, match="residual must have the shape, dtype and device of x; got "):
+    with pytest.raises(RuntimeError, match="residual must have the shape, dtype and device of input; got "):
         functional.dropout_add(torch.ones(3, 4), residual, 0.5)
 
 

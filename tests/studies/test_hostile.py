@@ -306,7 +306,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "the store cut in half": (rewrite("study.sqlite", lambda data: data[: len(data) // 2]), "must be a study's store"),
     "the store of zeros": (rewrite("study.sqlite", bytes(8192)), "must be a study's store"),
     "the store another file": (rewrite("study.sqlite", b"%PDF-1.7" * 500), "must be a study's store"),
-    "the store a folder": (folder_for("study.sqlite"), "study.sqlite must be writable, SQLite says: unable to open"),
+    "the store a folder": (folder_for("study.sqlite"), "study.sqlite must be writable; SQLite says: unable to open"),
     "the store another program's": (store_says("PRAGMA application_id=7"), "it is another program's database"),
     "a table of other columns": (store_says("ALTER TABLE network RENAME COLUMN fold TO leaf"), "no such column: fold"),
     "a table gone": (store_says("DROP TABLE cohort"), ""),

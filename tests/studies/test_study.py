@@ -29,8 +29,9 @@ import thinned
 from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies import finished_networks
-from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.make_plan import make_plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import make_splits
 from thinned.studies.metrics import predictions, score
 from thinned.studies.model.model import Model
@@ -311,7 +312,7 @@ def test_arms_that_are_not_finished_in_time_are_left_out_and_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = SMALL | {"arms": ("dropout", "batch_norm")}
-    with pytest.raises(InputError, match="must be finished in time, 0 of 16 networks are; run it again"):
+    with pytest.raises(InputError, match="must be finished in time; 0 of 16 networks are; run it again"):
         thinned.study(make_frame(), "y", out=tmp_path / "a", minutes=1e-9, **options)
     with monkeypatch.context() as patch:  # as if time were up after two cohorts, which have no batch norm
         first = lambda *args: itertools.islice(processes.run_jobs(*args), 2)  # noqa: E731
@@ -336,7 +337,7 @@ def test_other_versions_look_at_a_study_but_do_not_go_on_with_it(
     thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
     with closing(sqlite3.connect(tmp_path / "study.sqlite")) as connection, connection:
         connection.execute("DELETE FROM network WHERE fold = 1")
-    with pytest.raises(InputError, match=r"same plan, data and versions can go on with, versions was .* and is .*99"):
+    with pytest.raises(InputError, match=r"same plan, data and versions can go on with; versions was .* and is .*99"):
         thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
 
 
@@ -544,13 +545,13 @@ def test_a_folder_that_cannot_be_made(csv: Path) -> None:
         (["--rates", "0"], "one must be above 0"),
         (["--rates", "a,b"], "give rates separated by commas, got 'a,b'"),
         (["--hidden", "64;64"], "give widths separated by commas"),
-        (["--hidden", "0"], "hidden widths must lie between 1 and 65,536, got (0,)"),
+        (["--hidden", "0"], "hidden widths must lie between 1 and 65,536; got (0,)"),
         (["--hidden", "10000000,10000000"], "hidden widths must lie between 1 and 65,536"),
         (["--hidden", ""], "give widths separated by commas"),
         (["--rates", ""], "give rates separated by commas"),
-        (["--folds", "1"], "folds must be a whole number of at least 2, got 1"),
-        (["--seeds", "0"], "seeds must be a whole number of at least 1, got 0"),
-        (["--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
+        (["--folds", "1"], "folds must be a whole number of at least 2; got 1"),
+        (["--seeds", "0"], "seeds must be a whole number of at least 1; got 0"),
+        (["--epochs", "0"], "epochs must be a whole number of at least 1; got 0"),
         (["--target", "z"], "'z'"),
         (["--task", "ranking"], "ranking"),
     ],

@@ -1,33 +1,40 @@
-"""What an audit returns: findings, and what a finding says."""
+"""The result of an audit: findings, and the parts of one finding."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, overload
+from typing import Literal, TypeAlias, overload
 
-__all__ = ["SEVERITIES", "Audit", "Finding", "Severity"]
+__all__ = ["JSON", "SEVERITIES", "Audit", "Finding", "Severity", "at_least"]
 
 Severity = Literal["error", "warning", "info"]
-#: gravest first: results are wrong; probably not what was wanted; worth knowing
+#: gravest first: results are wrong; probably not intended; worth knowing
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+#: a value that JSON can hold
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+
+def at_least(severity: Severity) -> tuple[Severity, ...]:
+    """This severity and the graver ones."""
+    return SEVERITIES[: SEVERITIES.index(severity) + 1]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One mistake, or something worth knowing.
+    """One mistake, or one fact worth knowing.
 
     Attributes:
-        code: of the rule, such as ``TD101``.
-        severity: "error" (results are wrong), "warning" (probably not what was wanted) or "info" (worth knowing).
-        title: of the rule.
-        module: qualified name of the module, "" for the model itself.
-        cls: its class.
-        file: source file of the call, where known.
-        line: in that file, from 1.
-        seen: what was seen, in words with numbers.
-        data: the numbers.
-        why: why it matters.
-        source: who says so.
-        fix: what to write instead.
+        code: code of the rule, such as ``TD101``.
+        severity: "error" (results are wrong), "warning" (probably not intended) or "info" (worth knowing).
+        title: title of the rule.
+        module: qualified name of the module; "" for the model itself.
+        class_name: class of that module.
+        file: source file of the call; None where unknown.
+        line: line in that file, counted from 1; None where unknown.
+        evidence: the facts of this finding, with numbers.
+        why: reason why they matter.
+        source: paper, documentation or issue that says so.
+        fix: code to write instead.
+        data: the numbers in ``evidence``, by name.
         confirmed: False where the code was read and not run.
     """
 
@@ -35,30 +42,31 @@ class Finding:
     severity: Severity
     title: str
     module: str
-    cls: str
+    class_name: str
     file: str | None
     line: int | None
-    seen: str
+    evidence: str
     why: str
     source: str
     fix: str
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, JSON] = field(default_factory=dict)
     confirmed: bool = True
 
     @property
     def message(self) -> str:
-        """What was seen and why it matters."""
+        """The evidence and the reason why it matters."""
         doubt = "" if self.confirmed else " (read in the source, not run)"
-        return f"{self.seen}{doubt}. {self.why}"
+        return f"{self.evidence}{doubt}. {self.why}"
 
     @property
-    def place(self) -> str:
-        """File and line, or the module."""
-        where = f"{self.file}:{self.line}" if self.file else ""
-        return " ".join(part for part in (self.module or ("" if where else "(the model)"), where) if part)
+    def location(self) -> str:
+        """The module's name, and the file and line where known."""
+        line = f"{self.file}:{self.line}" if self.file else ""
+        module = self.module or ("" if line else "(the model)")
+        return " ".join(part for part in (module, line) if part)
 
     def __str__(self) -> str:
-        return f"{self.code} {self.severity} {self.place} [{self.cls}]: {self.message}\n    fix: {self.fix}"
+        return f"{self.code} {self.severity} {self.location} [{self.class_name}]: {self.message}\n    fix: {self.fix}"
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,11 @@ class Audit(Sequence[Finding]):
     """The findings of an audit, gravest first.
 
     Attributes:
-        model: class of the audited model, or the path that was read.
-        findings: what was found.
-        fixed: what ``fix=True`` did, a sentence each.
-        suppressed: number of findings that were not wanted.
-        sites: number of places that drop, or could; None where nothing ran.
+        model: class of the audited model, or the path of the source that was read.
+        findings: the findings that were selected.
+        fixed: one sentence for each repair that ``fix=True`` made.
+        suppressed: number of findings that were deselected or ignored.
+        sites: number of dropout sites that the training pass reached; None where nothing ran.
     """
 
     model: str
@@ -92,44 +100,37 @@ class Audit(Sequence[Finding]):
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
 
-    def of(self, *severities: Severity) -> tuple[Finding, ...]:
+    def with_severity(self, *severities: Severity) -> tuple[Finding, ...]:
         """The findings of these severities."""
         return tuple(finding for finding in self.findings if finding.severity in severities)
 
     def codes(self) -> set[str]:
-        """The codes found."""
+        """The codes of all findings."""
         return {finding.code for finding in self.findings}
 
     def groups(self) -> list[list[Finding]]:
-        """Findings that say the same of several modules: one class, one line, one rule."""
+        """Findings grouped by rule, class and line, so that twelve equal blocks are one group."""
         groups: dict[tuple[object, ...], list[Finding]] = {}
         for finding in self.findings:
-            last = finding.module.rpartition(".")[2]
-            key = (
-                finding.code,
-                finding.severity,
-                finding.cls,
-                finding.file,
-                finding.line,
-                "" if finding.file else last,
-            )
+            attribute = "" if finding.file else finding.module.rpartition(".")[2]
+            key = (finding.code, finding.severity, finding.class_name, finding.file, finding.line, attribute)
             groups.setdefault(key, []).append(finding)
         return list(groups.values())
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of findings of each severity."""
-        return {severity: len(self.of(severity)) for severity in SEVERITIES}
+        return {severity: len(self.with_severity(severity)) for severity in SEVERITIES}
 
     @property
     def summary(self) -> str:
-        """How many places and findings there are, in one line."""
-        parts = [] if self.sites is None else [f"{self.sites} dropout sites"]
+        """Number of dropout sites and of findings, in one line."""
+        parts = [] if self.sites is None else [f"{self.sites} dropout site{'' if self.sites == 1 else 's'}"]
         parts += [f"{number} {name}" for name, number in self.counts.items() if number] or ["nothing found"]
         return ", ".join(parts + ([f"{self.suppressed} suppressed"] if self.suppressed else []))
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it, as what JSON can hold."""
+    def to_dict(self) -> dict[str, JSON]:
+        """The whole result as values that JSON can hold."""
         return {
             "model": self.model,
             "sites": self.sites,
@@ -140,11 +141,11 @@ class Audit(Sequence[Finding]):
         }
 
     def __str__(self) -> str:
-        fixed = [f"  fixed: {what}" for what in self.fixed]
-        found = [
+        fixed = [f"  fixed: {repair}" for repair in self.fixed]
+        findings = [
             f"  {group[0]}" + (f"\n    and {len(group) - 1} more like it" if group[1:] else "")
             for group in self.groups()
         ]
-        return "\n".join([f"{self.model}: {self.summary}", *fixed, *found])
+        return "\n".join([f"{self.model}: {self.summary}", *fixed, *findings])
 
     __repr__ = __str__

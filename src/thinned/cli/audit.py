@@ -1,153 +1,165 @@
 """``thinned audit``: the command."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from thinned import __version__
-from thinned.audits import RULES, Audit, Finding
-from thinned.audits.api import examine, wanted
-from thinned.audits.findings import SEVERITIES
-from thinned.audits.loading import build, inputs, read_inputs
-from thinned.audits.output import to_html, to_json, to_sarif
-from thinned.audits.source import read_source
+from thinned.audits import Audit, Finding
+from thinned.audits.api import examine
+from thinned.audits.finding_filter import FindingFilter
+from thinned.audits.findings import at_least
+from thinned.audits.output.html import to_html
+from thinned.audits.output.json import to_json
+from thinned.audits.output.sarif import to_sarif
+from thinned.audits.source import audit_source
+from thinned.cli.audit_inputs import ForwardInputs, build_model, inputs_of_shapes, read_inputs
 from thinned.errors import InputError, sentence
 
 __all__ = ["audit_command"]
 
-Codes = list[str]
+Format = Literal["rich", "json", "sarif", "html"]
 _STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 
 
 def audit_command(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODULE:FACTORY", help="A model, or a function without arguments that makes it."),
+        typer.Argument(metavar="MODULE:FACTORY", help="A model, or a function without arguments that returns one."),
     ] = None,
     input_: Annotated[
         list[str] | None,
-        typer.Option("--input", metavar="SHAPE[:DTYPE]", help="An input, as 8,3,224,224 or 8,16:int64; once for each."),
+        typer.Option(
+            "--input", metavar="SHAPE[:DTYPE]", help="An input, as 8,3,224,224 or 8,16:int64; repeat for several."
+        ),
     ] = None,
     input_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Inputs from a .json, .npz or .pt file.")
     ] = None,
     source: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Read this file or folder, too, without running it.")
+        Path | None, typer.Option(metavar="PATH", help="Also read this file or folder, without running it.")
     ] = None,
-    format_: Annotated[
-        Literal["rich", "json", "sarif", "html"], typer.Option("--format", help="Of the result.")
-    ] = "rich",
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result there.")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="Format of the result.")] = "rich",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result to this file.")] = None,
     select: Annotated[
-        list[str] | None, typer.Option(metavar="CODE", help="Only these codes, or beginnings of codes.")
+        list[str] | None, typer.Option(metavar="CODE", help="Report only these codes, or beginnings of codes.")
     ] = None,
     ignore: Annotated[
-        list[str] | None, typer.Option(metavar="[NAME:]CODE", help="Not these; as encoder.*:TD101 for some modules.")
+        list[str] | None,
+        typer.Option(metavar="[NAME:]CODE", help="Do not report these; encoder.*:TD101 for some modules only."),
     ] = None,
     rows: Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of training rows.")] = None,
     meta: Annotated[bool, typer.Option("--meta", help="Run on meta tensors: no arithmetic, nothing measured.")] = False,
     fail_on: Annotated[
-        Literal["error", "warning", "info", "never"], typer.Option(help="The least severity that gives exit code 1.")
+        Literal["error", "warning", "info", "never"], typer.Option(help="Least severity that gives exit code 1.")
     ] = "error",
 ) -> None:
-    """Find the dropout mistakes of a model, each with the fix.
+    """Find the dropout mistakes of a model, each with its fix.
 
     The model runs on the inputs, in training and in evaluation mode, and is left as it was.
     """
     try:
-        result = _result(model, input_ or [], input_file, source, meta, _split(select), _split(ignore) or [], rows)
-        text = _TEXTS[format_](result)
-        if out is not None:
-            out.write_text(text if format_ != "rich" else text + "\n", "utf-8")
-        elif format_ == "rich":
-            _print(result, Console())
-        else:
-            sys.stdout.write(text)
+        finding_filter = FindingFilter(None if select is None else _codes(select), _codes(ignore or []))
+        result = _audit(model, input_ or [], input_file, source, finding_filter, meta=meta, rows=rows)
+        _write(result, format_, out)
     except (InputError, OSError) as error:
         Console(stderr=True).print(Text(f"thinned: {error}"), soft_wrap=True)
         raise typer.Exit(2) from None
-    if fail_on != "never" and result.of(*SEVERITIES[: SEVERITIES.index(fail_on) + 1]):
+    if fail_on != "never" and result.with_severity(*at_least(fail_on)):
         raise typer.Exit(1)
 
 
-def _split(codes: list[str] | None) -> Codes | None:
-    return None if codes is None else [code for text in codes for code in text.split(",") if code.strip()]
+def _codes(options: list[str]) -> list[str]:
+    """The codes in options such as ``TD1,TD2``."""
+    return [code for option in options for code in option.split(",") if code.strip()]
 
 
-def _result(
-    place: str | None,
+def _audit(
+    import_path: str | None,
     shapes: list[str],
-    file: Path | None,
+    input_file: Path | None,
     source: Path | None,
+    finding_filter: FindingFilter,
+    *,
     meta: bool,
-    select: Codes | None,
-    ignore: Codes,
     rows: int | None,
 ) -> Audit:
-    if place is None and source is None:
-        raise InputError(sentence("an audit needs a model or --source", "got neither"))
-    if place is None:
-        return _read(source, select, ignore)
-    args, kwargs = read_inputs(file) if file is not None else ((), {})
-    found = build(place, meta=meta)
-    if meta:
-        args, kwargs = tuple(map(_to_meta, args)), {name: _to_meta(value) for name, value in kwargs.items()}
+    """Run the model, or read the source, or both."""
+    from_source = None if source is None else _audit_source(source, finding_filter)
+    if import_path is None:
+        if from_source is None:
+            raise InputError(sentence("an audit needs a model or --source", "got neither"))
+        return from_source
+    inputs = read_inputs(input_file) if input_file is not None else ForwardInputs()
+    model = build_model(import_path, meta=meta)
+    args = (*inputs_of_shapes(shapes, meta=meta), *(_to_meta(value) if meta else value for value in inputs.args))
+    kwargs = {name: _to_meta(value) if meta else value for name, value in inputs.kwargs.items()}
     try:
-        result, _ = examine(found, (*inputs(shapes, meta=meta), *args), kwargs, select=select, ignore=ignore, rows=rows)
+        result = examine(model, args, kwargs, finding_filter=finding_filter, rows=rows).audit
     except InputError:
         raise
     except Exception as error:
-        seen = f"it raised {type(error).__name__}: {error}"
-        raise InputError(sentence(f"{place} must run on the inputs", seen, "see --input and --input-file")) from error
-    if source is None:
-        return result
-    read = _read(source, select, ignore)
-    known = set(map(_line_of, result))
-    more = tuple(finding for finding in read if _line_of(finding) not in known)
-    return Audit(result.model, result.findings + more, (), result.suppressed + read.suppressed, result.sites)
+        fact, remedy = f"it raised {type(error).__name__}: {error}", "see --input and --input-file"
+        raise InputError(sentence(f"{import_path} must run on the inputs", fact, remedy)) from error
+    return result if from_source is None else _merged(result, from_source)
 
 
-def _line_of(finding: Finding) -> tuple[str, Path | None, int | None]:
+def _audit_source(source: Path, finding_filter: FindingFilter) -> Audit:
+    findings = audit_source(source)
+    reported = tuple(finding for finding in findings if finding_filter.accepts(finding))
+    return Audit(str(source), reported, (), len(findings) - len(reported))
+
+
+def _merged(result: Audit, from_source: Audit) -> Audit:
+    """Findings of the passes, and those of the source that the passes did not confirm."""
+    confirmed = {_code_and_line(finding) for finding in result}
+    unconfirmed = tuple(finding for finding in from_source if _code_and_line(finding) not in confirmed)
+    suppressed = result.suppressed + from_source.suppressed
+    return Audit(result.model, result.findings + unconfirmed, (), suppressed, result.sites)
+
+
+def _code_and_line(finding: Finding) -> tuple[str, Path | None, int | None]:
     return finding.code, Path(finding.file).resolve() if finding.file else None, finding.line
 
 
-def _read(source: Path | None, select: Codes | None, ignore: Codes) -> Audit:
-    assert source is not None  # noqa: S101 - the caller knows
-    found = read_source(source)
-    kept = tuple(filter(wanted(select, ignore), found))
-    return Audit(str(source), kept, (), len(found) - len(kept))
+def _to_meta(value: object) -> object:
+    move = getattr(value, "to", None)
+    return move("meta") if callable(move) else value
 
 
-def _to_meta(value: Any) -> Any:
-    return value.to("meta") if hasattr(value, "to") else value
+def _write(result: Audit, format_: Format, out: Path | None) -> None:
+    if format_ == "rich":
+        if out is None:
+            console = Console()
+            for line in _lines(result):
+                console.print(line, soft_wrap=True)
+        else:
+            out.write_text(f"{result}\n", "utf-8")
+        return
+    if format_ == "sarif":
+        text = to_sarif(result, __version__)
+    else:
+        text = to_json(result) if format_ == "json" else to_html(result)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text, "utf-8")
 
 
-def _sarif(result: Audit) -> str:
-    return to_sarif(result, RULES, __version__)
-
-
-def _html(result: Audit) -> str:
-    return to_html(result, RULES)
-
-
-_TEXTS: dict[str, Callable[[Audit], str]] = {"json": to_json, "sarif": _sarif, "html": _html, "rich": str}
-
-
-def _print(result: Audit, console: Console) -> None:
+def _lines(result: Audit) -> Iterator[Text]:
+    """The result for a terminal."""
     for finding, *others in result.groups():
-        head = Text.assemble(
-            (f"{finding.code} {finding.severity}", _STYLES[finding.severity]), f"  {finding.place}  [{finding.cls}]"
-        )
-        console.print(head, soft_wrap=True)
-        console.print(Text(f"  {finding.message}."), soft_wrap=True)
-        console.print(Text(f"  source: {finding.source}", style="dim"), soft_wrap=True)
-        console.print(Text.assemble("  fix: ", (finding.fix, "green")), soft_wrap=True)
+        head = (f"{finding.code} {finding.severity}", _STYLES[finding.severity])
+        yield Text.assemble(head, f"  {finding.location}  [{finding.class_name}]")
+        yield Text(f"  {finding.message}.")
+        yield Text(f"  source: {finding.source}", style="dim")
+        yield Text.assemble("  fix: ", (finding.fix, "green"))
         if others:
             names = ", ".join(other.module for other in others[:3]) + (", …" if others[3:] else "")
-            console.print(Text(f"  and {len(others)} more like it: {names}"), soft_wrap=True)
-    console.print(Text(f"{result.model}: {result.summary}"), soft_wrap=True)
+            yield Text(f"  and {len(others)} more like it: {names}")
+    yield Text(f"{result.model}: {result.summary}")

@@ -10,6 +10,7 @@ from thinned import layers
 from thinned.conversion.runtime import CLOCK, Circuit, Entry, Parts, Report, entry_of
 from thinned.errors import sentence
 from thinned.layers import Addressed
+from thinned.layers.base import register_address
 from thinned.tracing import sites
 
 __all__ = ["Report", "address", "convert"]
@@ -156,8 +157,7 @@ def _convert_module(name: str, module: nn.Module, report: Report) -> None:
     elif ours is not None:
         report.converted[name] = type(module).__name__
         module.__class__ = ours  # the same object: hooks, flags and whoever refers to it see no change
-        for buffer in ("key", "call", "rate"):
-            module.register_buffer(buffer, None, persistent=False)
+        register_address(module)
     elif (
         isinstance(module, nn.modules.dropout._DropoutNd)
         and not isinstance(module, Addressed)

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 
 from thinned import functional, ops
 from thinned.errors import sentence
-from thinned.functional import attention, variants
 from thinned.tracing.torch_functions import Recurrent
 
 __all__ = ["COUNTERPARTS", "Where", "layer_by_layer"]
@@ -41,7 +40,7 @@ def _feature_alpha(
     training: bool = False,
     inplace: bool = False,
 ) -> Any:
-    return variants.feature_alpha_dropout(input, p, training, inplace, **where())
+    return functional.feature_alpha_dropout(input, p, training, inplace, **where())
 
 
 def _of(function: Callable[..., Any], inplace: bool) -> Callable[..., Any]:
@@ -53,9 +52,9 @@ def _of(function: Callable[..., Any], inplace: bool) -> Callable[..., Any]:
     return call
 
 
-def _spatial(dims: int) -> Callable[..., Any]:
+def _spatial(function: Callable[..., torch.Tensor]) -> Callable[..., Any]:
     def call(where: Where, input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:  # noqa: A002
-        return variants.spatial_dropout(dims, input, p, training, inplace, **where())
+        return function(input, p, training, inplace, **where())
 
     return call
 
@@ -78,7 +77,7 @@ def _attention(
     if not dropout_p:
         return F.scaled_dot_product_attention(query, key, value, attn_mask, 0.0, is_causal, **options)
     renamed = {f"dropout_{name}": value for name, value in address.items()}
-    return attention.scaled_dot_product_attention(
+    return functional.scaled_dot_product_attention(
         query, key, value, attn_mask, dropout_p, is_causal, **options, **renamed
     )
 
@@ -136,7 +135,7 @@ def layer_by_layer(function: Callable[..., Any], where: Where, call: Recurrent, 
     addresses = [where() for _ in range(call.num_layers - 1)]
     if not (call.training and call.p and addresses):
         return function(*args)
-    if call.batch_sizes is not None and ops.placement is not None:
+    if call.batch_sizes is not None and ops.placement() is not None:
         raise NotImplementedError(
             sentence(
                 "dropout in parts needs padded sequences", "got a packed sequence", "pad it, or drop without parts"
@@ -162,9 +161,9 @@ def layer_by_layer(function: Callable[..., Any], where: Where, call: Recurrent, 
 
 COUNTERPARTS: dict[Any, Callable[..., Any]] = {
     F.dropout: _dropout,
-    F.dropout1d: _spatial(1),
-    F.dropout2d: _spatial(2),
-    F.dropout3d: _spatial(3),
+    F.dropout1d: _spatial(functional.dropout1d),
+    F.dropout2d: _spatial(functional.dropout2d),
+    F.dropout3d: _spatial(functional.dropout3d),
     F.alpha_dropout: _alpha,
     F.feature_alpha_dropout: _feature_alpha,
     torch.dropout: _of(_dropout, False),

@@ -242,11 +242,8 @@ class Circuit:
         if not parts or (not callable(self.parts) and isinstance(entry.module, _NO_BATCH)):
             yield
             return
-        ops.placement = functools.partial(_place, parts)
-        try:
+        with ops.placed(functools.partial(_place, parts)):
             yield
-        finally:
-            ops.placement = None
 
     @contextmanager
     def off(self) -> Iterator[None]:

@@ -1,61 +1,36 @@
-"""Which sites of a model can drop, and along which axis of each the examples lie."""
+"""The sites of a model that can drop, and the axis of examples of each."""
 
 import types
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 from thinned import layers
+from thinned.ensemble.inputs import ModelInputs
+from thinned.ensemble.pass_functions import TorchFunction, normalise
 from thinned.errors import InputError, sentence
 from thinned.tracing import sites
 
-__all__ = ["Found", "Inputs", "evaluated", "find"]
+__all__ = ["EnsembleSite", "find_sites"]
 
-_OF_WEIGHTS = (layers.DropConnect, layers.EmbeddingDropout)  # masks without examples
-
-
-class Inputs(NamedTuple):
-    """The arguments of a forward."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    @classmethod
-    def of(cls, x: Any) -> "Inputs":
-        """A mapping gives keyword arguments, a tuple or list positional ones, anything else is the one argument."""
-        if isinstance(x, Mapping):
-            return cls((), {str(name): value for name, value in x.items()})
-        return cls(tuple(x), {}) if isinstance(x, tuple | list) else cls((x,), {})
-
-    @property
-    def tensors(self) -> list[torch.Tensor]:
-        """All tensors among them."""
-        return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, torch.Tensor)]
-
-    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Inputs":
-        """The same with ``function`` of every tensor."""
-        return Inputs(
-            *tree_map(lambda leaf: function(leaf) if isinstance(leaf, torch.Tensor) else leaf, (self.args, self.kwargs))
-        )
+_WEIGHT_MASKS = (layers.DropConnect, layers.EmbeddingDropout)  # their masks have no axis of examples
 
 
-class Found(NamedTuple):
+class EnsembleSite(NamedTuple):
     """A site that can drop.
 
     Attributes:
-        name: as :func:`thinned.sites.find` gives it.
+        name: name of the site, as :func:`thinned.sites.find` gives it.
         module: name of the module that drops.
         kind: "module", "functional", "attention" or "rnn".
-        p: probability of dropping, when it was found.
-        shape: of what is dropped.
-        axis: along which the examples lie; None where the site has no such axis.
-        consumers: what takes the dropped tensor.
+        p: probability of dropping when the site was found.
+        shape: shape of the dropped tensor.
+        batch_axis: axis of examples; None where the site has no such axis.
+        consumers: operations that take the dropped tensor.
     """
 
     name: str
@@ -63,109 +38,87 @@ class Found(NamedTuple):
     kind: str
     p: float
     shape: tuple[int, ...]
-    axis: int | None
+    batch_axis: int | None
     consumers: tuple[sites.Op, ...]
 
 
-def _batch_norm(
-    input: torch.Tensor,  # noqa: A002
-    running_mean: torch.Tensor | None,
-    running_var: torch.Tensor | None,
-    weight: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> torch.Tensor:
-    return F.batch_norm(
-        input, running_mean, running_var, weight, bias, training and running_mean is None, momentum, eps
-    )
+class _RunningStatistics(TorchFunctionMode):
+    """Normalisation by running statistics, although the model trains in the recorded pass."""
+
+    def __torch_function__(
+        self, func: TorchFunction, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
+    ) -> object:
+        return normalise(func)(*args, **(kwargs or {}))
 
 
-def _instance_norm(
-    input: torch.Tensor,  # noqa: A002
-    running_mean: torch.Tensor | None = None,
-    running_var: torch.Tensor | None = None,
-    weight: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> torch.Tensor:
-    return F.instance_norm(
-        input, running_mean, running_var, weight, bias, use_input_stats and running_mean is None, momentum, eps
-    )
+def find_sites(
+    model: nn.Module, copied: nn.Module, inputs: ModelInputs, batch_axis: int | None
+) -> tuple[EnsembleSite, ...]:
+    """The sites that drop when ``model`` trains, by a recorded pass; remembered until the model changes.
 
+    The memory holds names and shapes only, no tensor. A module that came, went or has another attribute, and inputs of
+    another shape, cause a new pass.
 
-#: normalisations as evaluation runs them: a batch of one row has no statistics, and running ones are not to change
-evaluated: dict[Any, Callable[..., torch.Tensor]] = {F.batch_norm: _batch_norm, F.instance_norm: _instance_norm}
-
-
-class _Evaluated(TorchFunctionMode):
-    """Normalisation with its running statistics, though the model trains for the recorded pass."""
-
-    def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return evaluated.get(func, func)(*args, **(kwargs or {}))
-
-
-def find(model: nn.Module, inputs: Inputs, batch_axis: int | None) -> tuple[Found, ...]:
-    """The sites that drop when ``model`` trains, found by a recorded pass; remembered until something changes.
-
-    What is remembered has names and shapes only, no tensor; a module that came, went or has another attribute, and
-    inputs of another shape, make a new pass.
+    Args:
+        model: model of the user, which is only read.
+        copied: structural copy of the model, which the pass runs.
+        inputs: arguments of the pass.
+        batch_axis: axis of examples of the inputs; None finds it.
     """
-    mark = _mark(model, inputs, batch_axis)
+    fingerprint = _fingerprint(model, inputs, batch_axis)
     known = _known.get(model)
-    if known is None or known[0] != mark:
-        known = _known[model] = mark, tuple(_find(model, inputs, batch_axis))
+    if known is None or known[0] != fingerprint:
+        known = _known[model] = fingerprint, tuple(_find(copied, inputs, batch_axis))
     return known[1]
 
 
-_known: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, tuple[Found, ...]]]" = weakref.WeakKeyDictionary()
+_Fingerprint = tuple[object, ...]
+_known: "weakref.WeakKeyDictionary[nn.Module, tuple[_Fingerprint, tuple[EnsembleSite, ...]]]"
+_known = weakref.WeakKeyDictionary()
 _PLAIN = (bool, int, float, str, type(None))
 _FUNCTIONS = (types.FunctionType, types.MethodType)
 _TABLES = {"_parameters", "_buffers", "_modules"} | {name for name in vars(nn.Module()) if name.endswith("hooks")}
 
 
-def _mark(model: nn.Module, inputs: Inputs, batch_axis: int | None) -> Any:
-    """Changes whenever something changes that a forward pass may take another way for."""
+def _fingerprint(model: nn.Module, inputs: ModelInputs, batch_axis: int | None) -> _Fingerprint:
+    """A value that changes with everything for which a forward pass may take another way."""
     modules = [(id(m), type(m), tuple(_attributes(m.__dict__))) for m in model.modules()]
     return modules, [(t.shape, t.dtype) for t in inputs.tensors], tuple(inputs.kwargs), batch_axis
 
 
-def _attributes(attributes: Mapping[str, Any], depth: int = 1) -> Iterator[Any]:
-    """Numbers, strings and flags, those of configuration objects among them, and identities of functions."""
-    for name, value in attributes.items():
+def _attributes(attributes: Mapping[str, object], depth: int = 1) -> Iterator[tuple[str, object]]:
+    """Numbers, strings and flags, also within configuration objects, and the identities of functions."""
+    for name, value in list(attributes.items()):  # another thread may add attributes meanwhile
         if name in _TABLES or name == "training":
             continue
         if isinstance(value, _PLAIN):
             yield name, value
         elif isinstance(value, _FUNCTIONS):
-            yield name, id(value)  # not itself: a bound method would keep the model alive
+            yield name, id(value)  # a bound method itself would keep the model alive
         elif depth and hasattr(value, "__dict__") and not isinstance(value, torch.Tensor | nn.Module):
             yield name, tuple(_attributes(vars(value), depth - 1))
 
 
-def _find(model: nn.Module, inputs: Inputs, batch_axis: int | None) -> Iterator[Found]:
-    found = _record(model, inputs)
-    axis = _examples_axis(found, inputs) if batch_axis is None else batch_axis
-    axes = _site_axes(model, inputs, found, axis)
-    for site, site_axis in zip(found, axes, strict=True):
+def _find(model: nn.Module, inputs: ModelInputs, batch_axis: int | None) -> Iterator[EnsembleSite]:
+    recorded = _record(model, inputs)
+    axis = _input_batch_axis(recorded, inputs) if batch_axis is None else batch_axis
+    site_axes = _site_batch_axes(model, inputs, recorded, axis)
+    for site, site_axis in zip(recorded, site_axes, strict=True):
         if site.active and site.p > 0:
             path = site.name.split("#")[0]
-            yield Found(site.name, path, site.kind, float(site.p), site.shape, site_axis, site.consumers)
+            yield EnsembleSite(site.name, path, site.kind, float(site.p), site.shape, site_axis, site.consumers)
 
 
-def _record(model: nn.Module, inputs: Inputs) -> tuple[sites.Site, ...]:
+def _record(model: nn.Module, inputs: ModelInputs) -> tuple[sites.Site, ...]:
     copies = inputs.map(torch.Tensor.clone)
-    with torch.no_grad(), _Evaluated():
+    with torch.no_grad(), _RunningStatistics():
         return sites.find(model, *copies.args, **copies.kwargs)
 
 
-def _examples_axis(found: Sequence[sites.Site], inputs: Inputs) -> int:
+def _input_batch_axis(recorded: Sequence[sites.Site], inputs: ModelInputs) -> int:
     """0, or 1 for the time-first sequences that recurrent and attention modules take by default."""
     shape = tuple(inputs.tensors[0].shape) if inputs.tensors else ()
-    for site in found:
+    for site in recorded:
         if getattr(site.module, "batch_first", True) or len(shape) < 2 or len(site.shape) < 3:
             continue
         time, batch = site.shape[:2] if site.kind == "rnn" else (site.shape[2], site.shape[0])
@@ -173,7 +126,7 @@ def _examples_axis(found: Sequence[sites.Site], inputs: Inputs) -> int:
             if time == batch and time > 1:
                 raise InputError(
                     sentence(
-                        "the axis of examples must be known, to tell it from that of time",
+                        "the axis of examples must differ in size from the axis of time",
                         f"got an input of shape {shape} for {site.name}, which is not batch_first",
                         "pass batch_axis=0 or batch_axis=1",
                     )
@@ -182,26 +135,21 @@ def _examples_axis(found: Sequence[sites.Site], inputs: Inputs) -> int:
     return 0
 
 
-def _site_axes(model: nn.Module, inputs: Inputs, found: Sequence[sites.Site], axis: int) -> Iterator[int | None]:
-    """The axis of each site that grows when there are twice as many examples.
+def _site_batch_axes(
+    model: nn.Module, inputs: ModelInputs, recorded: Sequence[sites.Site], axis: int
+) -> Iterator[int | None]:
+    """The axis of each site that doubles with the examples.
 
-    One that has as many entries may be time; one that holds examples and heads is twice as long, too, but has more.
+    An axis of the batch's length may be time; only an axis that doubles with the batch holds examples.
     """
-    rows = _rows(inputs, axis)
+    rows = inputs.rows(axis)
     doubled = inputs.map(lambda t: torch.cat([t, t], axis) if t.ndim > axis and t.shape[axis] == rows else t)
     try:
-        twice = _record(model, doubled) if rows else found
-    except (RuntimeError, ValueError, IndexError):  # a model for one number of rows alone
-        twice = found
-    for site, other in zip(found, twice if len(twice) == len(found) else found, strict=True):
-        pairs = enumerate(zip(site.shape, other.shape, strict=False))
-        grown = [a for a, (size, more) in pairs if size == rows and more == 2 * rows]
-        of_weights = isinstance(site.module, _OF_WEIGHTS)
-        yield grown[0] if len(grown) == 1 and not of_weights else None
-
-
-def _rows(inputs: Inputs, axis: int) -> int:
-    for tensor in inputs.tensors:
-        if tensor.ndim > axis:
-            return tensor.shape[axis]
-    return 0
+        twice = _record(model, doubled) if rows else recorded
+    except (RuntimeError, ValueError, IndexError):  # the model takes one number of rows only
+        twice = recorded
+    for site, other in zip(recorded, twice if len(twice) == len(recorded) else recorded, strict=True):
+        sizes = enumerate(zip(site.shape, other.shape, strict=False))
+        doubling = [index for index, (size, more) in sizes if size == rows and more == 2 * rows]
+        weight_mask = isinstance(site.module, _WEIGHT_MASKS)
+        yield doubling[0] if len(doubling) == 1 and not weight_mask else None

@@ -1,47 +1,48 @@
-"""What may stand in place of a site's key while sub-networks run: nothing dropped, a member's mask, or a given mask."""
+"""Sources of a site's mask in a pass of the ensemble: no mask, a member's sampled mask, or a fixed mask."""
 
 import math
 
 import torch
 
 from thinned import ops
-from thinned.kernels.address import Form, Region
+from thinned.kernels.address import Region
+from thinned.kernels.form import Form
 
-__all__ = ["Drawn", "Given", "Off"]
+__all__ = ["FixedMask", "MaskSource", "NoMask", "SampledMask"]
 
-_ALPHA = -1.7580993408473766  # where SELU saturates: minus its scale times its alpha
+_ALPHA = -1.7580993408473766  # the saturation value of SELU: minus its scale times its alpha
 
 
-class _Shared(ops.Decider):
-    """Examples share a mask, so that a member is one network for all of them, however they are batched.
+class MaskSource(ops.Decider):
+    """Stands in place of a site's key. Examples share a mask, so that a member is one network for all of them.
 
     Args:
-        axis: along which the examples of a dropped tensor lie; None where it has no such axis.
+        batch_axis: axis of examples of the dropped tensor; None where it has no such axis.
     """
 
-    def __init__(self, axis: int | None) -> None:
-        self.axis = axis
+    def __init__(self, batch_axis: int | None) -> None:
+        self.batch_axis = batch_axis
 
-    def region(self, region: Region) -> Region:
-        """With the examples' axis among the shared ones."""
-        if self.axis is None or self.axis in region.shared:
+    def shared_by_examples(self, region: Region) -> Region:
+        """The region with the axis of examples among its shared axes."""
+        if self.batch_axis is None or self.batch_axis in region.shared:
             return region
-        return region._replace(shared=tuple(sorted((*region.shared, self.axis))))
+        return region._replace(shared=tuple(sorted((*region.shared, self.batch_axis))))
 
 
-class Off(_Shared):
-    """Drops nothing, and notes what would have been decided.
+class NoMask(MaskSource):
+    """Drops nothing, and notes the mask that the site would have had.
 
     Attributes:
-        decisions: shape of the mask, 1 along shared axes; () until the site has run.
+        mask_shape: shape of the mask, 1 along shared axes; () until the site has run.
         p: probability of dropping.
-        form: what is computed of a decision.
-        dropped: the tensor that would have been dropped.
+        form: noise of the site.
+        dropped: tensor that the site would have dropped.
     """
 
-    def __init__(self, axis: int | None) -> None:
-        super().__init__(axis)
-        self.decisions: tuple[int, ...] = ()
+    def __init__(self, batch_axis: int | None) -> None:
+        super().__init__(batch_axis)
+        self.mask_shape: tuple[int, ...] = ()
         self.p = 0.0
         self.form = Form.DROPOUT
         self.dropped: torch.Tensor | None = None
@@ -49,33 +50,34 @@ class Off(_Shared):
     def drop(
         self, x: torch.Tensor, p: float | torch.Tensor, region: Region, residual: torch.Tensor | None, form: Form
     ) -> torch.Tensor:
-        """``x``, with the residual where there is one."""
+        """``x``, plus the residual if there is one."""
         if not torch._C._are_functorch_transforms_active():
-            shared = self.region(region).shared
-            self.decisions = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
+            shared = self.shared_by_examples(region).shared
+            self.mask_shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
             self.p, self.form, self.dropped = float(p), form, x
         return x if residual is None else residual + x
 
 
-class Drawn(_Shared):
+class SampledMask(MaskSource):
     """A member's mask, drawn at its key (int64, 0-dim)."""
 
-    def __init__(self, axis: int | None, key: torch.Tensor) -> None:
-        super().__init__(axis)
+    def __init__(self, batch_axis: int | None, key: torch.Tensor) -> None:
+        super().__init__(batch_axis)
         self.key = key
 
     def drop(
         self, x: torch.Tensor, p: float | torch.Tensor, region: Region, residual: torch.Tensor | None, form: Form
     ) -> torch.Tensor:
-        """As an addressed site drops."""
-        return ops.apply(x, p, self.key, 0, region=self.region(region), residual=residual, form=form)
+        """Drop as an addressed site does."""
+        region = self.shared_by_examples(region)
+        return ops.apply(x, p, self.key, 0, region=region, residual=residual, form=form)
 
 
-class Given(_Shared):
-    """A mask that is given (bool, of the shape that :class:`Off` noted); survivors are scaled by 1 / (1 − p)."""
+class FixedMask(MaskSource):
+    """A given mask: bool, of the shape that :class:`NoMask` noted. Survivors are scaled by 1 / (1 − p)."""
 
-    def __init__(self, axis: int | None, mask: torch.Tensor) -> None:
-        super().__init__(axis)
+    def __init__(self, batch_axis: int | None, mask: torch.Tensor) -> None:
+        super().__init__(batch_axis)
         self.mask = mask
 
     def drop(
@@ -86,7 +88,7 @@ class Given(_Shared):
         residual: torch.Tensor | None,
         form: Form,
     ) -> torch.Tensor:
-        """``x`` where the mask is true, scaled; alpha dropout's affine maps of both kinds of element."""
+        """Scale ``x`` where the mask is true; alpha dropout maps both kinds of element by its affine function."""
         keep = 1 - float(p)
         if form is Form.ALPHA:
             a = 1 / math.sqrt(keep * (1 + (1 - keep) * _ALPHA**2)) if keep else 0.0

@@ -6,111 +6,131 @@ from typing import Literal, NamedTuple
 import torch
 
 from thinned.errors import InputError, sentence
+from thinned.uncertainty.validation import checked_probabilities
 
 __all__ = ["Kind", "Moments", "Predictor"]
 
 Kind = Literal["values", "logits", "probabilities"]
 _KINDS = ("values", "logits", "probabilities")
+_Logarithms = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 
 class Predictor(NamedTuple):
-    """How outputs are read.
+    """How outputs become predictions.
 
     Attributes:
         kind: "values" are predictions as they stand; "logits" become probabilities by softmax over the last axis, or by
             the logistic function where there is one column; "probabilities" are such already.
-        columns: number of them; a vector of one value a row has 1.
+        columns: number of columns; a vector with one value a row has 1.
     """
 
     kind: Kind
     columns: int
 
     @classmethod
-    def of(cls, kind: Kind, output: torch.Tensor) -> "Predictor":
-        """For outputs like ``output``, which has no axis of members."""
+    def for_output(cls, kind: Kind, output: torch.Tensor, *, classes_may_be_first: bool = False) -> "Predictor":
+        """The predictor for outputs like ``output``, which has no axis of members.
+
+        Raises:
+            InputError: ``kind`` is unknown, the output is not floating-point, the axis of its classes is unknown, or
+                its probabilities are no distribution over classes.
+        """
         if kind not in _KINDS:
             raise InputError(sentence(f"output must be one of {', '.join(_KINDS)}", f"got output={kind!r}"))
         if not output.is_floating_point():
             raise InputError(sentence("the output must be floating-point", f"got {output.dtype}", "pass select="))
+        if kind != "values" and classes_may_be_first:
+            raise InputError(
+                sentence(
+                    "the axis of classes of an image or a sequence must be known",
+                    f"got an output of shape {tuple(output.shape)}",
+                    "pass select=lambda output: output.movedim(1, -1) where classes are axis 1, "
+                    "or select=lambda output: output where they are the last axis",
+                )
+            )
+        if kind == "probabilities":
+            checked_probabilities(output if output.ndim > 1 else output.unsqueeze(-1))
         return cls(kind, output.shape[-1] if output.ndim > 1 else 1)
 
     def __call__(self, output: torch.Tensor) -> torch.Tensor:
-        """Predictions."""
+        """Predictions, of the shape of ``output``."""
         if self.kind != "logits":
             return output
         return output.sigmoid() if self.columns == 1 else output.softmax(-1)
 
-    def geometric(self) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]] | None:
-        """The logarithms whose means make the normalised geometric mean; None where there are no probabilities."""
+    def logarithms(self) -> _Logarithms | None:
+        """A function for the logarithms whose means make the normalised geometric mean; None for values."""
         if self.kind == "values":
             return None
         if self.kind == "logits":
-            # of softmax, the normalising constant cancels: mean logits are enough (Baldi & Sadowski 2013, §3)
+            # The normalising constant of softmax cancels: mean logits are enough (Baldi & Sadowski 2013, §3).
             return lambda output: (output,)
         if self.columns == 1:
             return lambda output: (output.log(), torch.log1p(-output))
         return lambda output: (output.log(),)
 
-    def normalised(self, logs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """The normalised geometric mean of probabilities, from the mean logarithms."""
-        if len(logs) == 2:
-            return (logs[0] - logs[1]).sigmoid()
-        return logs[0].sigmoid() if self.columns == 1 else logs[0].softmax(-1)
+    def normalised_geometric_mean(self, mean_logarithms: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """The normalised geometric mean of probabilities, from the means of :meth:`logarithms`."""
+        if len(mean_logarithms) == 2:
+            return (mean_logarithms[0] - mean_logarithms[1]).sigmoid()
+        return mean_logarithms[0].sigmoid() if self.columns == 1 else mean_logarithms[0].softmax(-1)
 
 
 class Moments:
     """Mean, variance and mean logarithms of predictions, accumulated in float64 over chunks of members.
 
     Args:
-        predictor: reads outputs.
-        center: what deviations are taken from, such as the weight-scaled prediction: near the mean, so that the
-            variance loses no digits.
+        predictor: makes predictions of outputs.
+        center: value that deviations are taken from, such as the weight-scaled prediction. Near the mean, the variance
+            loses no digits.
     """
 
     def __init__(self, predictor: Predictor, center: torch.Tensor) -> None:
         self.predictor, self.center = predictor, center
         self.weight = 0.0
         wide = torch.zeros_like(center, dtype=torch.float64)
-        self.first, self.second = wide, wide.clone()
-        self._logs: list[torch.Tensor] | None = None
+        self._first, self._second = wide, wide.clone()
+        self._logarithms: list[torch.Tensor] | None = None
 
     def add(self, outputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Take in outputs ``(members, ...)`` with their weights (float64), and return their predictions."""
+        """Add outputs ``(members, ...)`` with their weights (float64), and return their predictions."""
         self.weight += float(weights.sum())
-        if (logs := self.predictor.geometric()) is not None:
-            sums = [_weighted(weights, log) for log in logs(outputs)]
-            self._logs = sums if self._logs is None else [a + b for a, b in zip(self._logs, sums, strict=True)]
+        if (logarithms := self.predictor.logarithms()) is not None:
+            sums = [_weighted_sum(weights, log) for log in logarithms(outputs)]
+            known = self._logarithms
+            self._logarithms = sums if known is None else [a + b for a, b in zip(known, sums, strict=True)]
         predictions = self.predictor(outputs)
         deviations = predictions - self.center
-        self.first = self.first + _weighted(weights, deviations)
-        self.second = self.second + _weighted(weights, deviations.square_())
+        self._first = self._first + _weighted_sum(weights, deviations)
+        self._second = self._second + _weighted_sum(weights, deviations.square_())
         return predictions
 
     @property
     def mean(self) -> torch.Tensor:
         """The weighted mean, in the dtype of the outputs."""
-        return (self.center.double() + self.first / self.weight).to(self.center.dtype)
+        return (self.center.double() + self._first / self.weight).to(self.center.dtype)
 
     @property
     def variance(self) -> torch.Tensor:
         """The weighted population variance, float64."""
-        return (self.second / self.weight - (self.first / self.weight).square()).clamp(min=0)
+        return (self._second / self.weight - (self._first / self.weight).square()).clamp(min=0)
 
     @property
     def geometric_mean(self) -> torch.Tensor | None:
-        """The normalised weighted geometric mean of probabilities."""
-        if self._logs is None:
+        """The normalised weighted geometric mean of probabilities; None for values."""
+        if self._logarithms is None:
             return None
-        return self.predictor.normalised(tuple(log / self.weight for log in self._logs)).to(self.center.dtype)
+        means = tuple(total / self.weight for total in self._logarithms)
+        return self.predictor.normalised_geometric_mean(means).to(self.center.dtype)
 
 
-def _weighted(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def _weighted_sum(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """The weighted sum over members, float64."""
     wide = values if values.dtype.itemsize > 2 else values.float()
-    flat = wide.reshape(len(weights), -1)
+    flat = wide.reshape(len(weights), values[0].numel())
     if flat.dtype == torch.float64 or flat.numel() < 1 << 16:
         sums = weights @ flat.double()
-    else:  # a matrix product in float32 of weights scaled to about 1, for which the rounding of a chunk is enough
+    else:  # a float32 product of weights scaled to about 1 rounds little enough within a chunk
         largest = weights.max()
         sums = ((weights / largest).to(flat.dtype) @ flat).double() * largest
     return sums.reshape(values.shape[1:])

@@ -5,33 +5,33 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from thinned import philox, uncertainty
-from thinned.ensemble.forward import Passes, Select
-from thinned.ensemble.mask_sources import Drawn
+from thinned.ensemble.forward import ForwardPasses, Select
+from thinned.ensemble.mask_sources import SampledMask
 from thinned.ensemble.predictions import Kind, Moments, Predictor
 from thinned.errors import InputError, sentence
+from thinned.uncertainty.representation import ShortRepr
 
-__all__ = ["Prediction", "Sample", "keys", "predict", "sample"]
+__all__ = ["Prediction", "Sample", "member_keys", "predict", "sample"]
 
-_CHUNK = 1 << 22  # values in the largest tensor known of: 16 MB of float32
-_STEP = 16  # members before the standard error is looked at again
+_CHUNK = 1 << 22  # values in the largest known tensor: 16 MB of float32
+_STEP = 16  # members between two looks at the standard error
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Sub-networks that were sampled.
+@dataclass(frozen=True, repr=False)
+class Sample(ShortRepr):
+    """Sampled sub-networks.
 
     Attributes:
         outputs: ``(members, ...)``: the model's output for members 0, 1, 2 …
-        mean: of their predictions.
+        mean: mean of the members' predictions.
         std: standard deviation over members, with members − 1 in the denominator.
-        standard_error: of the mean: std / √members.
-        loop: why members were run one after the other; "" where they were run in one batch.
+        standard_error: standard error of the mean: std / √members.
+        loop: reason for which members were run one after the other; "" where they were run in one batch.
     """
 
     outputs: torch.Tensor
@@ -42,19 +42,19 @@ class Sample:
 
     @property
     def members(self) -> int:
-        """How many there are."""
+        """Number of members."""
         return len(self.outputs)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """A prediction and how sure it is.
+@dataclass(frozen=True, repr=False)
+class Prediction(ShortRepr):
+    """A prediction and its uncertainty.
 
     Attributes:
-        mean: over the members.
-        total: uncertainty in all: entropy in nats of the mean probability; for values, the variance.
-        aleatoric: what a member is unsure of by itself: mean entropy; for values, the noise variance.
-        epistemic: what members disagree about: mutual information; for values, their variance.
+        mean: mean over the members.
+        total: entropy of the mean probability, in nats; for values, the variance.
+        aleatoric: uncertainty that each member has by itself: mean entropy; for values, the noise variance.
+        epistemic: disagreement of the members: mutual information; for values, their variance.
         sample: the members, with the standard error of the mean.
     """
 
@@ -65,7 +65,7 @@ class Prediction:
     sample: Sample
 
 
-def keys(names: Sequence[str], seed: int, first: int, last: int) -> dict[str, torch.Tensor]:
+def member_keys(names: Sequence[str], seed: int, first: int, last: int) -> dict[str, torch.Tensor]:
     """The keys of members ``first`` to ``last`` − 1 at each site: fold_in(fold_in(seed, site), member), int64."""
     return {
         name: torch.from_numpy(philox.fold_in_each(_site_key(seed, name), range(first, last)).view("int64"))
@@ -80,7 +80,7 @@ def _site_key(seed: int, name: str) -> int:
 
 def sample(
     model: nn.Module,
-    x: Any,
+    x: object,
     members: int = 64,
     *,
     output: Kind = "values",
@@ -92,26 +92,26 @@ def sample(
 ) -> Sample:
     """Run sub-networks drawn at random, each by its address.
 
-    The mask of member m at a site has the key fold_in(fold_in(seed, site_number(name)), m) and call 0, and is shared by
-    all examples: member 17 is one sub-network, today, tomorrow and on another machine, however examples are batched.
-    The model runs in evaluation, but for its chosen dropout sites, and is left as it was. Members are run in one batch;
-    what stands before the first dropout is computed once. A model that cannot be batched (control flow that depends on
-    data) is looped over, and ``loop`` says why.
+    The mask of member m at a site has the key fold_in(fold_in(seed, site_number(name)), m) and call 0, and all examples
+    share it: member 17 is one sub-network, today, tomorrow and on another machine, however examples are batched. The
+    model is only read: a copy of its modules runs in evaluation, with the chosen sites active. Members run in one
+    batch, and everything before the first dropout is computed once. A model that cannot be batched, since its control
+    flow depends on data, is run in a loop, and ``loop`` holds the reason.
 
     Args:
         model: any module.
         x: a tensor; a tuple of arguments; or a mapping of keyword arguments.
-        members: how many; the most, where ``until`` is given.
-        output: "values", "logits" or "probabilities", as for :func:`enumerate`: of what mean and std are.
-        until: stop as soon as no standard error of the mean is larger; looked at every 16 members.
-        seed: of the ensemble.
-        sites: names of the sites that drop; None is all.
-        select: takes one tensor out of a structured output; by default its ``logits``.
-        batch_axis: of ``x``, along which examples lie; None is 0, or 1 for recurrent and attention modules that are not
+        members: number of members; the largest number if ``until`` is given.
+        output: kind of the model's output, as for :func:`enumerate`: "values", "logits" or "probabilities".
+        until: standard error of the mean below which sampling stops; checked every 16 members.
+        seed: seed of the ensemble.
+        sites: names of the sites that drop; None chooses all.
+        select: function that takes one tensor out of the output; by default its ``logits``.
+        batch_axis: axis of examples of ``x``; None is 0, or 1 for recurrent and attention modules that are not
             ``batch_first``.
 
     Raises:
-        InputError: ``members`` is less than 2, or there is no site.
+        InputError: ``members`` is less than 2, there is no site, or the output is not of its kind.
 
     Example:
         >>> import torch, thinned
@@ -125,51 +125,59 @@ def sample(
     """
     if isinstance(members, bool) or not isinstance(members, int) or members < 2:
         raise InputError(sentence("members must be an int of at least 2", f"got members={members!r}"))
-    with Passes(model, x, sites, select, batch_axis) as passes:
-        chunks = _chunks(passes, members, seed, passes.chunk(_CHUNK) if until is None else _STEP)
-        first = next(chunks)
-        predictor = Predictor.of(output, first[0])
-        moments, outputs = Moments(predictor, predictor(first[0])), []
-        for chunk in itertools.chain([first], chunks):
-            moments.add(chunk, torch.ones(len(chunk), dtype=torch.float64, device=chunk.device))
-            outputs.append(chunk)
-            error = (moments.variance / max(moments.weight - 1, 1)).sqrt()
-            if until is not None and moments.weight >= _STEP and float(error.max()) <= until:
-                break
+    passes = ForwardPasses(model, x, sites, select, batch_axis)
+    chunks = _chunks(passes, members, seed, members if until is None else _STEP)
+    first = next(chunks)
+    predictor = Predictor.for_output(output, first[0], classes_may_be_first=passes.classes_may_be_first)
+    moments, outputs = Moments(predictor, predictor(first[0])), []
+    for chunk in itertools.chain([first], chunks):
+        moments.add(chunk, torch.ones(len(chunk), dtype=torch.float64, device=chunk.device))
+        outputs.append(chunk)
+        error = (moments.variance / max(moments.weight - 1, 1)).sqrt()
+        if until is not None and moments.weight >= _STEP and bool((error <= until).all()):
+            break
     return Sample(
         outputs=outputs[0] if len(outputs) == 1 else torch.cat(outputs),
         mean=moments.mean,
         std=(error * math.sqrt(moments.weight)).to(moments.mean.dtype),
         standard_error=error.to(moments.mean.dtype),
-        loop=passes.reason,
+        loop=passes.loop_reason,
     )
 
 
-def _chunks(passes: Passes, members: int, seed: int, size: int) -> Iterator[torch.Tensor]:
-    """Outputs of members 0, 1, 2 …, at most ``size`` at once."""
-    names, size = [site.name for site in passes.sites], min(size, passes.chunk(_CHUNK))
+def _chunks(passes: ForwardPasses, members: int, seed: int, most: int) -> Iterator[torch.Tensor]:
+    """Outputs of members 0, 1, 2 …, at most ``most`` at once."""
+    names, size = [site.name for site in passes.sites], min(most, passes.members_at_once(_CHUNK))
     for first in range(0, members, size):
-        yield passes.many(Drawn, keys(names, seed, first, min(first + size, members)))
+        yield passes.run_members(SampledMask, member_keys(names, seed, first, min(first + size, members)))
 
 
 def predict(
     model: nn.Module,
-    x: Any,
+    x: object,
     members: int = 64,
     *,
     output: Kind = "values",
     noise: float | torch.Tensor | None = None,
-    **options: Any,
+    until: float | None = None,
+    seed: int = 0,
+    sites: Sequence[str] | None = None,
+    select: Select = None,
+    batch_axis: int | None = None,
 ) -> Prediction:
-    """The mean prediction of sampled sub-networks, and its uncertainty, split by where it comes from.
+    """The mean prediction of sampled sub-networks, and its uncertainty, split by its source.
 
     Args:
-        model: as for :func:`sample`.
-        x: as for :func:`sample`.
-        members: as for :func:`sample`.
-        output: "values", "logits" or "probabilities".
+        model: as for :func:`sample`, and so all arguments but ``noise``.
+        x: input of the model.
+        members: number of members.
+        output: kind of the model's output: "values", "logits" or "probabilities".
         noise: variance of the noise of values, known or predicted; broadcast against the members' predictions.
-        options: the other arguments of :func:`sample`.
+        until: standard error of the mean below which sampling stops.
+        seed: seed of the ensemble.
+        sites: names of the sites that drop; None chooses all.
+        select: function that takes one tensor out of the output.
+        batch_axis: axis of examples of ``x``.
 
     Raises:
         InputError: as :func:`sample`; or ``noise`` is given for a classification.
@@ -184,12 +192,29 @@ def predict(
         >>> bool(((prediction.total - prediction.aleatoric - prediction.epistemic).abs() < 1e-6).all())
         True
     """
-    drawn = sample(model, x, members, output=output, **options)
-    predictions = Predictor.of(output, drawn.outputs[0])(drawn.outputs)
-    if output == "values":
-        split = uncertainty.split_variance(predictions, noise)
-    elif noise is not None:
+    if noise is not None and output != "values":
         raise InputError(sentence("noise is for values", f"got it with output={output!r}", "leave it out"))
+    drawn = sample(
+        model,
+        x,
+        members,
+        output=output,
+        until=until,
+        seed=seed,
+        sites=sites,
+        select=select,
+        batch_axis=batch_axis,
+    )
+    if output == "values":
+        split = uncertainty.split_variance(drawn.outputs, noise)
     else:
-        split = uncertainty.split_entropy(predictions)
+        predictions = Predictor.for_output(output, drawn.outputs[0])(drawn.outputs)
+        split = _split_entropy(predictions)
     return Prediction(drawn.mean, split.total, split.aleatoric, split.epistemic, drawn)
+
+
+def _split_entropy(predictions: torch.Tensor) -> uncertainty.Split:
+    """Also for a model that made a scalar of a batch of one row, by ``squeeze()``."""
+    if predictions.ndim > 1:
+        return uncertainty.split_entropy(predictions)
+    return uncertainty.Split(*(part.squeeze(0) for part in uncertainty.split_entropy(predictions.unsqueeze(1))))

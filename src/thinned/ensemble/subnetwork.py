@@ -3,37 +3,41 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from thinned import philox
-from thinned.ensemble.find_sites import Found
-from thinned.ensemble.forward import Passes
-from thinned.ensemble.mask_sources import Off
-from thinned.ensemble.sampling import keys
-from thinned.ensemble.tracing import Trace
+from thinned.ensemble.find_sites import EnsembleSite
+from thinned.ensemble.forward import ForwardPasses
+from thinned.ensemble.mask_sources import NoMask
+from thinned.ensemble.module_trace import ModuleTrace
+from thinned.ensemble.sampling import member_keys
 from thinned.errors import InputError, sentence
-from thinned.kernels.address import Form
+from thinned.kernels.address import Region
+from thinned.kernels.form import Form
+from thinned.tracing import sites as tracing
 
 __all__ = ["Keep", "subnetwork"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-#: each element by itself, so that what a lost unit would have been matters to no other
+#: each element by itself, so that the value of a dropped unit matters to no other
 _ELEMENTWISE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Identity),
     *(nn.Sigmoid, nn.Tanh, nn.Softsign, nn.Hardswish, nn.Hardtanh, nn.Hardsigmoid, nn.LogSigmoid, nn.Softshrink),
 )
 
+Address = int | tuple[int, int] | Mapping[str, torch.Tensor]
+
 
 class Keep(nn.Module):
-    """Passes the kept units on; in place of a dropout whose units' maker can't be made smaller.
+    """Passes the kept units on; stands in place of a dropout before which no layer can be made smaller.
 
     Args:
-        units: numbers of those that are kept, int64.
-        axis: along which units lie.
+        units: numbers of the kept units, int64.
+        axis: axis of units.
     """
 
     units: torch.Tensor
@@ -48,18 +52,19 @@ class Keep(nn.Module):
         return x.index_select(self.axis, self.units)
 
 
-class _Cut(NamedTuple):
-    """What is kept at a site."""
+class _KeptUnits(NamedTuple):
+    """The kept units of a site, along ``axis`` of a tensor of ``ndim`` axes, and the scale of survivors."""
 
     units: torch.Tensor
     axis: int
+    ndim: int
     scale: float
 
 
 def subnetwork(
     model: nn.Module,
-    address: int | tuple[int, int] | Mapping[str, torch.Tensor],
-    x: Any = None,
+    address: Address,
+    x: object = None,
     *,
     sites: Sequence[str] | None = None,
     batch_axis: int | None = None,
@@ -67,23 +72,24 @@ def subnetwork(
     """The thinned network itself: a copy of ``model`` with the kept units only, equal to the masked model.
 
     Linear and convolutional layers behind a site lose the inputs of dropped units, and take over the scale of the
-    survivors. The layer before it loses the outputs, where only batch norm and elementwise activations stand between;
-    otherwise the kept units are picked out where the dropout stood.
+    survivors. The layer before the site loses the outputs if only batch norm and elementwise activations stand between;
+    otherwise the kept units are selected where the dropout stood. ``torch.nn.utils.weight_norm`` and ``spectral_norm``
+    are removed from layers that change; these get the normalised weight.
 
     Args:
-        model: any module, unchanged.
-        address: of the member: its number in the ensemble of seed 0; ``(seed, number)``; or a mask for each site (bool,
-            as many elements as units, True is kept), such as :class:`Enumeration` gives, whose survivors are scaled by
-            1 / (1 − p).
-        x: an example input, of a few rows; None where the first layer is ``nn.Linear``.
-        sites: names of the sites that drop; None is all. Others are in evaluation.
-        batch_axis: of ``x``, along which examples lie.
+        model: any module; it is not changed.
+        address: address of the member: its number in the ensemble of seed 0; ``(seed, number)``; or a mask for each
+            site (bool, one element a unit, True is kept), as :class:`Enumeration` gives them, whose survivors are
+            scaled by 1 / (1 − p).
+        x: an example input of a few rows; None where the first layer is ``nn.Linear``.
+        sites: names of the sites that drop; None chooses all. Others are in evaluation.
+        batch_axis: axis of examples of ``x``.
 
     Returns:
         A smaller module, in evaluation. Parameters are copies.
 
     Raises:
-        InputError: a site does not drop whole units, or something else than linear and convolutional layers takes them.
+        InputError: a site does not drop whole units, or the dropped units go into layers of other types.
 
     Example:
         >>> import torch, thinned
@@ -97,92 +103,101 @@ def subnetwork(
           (3): Linear(in_features=4, out_features=3, bias=True)
         )
     """
-    x = _example(model) if x is None else x
-    small = copy.deepcopy(model)
-    in_place = [module for module in small.modules() if getattr(module, "inplace", False)]
-    for module in in_place:
-        module.inplace = False  # type: ignore[assignment]
-    passes, trace = Passes(small, x, sites, lambda output: output, batch_axis), Trace()
-    off = {site.name: _Copied(site.axis) for site in passes.sites}
-    with passes, trace.watching():
-        trace.end(passes.one(off))
-    thinner = _Thinner(small, trace)
+    passes = ForwardPasses(model, _example_input(model) if x is None else x, sites, lambda output: output, batch_axis)
+    for module in passes.model.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
+    trace = ModuleTrace()
+    sources = {site.name: _CopiedInput(site.batch_axis) for site in passes.sites}
+    with trace.recording(passes.model):
+        trace.add_output(passes.run(sources))
+    smaller = _SmallerLayers(trace)
     for site in passes.sites:
-        decider = off[site.name]
-        thinner.cut(site, passes.module(site.module), len(decider.decisions), _kept(address, site, decider))
-    thinner.apply()
-    for module in in_place:
-        module.inplace = True  # type: ignore[assignment]
-    return small.eval()
+        smaller.remove_units(site, passes.module(site.module), _kept_units(address, site, sources[site.name]))
+    thinned = _deep_copy(model)
+    smaller.apply(thinned, passes.model)
+    return thinned.eval()
 
 
-def _example(model: nn.Module) -> torch.Tensor:
+def _example_input(model: nn.Module) -> torch.Tensor:
     first = next((module for module in model.modules() if any(True for _ in module.parameters(recurse=False))), None)
     if type(first) is nn.Linear:
-        return first.weight.new_zeros(1, first.in_features)
+        return next(first.parameters(recurse=False)).new_zeros(1, first.in_features)
     raise InputError(
         sentence("x must be given where the first layer is not linear", f"it is {type(first).__name__}", "pass x=")
     )
 
 
-def _kept(address: int | tuple[int, int] | Mapping[str, torch.Tensor], site: Found, off: Off) -> _Cut:
+def _deep_copy(model: nn.Module) -> nn.Module:
+    """A deep copy, also where weight_norm or spectral_norm left a weight that has a gradient function."""
+    attributes = [value for module in model.modules() for value in list(module.__dict__.values())]
+    computed = [value for value in attributes if isinstance(value, torch.Tensor) and not value.is_leaf]
+    return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in computed})
+
+
+def _kept_units(address: Address, site: EnsembleSite, source: NoMask) -> _KeptUnits:
     """The units of a site that a member keeps."""
-    units = math.prod(off.decisions)
-    axes = [axis for axis, size in enumerate(off.decisions) if size == units]
-    if len(axes) == 0 or off.form is not Form.DROPOUT or site.kind != "module":
+    units = math.prod(source.mask_shape)
+    axes = [axis for axis, size in enumerate(source.mask_shape) if size == units]
+    if len(axes) == 0 or source.form is not Form.DROPOUT or site.kind != "module":
         raise InputError(
             sentence(
                 "a site must be a module that drops whole units for the network to be made smaller",
-                f"{site.name or 'the model'} is of kind {site.kind}, with decisions of shape {off.decisions}",
+                f"{site.name or 'the model'} is of kind {site.kind}, with decisions of shape {source.mask_shape}",
                 "leave it out with sites=[...]",
             )
         )
-    axis = axes[0] if units > 1 else min(1, len(off.decisions) - 1)
+    ndim = len(source.mask_shape)
+    axis = axes[0] if units > 1 else min(1, ndim - 1)
     if isinstance(address, Mapping):
-        if site.name not in address:
-            seen = f"there is none for {site.name or 'the model'}"
-            raise InputError(sentence("masks must be of all sites", seen, "leave it out with sites=[...]"))
-        mask, scale = torch.as_tensor(address[site.name]).bool().flatten(), 1 / (1 - off.p) if off.p < 1 else 0.0
-        if len(mask) != units:
-            raise InputError(
-                sentence("a mask must have an element for each unit", f"{site.name} has {units}, got {len(mask)}")
-            )
+        mask, scale = _given_mask(address, site, units), 1 / (1 - source.p) if source.p < 1 else 0.0
     else:
-        seed, member = (0, address) if isinstance(address, int) else address
-        if member < 0:
-            raise InputError(sentence("a member's number must be at least 0", f"got {member}"))
-        [key] = keys([site.name], seed, member, member + 1)[site.name].tolist()
-        mask = torch.from_numpy(philox.keep(range(units), off.p, key & 0xFFFFFFFFFFFFFFFF))
-        scale = philox.scale(off.p)
-    return _Cut(mask.nonzero().flatten(), axis, scale)
+        mask, scale = _sampled_mask(address, site, units, source.p), philox.scale(source.p)
+    return _KeptUnits(mask.nonzero().flatten(), axis, ndim, scale)
 
 
-class _Thinner:
-    """Makes the neighbours of sites smaller, in place: ``model`` is the copy.
+def _given_mask(masks: Mapping[str, torch.Tensor], site: EnsembleSite, units: int) -> torch.Tensor:
+    if site.name not in masks:
+        value = f"there is none for {site.name or 'the model'}"
+        raise InputError(sentence("there must be a mask for every site", value, "leave it out with sites=[...]"))
+    mask = torch.as_tensor(masks[site.name]).bool().flatten()
+    if len(mask) != units:
+        raise InputError(
+            sentence("a mask must have an element for each unit", f"{site.name} has {units}; got {len(mask)}")
+        )
+    return mask
+
+
+def _sampled_mask(address: int | tuple[int, int], site: EnsembleSite, units: int, p: float) -> torch.Tensor:
+    seed, member = (0, address) if isinstance(address, int) else address
+    if member < 0:
+        raise InputError(sentence("a member's number must be at least 0", f"got {member}"))
+    [key] = member_keys([site.name], seed, member, member + 1)[site.name].tolist()
+    return torch.from_numpy(philox.keep(range(units), p, key & 0xFFFFFFFFFFFFFFFF))
+
+
+class _SmallerLayers:
+    """The layers that become smaller, collected site by site and then applied to a deep copy of the model.
 
     Args:
-        model: that ran in the trace.
-        trace: of one pass without dropout, in which no module worked in place.
+        trace: trace of one pass without dropout, in which no module worked in place.
     """
 
-    def __init__(self, model: nn.Module, trace: Trace) -> None:
-        self.model, self.trace = model, trace
-        self._inputs: dict[nn.Module, _Cut] = {}
+    def __init__(self, trace: ModuleTrace) -> None:
+        self._trace = trace
+        self._inputs: dict[nn.Module, _KeptUnits] = {}
         self._outputs: dict[nn.Module, torch.Tensor] = {}
-        self._instead: dict[nn.Module, nn.Module] = {}
+        self._replacements: dict[nn.Module, nn.Module] = {}
 
-    def cut(self, site: Found, dropout: nn.Module, dims: int, cut: _Cut) -> None:
-        """Note what the neighbours of a site lose.
+    def remove_units(self, site: EnsembleSite, dropout: nn.Module, kept: _KeptUnits) -> None:
+        """Note the inputs and outputs that the layers around a site lose.
 
-        Args:
-            site: that drops.
-            dropout: its module.
-            dims: axes of what it drops.
-            cut: what is kept.
+        Raises:
+            InputError: a layer behind the site cannot lose inputs.
         """
-        step = self.trace.step(dropout)
-        takers = None if step is None else self.trace.takers(step.made)
-        if step is None or not takers or not all(self._takes(taker.module, cut, dims) for taker in takers):
+        call = self._trace.only_call(dropout)
+        consumers = None if call is None else self._trace.consumers(call.output)
+        if call is None or not consumers or not all(self._can_lose_inputs(c.module, kept) for c in consumers):
             raise InputError(
                 sentence(
                     "dropped units must go into linear or convolutional layers that are called once",
@@ -190,53 +205,79 @@ class _Thinner:
                     "leave it out with sites=[...]",
                 )
             )
-        self._inputs |= {taker.module: cut for taker in takers}
-        makers = self._makers(step.source, cut, dims)
-        self._outputs |= dict.fromkeys(makers, cut.units)
-        self._instead[dropout] = nn.Identity() if makers else Keep(cut.units, cut.axis)
+        self._inputs |= {consumer.module: kept for consumer in consumers}
+        producers = self._producers(call.input, kept)
+        self._outputs |= dict.fromkeys(producers, kept.units)
+        self._replacements[dropout] = nn.Identity() if producers else Keep(kept.units, kept.axis)
 
-    def _takes(self, module: nn.Module, cut: _Cut, dims: int) -> bool:
-        return self._layer(module, cut, dims) and self.trace.step(module) is not None and module not in self._inputs
+    def _can_lose_inputs(self, module: nn.Module, kept: _KeptUnits) -> bool:
+        once = self._trace.only_call(module) is not None and module not in self._inputs
+        return once and self._has_units(module, kept)
 
     @staticmethod
-    def _layer(module: nn.Module, cut: _Cut, dims: int) -> bool:
-        """Whether a layer's inputs, or outputs, are units of a site."""
+    def _has_units(module: nn.Module, kept: _KeptUnits) -> bool:
+        """Whether the inputs, or outputs, of a layer are the units of a site."""
         if type(module) is nn.Linear:
-            return cut.axis == dims - 1
-        return isinstance(module, _CONVOLUTIONS) and module.groups == 1 and cut.axis == 1 and len(cut.units) > 0
+            return kept.axis == kept.ndim - 1
+        return isinstance(module, _CONVOLUTIONS) and module.groups == 1 and kept.axis == 1 and len(kept.units) > 0
 
-    def _makers(self, tensor: torch.Tensor, cut: _Cut, dims: int) -> list[nn.Module]:
-        """The layer that makes the units, and the norms behind it; none where anybody else looks at them."""
+    def _producers(self, tensor: torch.Tensor, kept: _KeptUnits) -> list[nn.Module]:
+        """The layer that makes the units, and the norms behind it; none where other operations take its output."""
         norms: list[nn.Module] = []
         while True:
-            maker, takers = self.trace.maker(tensor), self.trace.takers(tensor)
-            if maker is None or takers is None or len(takers) != 1 or maker.module in self._outputs:
+            producer, consumers = self._trace.producer(tensor), self._trace.consumers(tensor)
+            if producer is None or consumers is None or len(consumers) != 1 or producer.module in self._outputs:
                 return []
-            if self._layer(maker.module, cut, dims):
-                return [*norms, maker.module]
-            if isinstance(maker.module, _NORMS) and cut.axis == 1:
-                norms.append(maker.module)
-            elif type(maker.module) not in _ELEMENTWISE:
+            if self._has_units(producer.module, kept):
+                return [*norms, producer.module]
+            if isinstance(producer.module, _NORMS) and kept.axis == 1:
+                norms.append(producer.module)
+            elif type(producer.module) not in _ELEMENTWISE:
                 return []
-            tensor = maker.source
+            tensor = producer.input
 
-    def apply(self) -> None:
-        """Make the layers smaller."""
-        for module, cut in self._inputs.items():
-            weight = module.get_parameter("weight")
-            module.weight = _like(weight, weight[:, cut.units] * cut.scale)
-            setattr(module, "in_features" if isinstance(module, nn.Linear) else "in_channels", len(cut.units))
+    def apply(self, model: nn.Module, traced: nn.Module) -> None:
+        """Make the layers of ``model`` smaller; ``traced`` is the model that ran in the trace."""
+        by_name = dict(tracing.named(model))
+        twins = {module: by_name[name] for name, module in tracing.named(traced)}
+        for module in {*self._inputs, *self._outputs}:
+            _remove_weight_hooks(twins[module])
+        for module, kept in self._inputs.items():
+            _keep_inputs(twins[module], kept)
         for module, units in self._outputs.items():
-            for name in ("weight", "bias", "running_mean", "running_var"):
-                if isinstance(tensor := getattr(module, name, None), torch.Tensor):
-                    setattr(module, name, _like(tensor, tensor[units]))
-            normalises = isinstance(module, _NORMS)
-            size = "num_features" if normalises else "out_features" if isinstance(module, nn.Linear) else "out_channels"
-            setattr(module, size, len(units))
-        for parent in list(self.model.modules()):
+            _keep_outputs(twins[module], units)
+        replacements = {twins[module]: replacement for module, replacement in self._replacements.items()}
+        for parent in list(model.modules()):
             for name, child in parent.named_children():
-                if child in self._instead:
-                    setattr(parent, name, self._instead[child])
+                if child in replacements:
+                    setattr(parent, name, replacements[child])
+
+
+def _remove_weight_hooks(module: nn.Module) -> None:
+    """Turn the weight that weight_norm or spectral_norm computes before each forward into a parameter."""
+    remove = {
+        "WeightNorm": torch.nn.utils.remove_weight_norm,
+        "SpectralNorm": torch.nn.utils.remove_spectral_norm,
+    }
+    for hook in list(module._forward_pre_hooks.values()):
+        if (kind := type(hook).__name__) in remove:
+            remove[kind](module, vars(hook)["name"])
+
+
+def _keep_inputs(module: nn.Module, kept: _KeptUnits) -> None:
+    weight = module.get_parameter("weight")
+    module.weight = _like(weight, weight[:, kept.units] * kept.scale)
+    setattr(module, "in_features" if isinstance(module, nn.Linear) else "in_channels", len(kept.units))
+
+
+def _keep_outputs(module: nn.Module, units: torch.Tensor) -> None:
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        if isinstance(tensor := getattr(module, name, None), torch.Tensor):
+            setattr(module, name, _like(tensor, tensor[units]))
+    if isinstance(module, _NORMS):
+        module.num_features = len(units)
+    else:
+        setattr(module, "out_features" if isinstance(module, nn.Linear) else "out_channels", len(units))
 
 
 def _like(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
@@ -244,9 +285,11 @@ def _like(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
 
 
-class _Copied(Off):
-    """Drops nothing, but makes a tensor of its own, by which the trace knows where it went."""
+class _CopiedInput(NoMask):
+    """Drops nothing, but makes a tensor of its own, whose identity the trace can follow."""
 
-    def drop(self, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def drop(
+        self, x: torch.Tensor, p: float | torch.Tensor, region: Region, residual: torch.Tensor | None, form: Form
+    ) -> torch.Tensor:
         """A copy of ``x``."""
-        return super().drop(x, *rest).clone()
+        return super().drop(x, p, region, residual, form).clone()

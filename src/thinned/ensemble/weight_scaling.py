@@ -1,32 +1,32 @@
-"""How far the weight-scaled single pass is from the ensemble that it stands for."""
+"""The distance of the weight-scaled single pass from the ensemble that it approximates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from thinned.ensemble.enumeration import TooManyError, enumerate  # noqa: A004 - the field's word
-from thinned.ensemble.forward import Passes, Select
+from thinned.ensemble.forward import ForwardPasses, Select
 from thinned.ensemble.predictions import Kind, Predictor
 from thinned.ensemble.sampling import sample
+from thinned.uncertainty.representation import ShortRepr
 
 __all__ = ["Gap", "gap"]
 
 
-@dataclass(frozen=True)
-class Gap:
+@dataclass(frozen=True, repr=False)
+class Gap(ShortRepr):
     """The error of weight scaling.
 
     Attributes:
         gap: weight-scaled prediction − mean of the ensemble.
-        standard_error: of the mean, and so of the gap; 0 where all sub-networks were enumerated.
+        standard_error: standard error of the mean, and so of the gap; 0 where all sub-networks were enumerated.
         geometric: weight-scaled prediction − normalised geometric mean of probabilities; None for values.
         exact: whether all sub-networks were enumerated.
-        mean: of the ensemble.
-        geometric_mean: of the ensemble.
-        weight_scaled: the prediction of the single pass without dropout.
+        mean: mean of the ensemble.
+        geometric_mean: normalised geometric mean of the ensemble; None for values.
+        weight_scaled: prediction of the single pass without dropout.
     """
 
     gap: torch.Tensor
@@ -40,7 +40,7 @@ class Gap:
 
 def gap(
     model: nn.Module,
-    x: Any,
+    x: object,
     *,
     members: int = 1024,
     output: Kind = "values",
@@ -52,56 +52,70 @@ def gap(
     """Compare weight scaling with the mean of all sub-networks, or of a sample where they are too many.
 
     Weight scaling is exact, up to rounding, for the mean of networks without a nonlinearity behind a dropout, and for
-    the geometric mean of logistic or softmax outputs of such (Baldi & Sadowski 2013). Otherwise it is not.
+    the geometric mean of the logistic or softmax outputs of such networks (Baldi & Sadowski 2013). Otherwise it is an
+    approximation.
 
     Args:
-        model: as for :func:`enumerate`, and so ``x``.
-        x: input.
-        members: to sample where there are more than 2^16 sub-networks (2^24 by doubling).
-        output: "values", "logits" or "probabilities".
-        seed: of the sample.
-        sites: names of the sites that drop; None is all.
-        select: takes one tensor out of a structured output.
-        batch_axis: of ``x``, along which examples lie.
+        model: any module, as for :func:`enumerate`.
+        x: input of the model, as for :func:`enumerate`.
+        members: number of members to sample where there are more than 2^16 sub-networks (2^24 by doubling).
+        output: kind of the model's output: "values", "logits" or "probabilities".
+        seed: seed of the sample.
+        sites: names of the sites that drop; None chooses all.
+        select: function that takes one tensor out of the output.
+        batch_axis: axis of examples of ``x``.
+
+    Raises:
+        InputError: there is no site, or the output is not of its kind.
 
     Example:
         >>> import torch, thinned
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 1))
-        >>> found = thinned.ensemble.gap(model, torch.ones(3, 2))
-        >>> found.exact, bool(found.gap.abs().max() < 1e-6)
+        >>> error = thinned.ensemble.gap(model, torch.ones(3, 2))
+        >>> error.exact, bool(error.gap.abs().max() < 1e-6)
         (True, True)
     """
-    shared: dict[str, Any] = {"output": output, "sites": sites, "select": select, "batch_axis": batch_axis}
     try:
-        every = enumerate(model, x, **shared)
+        every = enumerate(model, x, output=output, sites=sites, select=select, batch_axis=batch_axis)
     except TooManyError:
-        return _sampled(model, x, members, seed, shared)
-    geometric = every.geometric_mean
-    return Gap(
-        gap=every.weight_scaled - every.mean,
-        standard_error=torch.zeros_like(every.mean),
-        geometric=None if geometric is None else every.weight_scaled - geometric,
-        exact=True,
-        mean=every.mean,
-        geometric_mean=geometric,
-        weight_scaled=every.weight_scaled,
-    )
+        return _sampled_gap(model, x, members, output, seed, sites, select, batch_axis)
+    return _gap(every.weight_scaled, every.mean, every.geometric_mean, None)
 
 
-def _sampled(model: nn.Module, x: Any, members: int, seed: int, shared: dict[str, Any]) -> Gap:
-    drawn = sample(model, x, members, seed=seed, **shared)
-    with Passes(model, x, shared["sites"], shared["select"], shared["batch_axis"]) as passes:
-        scaled = passes.one(passes.off())
-    predictor = Predictor.of(shared["output"], scaled)
-    logs = predictor.geometric()
-    geometric = None if logs is None else predictor.normalised(tuple(log.mean(0) for log in logs(drawn.outputs)))
-    weight_scaled = predictor(scaled)
+def _sampled_gap(
+    model: nn.Module,
+    x: object,
+    members: int,
+    output: Kind,
+    seed: int,
+    sites: Sequence[str] | None,
+    select: Select,
+    batch_axis: int | None,
+) -> Gap:
+    drawn = sample(model, x, members, output=output, seed=seed, sites=sites, select=select, batch_axis=batch_axis)
+    passes = ForwardPasses(model, x, sites, select, batch_axis)
+    scaled = passes.run(passes.no_masks())
+    predictor = Predictor.for_output(output, scaled, classes_may_be_first=passes.classes_may_be_first)
+    logarithms = predictor.logarithms()
+    geometric_mean = None
+    if logarithms is not None:
+        means = tuple(log.mean(0) for log in logarithms(drawn.outputs))
+        geometric_mean = predictor.normalised_geometric_mean(means)
+    return _gap(predictor(scaled), drawn.mean, geometric_mean, drawn.standard_error)
+
+
+def _gap(
+    weight_scaled: torch.Tensor,
+    mean: torch.Tensor,
+    geometric_mean: torch.Tensor | None,
+    standard_error: torch.Tensor | None,
+) -> Gap:
     return Gap(
-        gap=weight_scaled - drawn.mean,
-        standard_error=drawn.standard_error,
-        geometric=None if geometric is None else weight_scaled - geometric,
-        exact=False,
-        mean=drawn.mean,
-        geometric_mean=geometric,
+        gap=weight_scaled - mean,
+        standard_error=torch.zeros_like(mean) if standard_error is None else standard_error,
+        geometric=None if geometric_mean is None else weight_scaled - geometric_mean,
+        exact=standard_error is None,
+        mean=mean,
+        geometric_mean=geometric_mean,
         weight_scaled=weight_scaled,
     )

@@ -1,5 +1,30 @@
-"""Stateless dropout: every function is complete, and takes its mask's address or draws one."""
+"""Stateless dropout: every layer has its function here, with torch's names where torch has them.
 
-from thinned.functional.elementwise import alpha_dropout, dropout, dropout_add, gaussian_dropout
+A mask is a pure function of ``(key, call, index)``. ``p`` may be a 0-dim float64 tensor, ``key`` and ``call`` 0-dim
+int64 tensors, wherever a rate or an address is to change without a recompile.
+"""
 
-__all__ = ["alpha_dropout", "dropout", "dropout_add", "gaussian_dropout"]
+from thinned.functional.attention import scaled_dot_product_attention
+from thinned.functional.concrete import concrete_dropout
+from thinned.functional.elementwise import alpha_dropout, drop_connect, dropout, dropout_add, gaussian_dropout
+from thinned.functional.spatial import dropout1d, dropout2d, dropout3d, feature_alpha_dropout
+from thinned.functional.structured import drop_block2d, drop_path
+from thinned.functional.words import embedding, word_dropout
+
+__all__ = [
+    "alpha_dropout",
+    "concrete_dropout",
+    "drop_block2d",
+    "drop_connect",
+    "drop_path",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "dropout_add",
+    "embedding",
+    "feature_alpha_dropout",
+    "gaussian_dropout",
+    "scaled_dot_product_attention",
+    "word_dropout",
+]

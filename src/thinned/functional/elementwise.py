@@ -1,20 +1,22 @@
-"""Stateless dropout: every function is complete, and takes its mask's address or draws one."""
+"""Dropout, and noise of other forms: each element is its own decision unless axes share one."""
 
 from collections.abc import Sequence
 
 import torch
 
-from thinned import masks, ops
+from thinned import masks
 from thinned.errors import check_p, sentence
-from thinned.kernels.address import WHOLE, Form, Region
+from thinned.kernels.address import WHOLE, Region
+from thinned.kernels.form import Form
+from thinned.ops import dispatch
 
-__all__ = ["alpha_dropout", "dropout", "dropout_add", "gaussian_dropout"]
+__all__ = ["alpha_dropout", "checked_rate", "drop_connect", "dropout", "dropout_add", "gaussian_dropout"]
 
 Within = tuple[Sequence[int], Sequence[int]]
 
 
 def dropout(
-    x: torch.Tensor,
+    input: torch.Tensor,
     p: float | torch.Tensor = 0.5,
     training: bool = True,
     inplace: bool = False,
@@ -32,27 +34,27 @@ def dropout(
     the expected value equals the input for every ``p``. No mask is kept for the backward pass.
 
     Args:
-        x: floating-point tensor of any shape (f32, f64, bf16, f16), any strides.
-        p: probability of dropping, in [0, 1]; 0 returns the values bit for bit, 1 returns zeros. A tensor of shape
-            ``(members,)`` gives each ``x[m]`` its own rate.
-        training: False returns ``x`` itself.
-        inplace: overwrite ``x``.
+        input: floating-point tensor of any shape (f32, f64, bf16, f16), any strides.
+        p: probability of dropping, in [0, 1]; 0 returns the values bit for bit, 1 returns zeros. A float64 tensor of
+            shape ``(members,)`` gives each ``input[m]`` its own rate; a 0-dim one varies without a recompile.
+        training: False returns ``input`` itself.
+        inplace: overwrite ``input``.
         shared: axes along which all elements share one decision. With members, axes of a member.
         key: 64-bit key (int or 0-dim int64 tensor); None draws one from torch's default CPU generator. A tensor of
-            shape ``(members,)`` gives each ``x[m]`` its own mask.
-        call: 64-bit number of the training forward pass.
-        within: ``(full_shape, start)``: ``x`` is the slice of a tensor of ``full_shape`` that begins at ``start``, and
-            gets that slice of its mask. With members, shape and start of a member.
+            shape ``(members,)`` gives each ``input[m]`` its own mask.
+        call: 64-bit number of the training forward pass (int or 0-dim int64 tensor).
+        within: ``(full_shape, start)``: ``input`` is the slice of a tensor of ``full_shape`` that begins at ``start``,
+            and gets that slice of its mask. With members, shape and start of a member.
         impl: ``"auto"``, ``"native"``, ``"aten"`` or ``"reference"``; a named backend never falls back to another.
 
     Returns:
-        A tensor like ``x``.
+        A tensor like ``input``.
 
     Raises:
-        ValueError: ``p`` lies outside [0, 1], ``x`` does not lie within ``within``, or ``impl`` is unknown.
+        ValueError: ``p`` lies outside [0, 1], ``input`` does not lie within ``within``, or ``impl`` is unknown.
         IndexError: an axis in ``shared`` does not exist.
-        RuntimeError: ``x`` is not floating-point.
-        NotImplementedError: the named backend can't run on the device or dtype of ``x``.
+        RuntimeError: ``input`` is not floating-point.
+        NotImplementedError: the named backend can't run on the device or dtype of ``input``.
 
     Example:
         >>> import torch, thinned
@@ -62,16 +64,12 @@ def dropout(
         >>> thinned.functional.dropout(a[2:], p=0.5, key=20, within=((4,), (2,)))
         tensor([0.8400, 0.0000])
     """
-    if not isinstance(p, torch.Tensor):
-        p = check_p(p)
-    if not training:
-        return x
-    region = _region(x, p, key, shared, within) if shared or within is not None else WHOLE
-    return ops.apply(x, p, _key(x, key), call, region=region, impl=impl, inplace=inplace)
+    p = checked_rate(p)
+    return _apply(Form.DROPOUT, input, p, key, call, shared, within, impl, inplace) if training else input
 
 
 def dropout_add(
-    x: torch.Tensor,
+    input: torch.Tensor,
     residual: torch.Tensor,
     p: float | torch.Tensor = 0.5,
     training: bool = True,
@@ -82,24 +80,26 @@ def dropout_add(
     within: Within | None = None,
     impl: str = "auto",
 ) -> torch.Tensor:
-    """``residual + dropout(x)`` in one pass, forward and backward; bitwise that sum.
+    """``residual + dropout(input)`` in one pass, forward and backward; bitwise that sum.
+
+    ``p``, ``key``, ``call``, ``within`` and ``impl`` are as for :func:`dropout`.
 
     Args:
-        x: as for :func:`dropout`.
-        residual: tensor of the shape, dtype and device of ``x``.
-        p: as for :func:`dropout`, and so are the other arguments.
-        training: False returns ``residual + x``.
+        input: as for :func:`dropout`.
+        residual: tensor of the shape, dtype and device of ``input``.
+        p: probability of dropping.
+        training: False returns ``residual + input``.
         shared: axes that share one decision; all but the batch's for stochastic depth (Huang et al. 2016).
         key: 64-bit key; None draws one.
         call: number of the training forward pass.
-        within: ``(full_shape, start)`` where ``x`` is a slice.
+        within: ``(full_shape, start)`` where ``input`` is a slice.
         impl: backend.
 
     Returns:
-        A tensor like ``x``.
+        A tensor like ``input``.
 
     Raises:
-        RuntimeError: ``residual`` differs from ``x`` in shape, dtype or device, or they are not floating-point.
+        RuntimeError: ``residual`` differs from ``input`` in shape, dtype or device, or they are not floating-point.
         ValueError: ``p`` lies outside [0, 1].
 
     Example:
@@ -108,25 +108,15 @@ def dropout_add(
         >>> thinned.functional.dropout_add(a, torch.ones(4), p=0.5, key=20)
         tensor([1.7200, 1.0000, 1.8400, 1.0000])
     """
-    if not isinstance(p, torch.Tensor):
-        p = check_p(p)
-    if x.shape != residual.shape or x.dtype != residual.dtype or x.device != residual.device:
-        raise RuntimeError(
-            sentence(
-                "residual must have the shape, dtype and device of x",
-                f"got {tuple(residual.shape)}, {residual.dtype} on {residual.device} "
-                f"for x of {tuple(x.shape)}, {x.dtype} on {x.device}",
-                "expand or convert it first",
-            )
-        )
+    p = checked_rate(p)
+    _check_residual(input, residual)
     if not training:
-        return residual + x
-    region = _region(x, p, key, shared, within) if shared or within is not None else WHOLE
-    return ops.apply(x, p, _key(x, key), call, region=region, impl=impl, residual=residual, form=Form.ADD)
+        return residual + input
+    return _apply(Form.ADD, input, p, key, call, shared, within, impl, residual=residual)
 
 
 def alpha_dropout(
-    x: torch.Tensor,
+    input: torch.Tensor,
     p: float | torch.Tensor = 0.5,
     training: bool = False,
     inplace: bool = False,
@@ -140,36 +130,26 @@ def alpha_dropout(
     """Set elements to SELU's negative saturation α' with probability ``p``, and restore mean 0 and variance 1.
 
     Kept elements become a·x + b and dropped ones a·α' + b, with q = 1 − p as quantised, a = (q (1 + p α'²))^(−1/2) and
-    b = −a p α' (Klambauer et al. 2017, "Self-normalizing neural networks").
+    b = −a p α' (Klambauer et al. 2017, "Self-normalizing neural networks"). Arguments, results and errors are those of
+    :func:`dropout`, but for these:
 
     Args:
-        x: as for :func:`dropout`.
+        input: floating-point tensor of any shape.
         p: probability of dropping; 0 returns the values bit for bit, 1 returns zeros, as PyTorch's does.
-        training: False, the default as in PyTorch, returns ``x`` itself.
-        inplace: overwrite ``x``.
+        training: False, the default as in PyTorch, returns ``input`` itself.
+        inplace: overwrite ``input``.
         shared: axes that share one decision; all after the channel's for feature alpha dropout.
         key: 64-bit key; None draws one.
         call: number of the training forward pass.
-        within: ``(full_shape, start)`` where ``x`` is a slice.
+        within: ``(full_shape, start)`` where ``input`` is a slice.
         impl: backend.
-
-    Returns:
-        A tensor like ``x``.
-
-    Raises:
-        ValueError: ``p`` lies outside [0, 1].
-        RuntimeError: ``x`` is not floating-point.
     """
-    if not isinstance(p, torch.Tensor):
-        p = check_p(p)
-    if not training:
-        return x
-    region = _region(x, p, key, shared, within) if shared or within is not None else WHOLE
-    return ops.apply(x, p, _key(x, key), call, region=region, impl=impl, inplace=inplace, form=Form.ALPHA)
+    p = checked_rate(p)
+    return _apply(Form.ALPHA, input, p, key, call, shared, within, impl, inplace) if training else input
 
 
 def gaussian_dropout(
-    x: torch.Tensor,
+    input: torch.Tensor,
     p: float | torch.Tensor = 0.5,
     training: bool = True,
     inplace: bool = False,
@@ -183,42 +163,86 @@ def gaussian_dropout(
     """Multiply by normals of mean 1 and variance p / (1 − p) (Srivastava et al. 2014, §10).
 
     The normals are a pure function of ``(key, call, index)``, bitwise equal on every machine
-    (:func:`thinned.philox.normals`); they are computed again for the backward pass, not kept.
+    (:func:`thinned.philox.normals`); they are computed again for the backward pass, not kept. Arguments, results and
+    errors are those of :func:`dropout`, but for these:
 
     Args:
-        x: as for :func:`dropout`.
-        p: in [0, 1); mean and variance are those of dropout with that rate, quantised likewise.
-        training: False returns ``x`` itself.
-        inplace: overwrite ``x``.
+        input: floating-point tensor of any shape.
+        p: rate in [0, 1); mean and variance are those of dropout with that rate, quantised likewise.
+        training: False returns ``input`` itself.
+        inplace: overwrite ``input``.
         shared: axes that share one normal.
         key: 64-bit key; None draws one.
         call: number of the training forward pass.
-        within: ``(full_shape, start)`` where ``x`` is a slice.
+        within: ``(full_shape, start)`` where ``input`` is a slice.
         impl: backend.
-
-    Returns:
-        A tensor like ``x``.
 
     Raises:
         ValueError: ``p`` lies outside [0, 1).
-        RuntimeError: ``x`` is not floating-point.
     """
-    if not isinstance(p, torch.Tensor) and check_p(p) == 1.0:
+    p = checked_rate(p)
+    if not isinstance(p, torch.Tensor) and p == 1.0:
         raise ValueError(
             sentence("p must lie in [0, 1) for Gaussian noise", f"got p={p!r}", "its variance is p / (1 - p)")
         )
-    if not training:
-        return x
-    region = _region(x, p, key, shared, within) if shared or within is not None else WHOLE
-    return ops.apply(x, p, _key(x, key), call, region=region, impl=impl, inplace=inplace, form=Form.GAUSSIAN)
+    return _apply(Form.GAUSSIAN, input, p, key, call, shared, within, impl, inplace) if training else input
 
 
-def _key(x: torch.Tensor, key: int | torch.Tensor | None) -> int | torch.Tensor:
-    return ops.draw_key(x) if key is None else key
+def drop_connect(
+    input: torch.Tensor,
+    p: float | torch.Tensor = 0.5,
+    training: bool = True,
+    *,
+    key: int | torch.Tensor | None = None,
+    call: int | torch.Tensor = 0,
+) -> torch.Tensor:
+    """Drop connections, the elements of a weight (Wan et al. 2013): :func:`dropout` of the weight.
+
+    Args:
+        input: weight of any shape.
+        p: probability of dropping a connection, in [0, 1].
+        training: False returns the weight itself.
+        key: 64-bit key; None draws one.
+        call: number of the training forward pass.
+    """
+    return dropout(input, p, training, key=key, call=call)
+
+
+def checked_rate(p: float | torch.Tensor) -> float | torch.Tensor:
+    """Check a rate that is a number; a tensor's is checked where it is read."""
+    return p if isinstance(p, torch.Tensor) else check_p(p)
+
+
+def _apply(
+    form: Form,
+    input: torch.Tensor,
+    p: float | torch.Tensor,
+    key: int | torch.Tensor | None,
+    call: int | torch.Tensor,
+    shared: Sequence[int],
+    within: Within | None,
+    impl: str,
+    inplace: bool = False,
+    residual: torch.Tensor | None = None,
+) -> torch.Tensor:
+    region = _region(input, p, key, shared, within) if shared or within is not None else WHOLE
+    return dispatch.apply(input, p, key, call, region=region, impl=impl, inplace=inplace, residual=residual, form=form)
+
+
+def _check_residual(input: torch.Tensor, residual: torch.Tensor) -> None:
+    if input.shape != residual.shape or input.dtype != residual.dtype or input.device != residual.device:
+        raise RuntimeError(
+            sentence(
+                "residual must have the shape, dtype and device of input",
+                f"got {tuple(residual.shape)}, {residual.dtype} on {residual.device} "
+                f"for input of {tuple(input.shape)}, {input.dtype} on {input.device}",
+                "expand or convert it first",
+            )
+        )
 
 
 def _region(
-    x: torch.Tensor,
+    input: torch.Tensor,
     p: float | torch.Tensor,
     key: int | torch.Tensor | None,
     shared: Sequence[int],
@@ -226,7 +250,7 @@ def _region(
 ) -> Region:
     """Check ``shared`` and ``within`` against the axes of a member."""
     members = any(isinstance(value, torch.Tensor) and value.ndim > 0 for value in (p, key))
-    shape = tuple(x.shape[1:] if members else x.shape)
+    shape = tuple(input.shape[1:] if members else input.shape)
     axes = masks.shared_axes(shared, len(shape))
     if within is None:
         return Region(axes)
@@ -235,7 +259,6 @@ def _region(
         first >= 0 and first + size <= whole for first, size, whole in zip(start, shape, full, strict=True)
     )
     if not fits:
-        raise ValueError(
-            sentence("x must lie within the full shape", f"got x of shape {shape}, full shape {full} and start {start}")
-        )
+        shapes = f"got input of shape {shape}, full shape {full} and start {start}"
+        raise ValueError(sentence("input must lie within the full shape", shapes))
     return Region(axes, full, start)

@@ -1,1 +1,1 @@
-"""Backends. Each module has ``dropout(x, address, shared, out)``; all give bitwise equal masks."""
+"""Backends of dropout: native (C++), aten (torch operations) and reference (the NumPy specification)."""

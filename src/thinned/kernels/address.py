@@ -1,44 +1,27 @@
-"""What a backend is told of a mask: where its decisions come from, and which part of it a tensor is."""
+"""Where a mask's decisions come from, and which part of the mask a tensor is."""
 
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import NamedTuple
 
 import torch
 
 from thinned import philox
 
-__all__ = ["WHOLE", "Address", "Form", "Region", "signed", "thresholds"]
+__all__ = ["WHOLE", "Address", "Region", "signed", "thresholds"]
 
 _64_BITS = 0xFFFFFFFFFFFFFFFF
-
-
-class Form(IntEnum):
-    """What is computed of x, with K the keep threshold and q = K / 65,536; the numbers are those of csrc/dropout.h."""
-
-    DROPOUT = 0  # kept: x / q               dropped: 0
-    ADD = 1  # kept: residual + x / q        dropped: residual
-    ALPHA = 2  # kept: a x + b               dropped: a α' + b
-    ALPHA_BACKWARD = 3  # kept: a x          dropped: 0
-    GAUSSIAN = 4  # x times a normal of mean 1 and variance (1 − q) / q; put together from the backend's normals
-
-    @property
-    def backward(self) -> "Form":
-        """The form that maps a gradient of the output to one of x."""
-        if self is Form.ADD:
-            return Form.DROPOUT
-        return Form.ALPHA_BACKWARD if self is Form.ALPHA else self
 
 
 class Address(NamedTuple):
     """Key, call and keep threshold of a mask, or of one mask for each leading row of a tensor (members).
 
-    ``key`` and ``keep`` are ints, or either is an int64 tensor of shape ``(members,)``; ``call`` is one int.
-    ``keep`` counts the lane values, of 65,536, that keep an element.
+    ``key`` and ``keep`` are ints, or either is an int64 tensor of shape ``(members,)``; ``call`` is one int. The torch
+    backend alone also takes 0-dim tensors for all three: on an accelerator it does not wait for their values. ``keep``
+    counts the lane values, of 65,536, that keep an element.
     """
 
     key: int | torch.Tensor
-    call: int
+    call: int | torch.Tensor
     keep: int | torch.Tensor
 
     @classmethod
@@ -52,18 +35,19 @@ class Address(NamedTuple):
 
     @property
     def batched(self) -> bool:
-        """Whether there is an address for each member."""
-        return isinstance(self.key, torch.Tensor) or isinstance(self.keep, torch.Tensor)
+        """True where each member has an address of its own."""
+        return any(isinstance(value, torch.Tensor) and value.ndim > 0 for value in (self.key, self.keep))
 
-    def tensors(self, members: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and thresholds as int64 tensors of shape ``(members,)``."""
-        key = self.key if isinstance(self.key, torch.Tensor) else torch.tensor(signed(self.key))
-        return key.expand(members), torch.as_tensor(self.keep).expand(members)
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Key, call and threshold as int64 tensors, 0-dim or ``(members,)``."""
+        key, call = (v if isinstance(v, torch.Tensor) else torch.tensor(signed(v)) for v in (self.key, self.call))
+        return key, call, torch.as_tensor(self.keep)
 
     def split(self, members: int) -> list["Address"]:
         """The address of each member."""
-        keys, keeps = self.tensors(members)
-        return [Address(k & _64_BITS, self.call, t) for k, t in zip(keys.tolist(), keeps.tolist(), strict=True)]
+        key, call, keep = self.tensors()
+        pairs = zip(key.expand(members).tolist(), keep.expand(members).tolist(), strict=True)
+        return [Address(k & _64_BITS, int(call) & _64_BITS, t) for k, t in pairs]
 
 
 class Region(NamedTuple):
@@ -89,6 +73,10 @@ class Region(NamedTuple):
                 offset += step * self.start[axis] if self.full else 0
                 step *= sizes[axis]
         return strides, offset
+
+    def mask_shape(self, shape: Sequence[int]) -> list[int]:
+        """The shape of the tensor's part of the mask: that of the tensor, but 1 along shared axes."""
+        return [1 if axis in self.shared else size for axis, size in enumerate(shape)]
 
 
 WHOLE = Region()

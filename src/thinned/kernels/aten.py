@@ -6,29 +6,16 @@ product, and every shift is masked because int64 shifts carry the sign along.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from thinned import philox
-from thinned.kernels.address import WHOLE, Form, Region
+from thinned.kernels.address import WHOLE, Address, Region
+from thinned.kernels.form import SELU_SATURATION, Form
 
-__all__ = [
-    "ALPHA",
-    "Affine",
-    "affine",
-    "dropout",
-    "gaussian",
-    "index_of",
-    "keep",
-    "lanes",
-    "lanes_at",
-    "normals_at",
-    "words",
-]
+__all__ = ["dropout", "index_of", "keep", "lanes", "lanes_at", "normals", "normals_at", "sqrt", "words"]
 
-ALPHA = -1.7580993408473766  # −λα of SELU: what its most negative activation comes to (Klambauer et al. 2017)
 _LOW = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -66,17 +53,20 @@ def lanes(n: int, key: torch.Tensor, call: torch.Tensor, offset: int = 0) -> tor
     return by_group.flatten(-3)[..., offset % 128 : offset % 128 + n]
 
 
+def _select(w: list[torch.Tensor], which: torch.Tensor) -> torch.Tensor:
+    return torch.where(which < 2, torch.where(which == 0, w[0], w[1]), torch.where(which == 2, w[2], w[3]))
+
+
 def lanes_at(index: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> torch.Tensor:
     """The 16 random bits of any indices: ``(*key.shape, *index.shape)``; a block is computed for each index."""
     key = key[(...,) + (None,) * index.ndim]
     within = index & 127
     w = words((index >> 7) * 16 + (within & 15), key, call)
-    which = within >> 5
-    word = torch.where(which < 2, torch.where(which == 0, w[0], w[1]), torch.where(which == 2, w[2], w[3]))
+    word = _select(w, within >> 5)
     return (word >> (16 * ((within >> 4) & 1))) & 0xFFFF
 
 
-def _sqrt(x: torch.Tensor) -> torch.Tensor:
+def sqrt(x: torch.Tensor) -> torch.Tensor:
     """Correctly rounded square root.
 
     On the CPU, torch calls MKL's vector math; on AMD machines a fifth of its roots are off by one unit in the last
@@ -105,15 +95,14 @@ def normals_at(index: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> to
     """:func:`thinned.philox.normals`: ``(*key.shape, *index.shape)``, float32."""
     key = key[(...,) + (None,) * index.ndim]
     w = words((index >> 6) * 16 + (index & 15), key, call)
-    which = (index & 63) >> 4
-    word = torch.where(which < 2, torch.where(which == 0, w[0], w[1]), torch.where(which == 2, w[2], w[3]))
+    word = _select(w, (index & 63) >> 4)
     v = ((word & 0x7FFFFFFF).float() + 0.5) * 2.0**-31
-    w_ = -_log(v * (2.0 - v))
-    central = w_ < 5.0
-    u = torch.where(central, w_ - 2.5, _sqrt(w_.clamp(min=0.0)) - 3.0)
+    tail = -_log(v * (2.0 - v))
+    central = tail < 5.0
+    u = torch.where(central, tail - 2.5, sqrt(tail.clamp(min=0.0)) - 3.0)
     quotient = torch.zeros_like(v)
-    for inner, tail in philox.ERFINV_POLYNOMIALS:
-        quotient = quotient * u + torch.where(central, inner, tail)
+    for inner, outer in philox.ERFINV_POLYNOMIALS:
+        quotient = quotient * u + torch.where(central, inner, outer)
     z = 1.41421356237309505 * (quotient * (1.0 - v))
     return torch.where(word >> 31 != 0, -z, z)
 
@@ -128,18 +117,9 @@ def index_of(shape: Sequence[int], region: Region, device: torch.device) -> torc
     return index
 
 
-def gaussian(x: torch.Tensor, z: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-    """``x * (1 + sigma z)`` with sigma^2 = (1 − q) / q; ``z`` and ``kept`` broadcast against ``x``."""
-    wide = x if x.dtype.itemsize > 2 else x.float()
-    q = kept.double() / 65536.0
-    sigma = _sqrt((1.0 - q) / q).to(wide.dtype).to(x.device)
-    noise = (z.to(wide.dtype) * sigma).add_(1.0)
-    return (wide * noise).to(x.dtype)
-
-
 def keep(shape: torch.Size, key: torch.Tensor, call: torch.Tensor, kept: torch.Tensor, region: Region) -> torch.Tensor:
     """Keep decisions for one member's ``shape``, broadcastable to it: ``(*key.shape, *sizes)``, 1 where shared."""
-    small = [1 if axis in region.shared else size for axis, size in enumerate(shape)]
+    small = region.mask_shape(shape)
     batch = torch.broadcast_shapes(key.shape, kept.shape)  # type: ignore[no-untyped-call]
     key, kept = key.expand(batch), kept.expand(batch)
     if region.full:
@@ -149,66 +129,52 @@ def keep(shape: torch.Size, key: torch.Tensor, call: torch.Tensor, kept: torch.T
     return bits < kept[(...,) + (None,) * len(small)]
 
 
-class Affine(NamedTuple):
-    """Kept: x * scale + shift, dropped: the constant ``dropped``; float64 tensors of the shape of the thresholds."""
-
-    scale: torch.Tensor
-    shift: torch.Tensor
-    dropped: torch.Tensor
-
-
-def affine(form: Form, kept: torch.Tensor) -> Affine:
-    """The numbers of a form at a keep threshold, as csrc/dropout.cpp has them."""
+def _affine(form: Form, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Scale, shift and dropped value of :func:`thinned.kernels.form.affine` at each threshold, in float64."""
     zero = torch.zeros_like(kept, dtype=torch.float64)
     if form in {Form.DROPOUT, Form.ADD}:
-        return Affine(65536.0 / kept.double(), zero, zero)
+        return 65536.0 / kept.double(), zero, zero
     q = kept.double() / 65536.0
     p = 1.0 - q
-    a = 1.0 / _sqrt(q * (1.0 + p * (ALPHA * ALPHA)))
-    b = -(a * ALPHA) * p
+    a = 1.0 / sqrt(q * (1.0 + p * (SELU_SATURATION * SELU_SATURATION)))
+    b = -(a * SELU_SATURATION) * p
     if form is Form.ALPHA_BACKWARD:
-        return Affine(a, zero, zero)
-    none = kept == 0  # p = 1 gives zeros, as PyTorch's does
-    return Affine(a, torch.where(none, zero, b), torch.where(none, zero, a * ALPHA + b))
+        return a, zero, zero
+    none = kept == 0
+    return a, torch.where(none, zero, b), torch.where(none, zero, a * SELU_SATURATION + b)
 
 
 def dropout(
     x: torch.Tensor,
-    key: torch.Tensor,
-    call: torch.Tensor,
-    kept: torch.Tensor,
+    address: Address,
     region: Region = WHOLE,
+    out: torch.Tensor | None = None,
     residual: torch.Tensor | None = None,
     form: Form = Form.DROPOUT,
 ) -> torch.Tensor:
-    """Dropout without autograd.
-
-    Args:
-        x: floating-point tensor; with members, they are its leading axis.
-        key: int64, 0-dim or ``(members,)``.
-        call: 0-dim int64.
-        kept: keep thresholds, int64, 0-dim or ``(members,)``.
-        region: counts a member's own axes.
-        residual: for ``Form.ADD``.
-        form: what is computed.
-    """
+    """Dropout by torch's integer operations; see :class:`thinned.kernels.backend.Backend`."""
+    key, call, kept = address.tensors()
     members = max(key.ndim, kept.ndim)
-    if form is Form.GAUSSIAN:
-        z = normals_at(index_of(x.shape[members:], region, x.device), key.to(x.device), call.to(x.device))
-        return gaussian(x, z, kept[(...,) + (None,) * (x.ndim - members)] if kept.ndim else kept)
-    numbers = affine(form, kept)
     wide = x if x.dtype.itemsize > 2 else x.float()  # half precision: computed in float, rounded once
-    column = (...,) + (None,) * (x.ndim - members)
-    scale, shift, dropped = (v.to(wide.dtype).to(x.device)[column if kept.ndim else ...] for v in numbers)
+    column = (...,) + (None,) * (x.ndim - members if kept.ndim else 0)
+    scale, shift, dropped = (v.to(wide.dtype).to(x.device)[column] for v in _affine(form, kept))
     decisions = keep(x.shape[members:], key.to(x.device), call.to(x.device), kept.to(x.device), region)
     survivors = wide * scale
     if form is Form.ALPHA:
         survivors = survivors + shift
     # selected, never multiplied by the mask: a dropped NaN or infinity becomes 0
-    out = torch.where(decisions, survivors, dropped).to(x.dtype)
+    result = torch.where(decisions, survivors, dropped).to(x.dtype)
     if residual is not None:
-        return residual + out
-    if form is Form.ADD:
-        raise AssertionError("Form.ADD needs a residual")
-    all_kept = (kept == 65536).to(x.device)[column if kept.ndim else ...]
-    return torch.where(all_kept, x, out)  # bit for bit
+        result = residual + result
+    elif form is not Form.ADD:
+        result = torch.where((kept == 65536).to(x.device)[column], x, result)  # bit for bit
+    return result if out is None else out.copy_(result)
+
+
+def normals(x: torch.Tensor, address: Address, region: Region = WHOLE) -> torch.Tensor:
+    """Normals by torch's operations; see :class:`thinned.kernels.backend.Backend`."""
+    key, call, _ = address.tensors()
+    index = index_of(x.shape[int(address.batched) :], region, x.device)
+    if address.batched:
+        key = key.expand(x.shape[0])
+    return normals_at(index, key.to(x.device), call.to(x.device))

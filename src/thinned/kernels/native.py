@@ -11,7 +11,8 @@ import torch
 
 from thinned.errors import sentence
 from thinned.kernels import aten
-from thinned.kernels.address import WHOLE, Address, Form, Region, signed
+from thinned.kernels.address import WHOLE, Address, Region
+from thinned.kernels.form import Form
 
 try:
     from thinned import _native
@@ -24,7 +25,7 @@ except ImportError as error:
         )
     ) from error
 
-__all__ = ["DTYPES", "dropout", "isa", "keep_mask", "thresholds", "use_isa"]
+__all__ = ["DTYPES", "dropout", "isa", "keep_mask", "normals", "thresholds", "use_isa"]
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 
@@ -76,15 +77,13 @@ def dropout(
     residual: torch.Tensor | None = None,
     form: Form = Form.DROPOUT,
 ) -> torch.Tensor:
-    """Dropout without autograd; ``out`` may be ``x``; ``region`` counts a member's own axes."""
+    """Dropout by the kernels; see :class:`thinned.kernels.backend.Backend`."""
     dtype = DTYPES.get(x.dtype)
     if dtype is None:
         raise TypeError(sentence("the native kernels take f32, f64, bf16 and f16", f"got {x.dtype}"))
     if out is None:
         out = torch.empty_like(x)
-    if form is Form.GAUSSIAN:
-        return out.copy_(_gaussian(x, address, region))
-    key, call, keep = address
+    key, call, keep = address.key, int(address.call), address.keep
     threads = torch.get_num_threads()
     pointers = out.data_ptr(), x.data_ptr(), 0 if residual is None else residual.data_ptr()
     dense = x.is_contiguous() and out.is_contiguous() and (residual is None or residual.is_contiguous())
@@ -107,24 +106,17 @@ def dropout(
     return out
 
 
-def _gaussian(x: torch.Tensor, address: Address, region: Region) -> torch.Tensor:
-    """Normals by the kernels, arithmetic by torch."""
-    members = x.shape[:1] if address.batched else ()
-    small = [1 if axis in region.shared else size for axis, size in enumerate(x.shape[len(members) :])]
+def normals(x: torch.Tensor, address: Address, region: Region = WHOLE) -> torch.Tensor:
+    """Normals by the kernels; see :class:`thinned.kernels.backend.Backend`."""
     if region.full:
-        keys, _ = address.tensors(members[0] if members else 1)
-        z = aten.normals_at(
-            aten.index_of(x.shape[len(members) :], region, x.device), keys, torch.tensor(signed(address.call))
-        ).reshape((*members, *small))
-    else:
-        z = torch.empty((*members, *small))
-        n, threads = math.prod(small), torch.get_num_threads()
-        for row, (key, call, _) in zip(
-            z if members else [z], address.split(members[0]) if members else [address], strict=True
-        ):
-            _native.normals(row.data_ptr(), 0, n, int(key), call, threads)
-    kept = torch.as_tensor(address.keep)
-    return aten.gaussian(x, z, kept.reshape((-1, *(1,) * len(small))) if kept.ndim else kept)
+        return aten.normals(x, address, region)
+    members = x.shape[:1] if address.batched else ()
+    small = region.mask_shape(x.shape[len(members) :])
+    out, threads = torch.empty((*members, *small)), torch.get_num_threads()
+    rows, addresses = (out, address.split(members[0])) if members else ([out], [address])
+    for row, (key, call, _) in zip(rows, addresses, strict=True):
+        _native.normals(row.data_ptr(), 0, math.prod(small), int(key), int(call), threads)
+    return out
 
 
 def _array(value: int | torch.Tensor) -> tuple[int, int, int]:

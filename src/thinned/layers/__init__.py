@@ -1,17 +1,17 @@
 """Dropout layers. A layer holds its rate and the address of its masks; the arithmetic is in ``functional``."""
 
-from thinned.layers._addressed import Addressed
+from thinned.layers.alpha import AlphaDropout, FeatureAlphaDropout
 from thinned.layers.attention import MultiheadAttention
-from thinned.layers.elements import BatchDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, LockedDropout
-from thinned.layers.noise import AlphaDropout, ConcreteDropout, DropoutAdd, FeatureAlphaDropout, GaussianDropout
-from thinned.layers.structures import (
-    DropBlock2d,
-    DropConnect,
-    DropPath,
-    EmbeddingDropout,
-    WordDropout,
-    drop_connect,
-)
+from thinned.layers.base import Addressed
+from thinned.layers.concrete import ConcreteDropout
+from thinned.layers.drop_block import DropBlock2d
+from thinned.layers.drop_path import DropPath
+from thinned.layers.dropconnect import DropConnect, drop_connect
+from thinned.layers.dropout import BatchDropout, Dropout, LockedDropout
+from thinned.layers.gaussian import GaussianDropout
+from thinned.layers.residual import DropoutAdd
+from thinned.layers.spatial import Dropout1d, Dropout2d, Dropout3d
+from thinned.layers.words import EmbeddingDropout, WordDropout
 
 __all__ = [
     "Addressed",

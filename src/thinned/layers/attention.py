@@ -1,16 +1,16 @@
 """Multi-head attention with addressed dropout on the attention weights."""
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from thinned import functional
-from thinned.errors import check_p, sentence
-from thinned.functional import attention
-from thinned.layers._addressed import Addressed
+from thinned.errors import sentence
+from thinned.functional.attention import attention_weights
+from thinned.layers.base import Addressed
+from thinned.ops import torch_private
 
 __all__ = ["MultiheadAttention"]
 
@@ -39,7 +39,8 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
         dtype: of the parameters.
 
     Shape:
-        As ``nn.MultiheadAttention``; no two attention weights share a decision.
+        - Input: as for ``nn.MultiheadAttention``; no attention weights share a decision.
+        - Output: as for ``nn.MultiheadAttention``.
     """
 
     def __init__(
@@ -70,9 +71,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
             device,
             dtype,
         )
-        check_p(dropout)
-        for name in ("key", "call", "rate"):
-            self.register_buffer(name, None, persistent=False)
+        self._set_up(dropout)
 
     @property
     def p(self) -> float:
@@ -102,7 +101,9 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
         if is_causal and attn_mask is None:
             raise RuntimeError(sentence("is_causal needs attn_mask, which it is a hint about", "got attn_mask=None"))
         same = query is key is value
-        batched = F._mha_shape_check(query, key, value, key_padding_mask, attn_mask, self.num_heads)  # type: ignore[attr-defined]
+        batched = torch_private.check_attention_shapes(
+            query, key, value, key_padding_mask, attn_mask, num_heads=self.num_heads
+        )
         if self.batch_first and batched:
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
         if not batched:
@@ -123,7 +124,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
         """The input projections, with the appended learned key and value, ``(L, N, E)``."""
         biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         if not self._qkv_same_embed_dim:
-            weights: Any = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
+            weights: tuple[torch.Tensor, ...] = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
         else:
             weights = self.in_proj_weight.chunk(3)
         if self._qkv_same_embed_dim and same:  # one product instead of three
@@ -165,10 +166,19 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
         self, heads: Qkv, mask: torch.Tensor | None, causal: bool, need_weights: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         query, key, value = heads
-        where = self._where
+        address = self._mask_address
         if not need_weights:
-            address = {"dropout_p": self._rate, "dropout_key": where["key"], "dropout_call": where["call"]}
-            return attention.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, **address), None
-        weights = attention.attention_weights(query, key, mask, False, 1 / math.sqrt(query.shape[-1]))
-        weights = functional.dropout(weights, self._rate, **where)
+            output = functional.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                mask,
+                self._rate,
+                causal,
+                dropout_key=address["key"],
+                dropout_call=address["call"],
+            )
+            return output, None
+        weights = attention_weights(query, key, mask, False, 1 / math.sqrt(query.shape[-1]))
+        weights = functional.dropout(weights, self._rate, **address)
         return weights @ value, weights

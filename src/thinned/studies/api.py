@@ -23,7 +23,7 @@ from thinned.studies.analysis.analyse import analyse
 from thinned.studies.analysis.claims import mechanisms
 from thinned.studies.analysis.claims import rates as claims
 from thinned.studies.analysis.claims.sample_size import gains
-from thinned.studies.design.arms import Arm
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.make_plan import check_options, make_plan
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import make_splits, test_share
@@ -32,6 +32,7 @@ from thinned.studies.model import model
 from thinned.studies.report import html as report
 from thinned.studies.table.encoding import kind_of
 from thinned.studies.table.load import Table, Task, load
+from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.jobs import Progress, run
 from thinned.studies.training.probes import FRACTIONS
 from thinned.studies.training.records import TrainedNetwork
@@ -169,7 +170,8 @@ def study(
     """
     if minutes is not None and not (isinstance(minutes, int | float) and minutes > 0):
         raise InputError(sentence("minutes must be a number above 0", f"got {minutes!r}"))
-    check_options(rates, hidden, sizes, folds=folds, seeds=seeds, epochs=epochs, batch_size=batch_size, seed=seed)
+    counts = {"folds": folds, "seeds": seeds, "epochs": epochs, "batch_size": batch_size, "seed": seed}
+    check_options(rates, hidden, sizes, learning_rate=learning_rate, **counts)
     table = load(data, target, task, folds=folds, group=group, time=time)
     plan = make_plan(
         table,
@@ -239,7 +241,7 @@ def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Calla
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
         progress(Progress(doing, plan.networks), plan)
 
-    fitted = model.fit(table, plan, plan.settings[setting], report_epoch)
+    fitted = model.fit(table, TrainingConfig.of_plan(plan), plan.settings[setting], report_epoch)
     with writing():
         fitted.save(folder / "model")
 

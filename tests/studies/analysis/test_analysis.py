@@ -17,7 +17,8 @@ from thinned.studies.analysis.analyse import analyse
 from thinned.studies.analysis.comparisons import OUTCOMES
 from thinned.studies.analysis.selection import Trained
 from thinned.studies.analysis.statistics import compare, equivalence, nadeau_bengio, resampled
-from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.arm import Arm
+from thinned.studies.design.setting import Setting
 
 PLAN = make_plan()
 NONE, LOW, MID, HIGH, WEAK, STRONG, STRONGEST = range(7)  # settings: none, dropout at 0.1, 0.3, 0.5, weight decays

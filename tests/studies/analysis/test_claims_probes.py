@@ -19,10 +19,12 @@ import thinned
 from thinned import philox
 from thinned.studies import Study
 from thinned.studies.analysis.claims import mechanisms, sample_size
-from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.streams import stream_key
 from thinned.studies.training import cohort, probes
+from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.network import MLP
 from thinned.studies.training.probes import FRACTIONS
 from thinned.studies.training.records import Probes
@@ -73,7 +75,7 @@ def trained(
     data = [folds[m.fold] for m in members]
     build = partial(MLP, 5, PLAN.hidden, 3 if task == "multiclass" else 1)
     look = partial(probes.probe, plan, members, data)
-    return members, data, cohort.train(plan, build, members, data, probe=look), plan
+    return members, data, cohort.train(TrainingConfig.of_plan(plan), build, members, data, probe=look), plan
 
 
 def alone(task: str, setting: Setting, outcome: cohort.Outcome) -> MLP:
@@ -163,7 +165,7 @@ def test_without_dropout_the_ratio_of_the_first_batch_norm_is_1() -> None:
 def test_looking_changes_nothing_and_asks_only_who_is_asked() -> None:
     settings = [Setting(), Setting(dropout=0.5, where="first"), Setting(dropout=0.4)]
     members, data, looked, plan = trained("binary", settings)
-    plain = cohort.train(plan, partial(MLP, 5, PLAN.hidden, 1), members, data)
+    plain = cohort.train(TrainingConfig.of_plan(plan), partial(MLP, 5, PLAN.hidden, 1), members, data)
     for before, after in zip(plain, looked, strict=True):
         assert torch.equal(before.at_best, after.at_best)
         assert all(torch.equal(before.weights[name], after.weights[name]) for name in before.weights)
@@ -178,7 +180,8 @@ def test_looking_changes_nothing_and_asks_only_who_is_asked() -> None:
 def test_a_member_is_found_the_same_alone_and_in_a_cohort() -> None:
     members, data, together, plan = trained("binary", list(NORMED[2:]))
     look = partial(probes.probe, plan, members[1:2], data[1:2])
-    (own,) = cohort.train(plan, partial(MLP, 5, PLAN.hidden, 1), members[1:2], data[1:2], probe=look)
+    config = TrainingConfig.of_plan(plan)
+    (own,) = cohort.train(config, partial(MLP, 5, PLAN.hidden, 1), members[1:2], data[1:2], probe=look)
     for name, value in msgspec.to_builtins(own.probes.variance_shift).items():
         assert getattr(together[1].probes.variance_shift, name) == pytest.approx(value, abs=100 * CLOSE)
 

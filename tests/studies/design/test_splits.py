@@ -23,6 +23,7 @@ from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import Split, make_splits, refit_parts, test_share
 from thinned.studies.model.model import fit
 from thinned.studies.table.load import Table, load
+from thinned.studies.training.config import TrainingConfig
 
 test_share.__test__ = False  # type: ignore[attr-defined]
 SMALL: dict[str, Any] = {"arms": ["dropout"], "rates": (0.5,), "folds": 3, "seeds": 2, "hidden": (4,), "epochs": 2}
@@ -137,26 +138,26 @@ def test_share_of_test_rows() -> None:
 
 def test_the_final_model_respects_groups_and_times() -> None:
     plan, table = planned(grouped_frame(12, 200, 0), group="site")
-    parts = refit_parts(plan, table, 5)
+    parts = refit_parts(table, plan.seed, 5)
     assert table.groups is not None
     for train, held in parts:
         assert not np.intersect1d(table.groups[train], table.groups[held]).size
     assert sorted(np.concatenate([held for _, held in parts])) == list(range(200))
     plan, table = planned(timed_frame(100, 100, 0), time="when")
     assert table.times is not None
-    for train, held in refit_parts(plan, table, 5):
+    for train, held in refit_parts(table, plan.seed, 5):
         assert (len(train), len(held)) == (80, 20)
         assert table.times[train].max() < table.times[held].min()
     plan, table = planned(grouped_frame(12, 103, 0))
-    assert {(len(train), len(held)) for train, held in refit_parts(plan, table, 5)} == {(82, 20)}
+    assert {(len(train), len(held)) for train, held in refit_parts(table, plan.seed, 5)} == {(82, 20)}
 
 
 def test_a_model_of_groups_of_unequal_size(tmp_path: Path) -> None:
     """Members of several shapes, trained in several programs, are one model."""
     frame = grouped_frame(7, 150, 5)
     plan, table = planned(frame, group="site")
-    assert len({len(train) for train, _ in refit_parts(plan, table, 5)}) > 1
-    model = fit(table, plan, plan.settings[0])
+    assert len({len(train) for train, _ in refit_parts(table, plan.seed, 5)}) > 1
+    model = fit(table, TrainingConfig.of_plan(plan), plan.settings[0])
     assert model.card.members == 5
     assert model.predict(frame[["x"]]).shape == (150, 2)
 
@@ -210,21 +211,21 @@ def test_a_first_window_of_less_than_a_batch_is_trained_on() -> None:
 @pytest.mark.parametrize(
     ("change", "by", "pattern"),
     [
-        ({}, {"group": "nobody"}, r"the group column must be a column of the table, there is no column 'nobody'; it"),
-        ({}, {"time": "whem"}, r"the time column must be a column of the table, .*; perhaps 'when'; it has"),
-        ({}, {"group": "y"}, r"the group column must not be the target, both are 'y'; choose another column"),
+        ({}, {"group": "nobody"}, r"the group column must be a column of the table; there is no column 'nobody'; it"),
+        ({}, {"time": "whem"}, r"the time column must be a column of the table; .*; perhaps 'when'; it has"),
+        ({}, {"group": "y"}, r"the group column must not be the target; both are 'y'; choose another column"),
         ({}, {"time": "y"}, r"the time column must not be the target"),
-        ({}, {"group": "site", "time": "when"}, r"split by groups or by time, got group='site' and time='when'"),
-        ({"site": "one"}, {"group": "site"}, r"3 folds need at least 3 groups, column 'site' has 1; use fewer folds"),
-        ({"site": [None, *["a"] * 199]}, {"group": "site"}, r"the group must be known in every row, 'site' is missing"),
-        ({"when": [np.nan, *range(199)]}, {"time": "when"}, r"the time must be known in every row, 'when' is missing"),
-        ({"when": "soon"}, {"time": "when"}, r"the time column must hold numbers or dates, 'when' has 'soon'; write"),
-        ({"when": ["2020-01-01", "2020-13-45"] * 100}, {"time": "when"}, r"or dates, 'when' has '2020-13-45'"),
-        ({"when": [np.inf, *range(199)]}, {"time": "when"}, r"numbers must be finite, column 'when' has infinite"),
-        ({"when": [0] * 150 + [1] * 50}, {"time": "when"}, r"must lie at different times, too many rows of col"),
+        ({}, {"group": "site", "time": "when"}, r"split by groups or by time; got group='site' and time='when'"),
+        ({"site": "one"}, {"group": "site"}, r"3 folds need at least 3 groups; column 'site' has 1; use fewer folds"),
+        ({"site": [None, *["a"] * 199]}, {"group": "site"}, r"the group must be known in every row; 'site' is missing"),
+        ({"when": [np.nan, *range(199)]}, {"time": "when"}, r"the time must be known in every row; 'when' is missing"),
+        ({"when": "soon"}, {"time": "when"}, r"the time column must hold numbers or dates; 'when' has 'soon'; write"),
+        ({"when": ["2020-01-01", "2020-13-45"] * 100}, {"time": "when"}, r"or dates; 'when' has '2020-13-45'"),
+        ({"when": [np.inf, *range(199)]}, {"time": "when"}, r"numbers must be finite; column 'when' has infinite"),
+        ({"when": [0] * 150 + [1] * 50}, {"time": "when"}, r"must lie at different times; too many rows of col"),
         ({"when": range(200), "y": [0] * 100 + [1] * 100}, {"time": "when"}, r"rows of each fold must hold each class"),
         ({"y": ["s0"] * 6 + ["b"] * 194, "site": ["s0"] * 6 + [f"s{i % 9}" for i in range(1, 195)]},
-         {"group": "site"}, r"must hold each class, fold \d by column 'site' has none of 's0'; use fewer folds"),
+         {"group": "site"}, r"must hold each class; fold \d by column 'site' has none of 's0'; use fewer folds"),
         ({"site": ["a", "b", "c"] + ["a"] * 197}, {"group": "site", "folds": 2}, r"need"),
     ],
 )  # fmt: skip
@@ -238,5 +239,5 @@ def test_groups_and_times_that_cannot_be_used(change: dict[str, Any], by: dict[s
 
 
 def test_the_splitting_column_may_be_the_only_other(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"needs feature columns, 'y' is the only column besides 'site'; check the"):
+    with pytest.raises(InputError, match=r"needs feature columns; 'y' is the only column besides 'site'; check the"):
         load(grouped_frame(12, 200, 0).drop(columns="x"), "y", group="site")

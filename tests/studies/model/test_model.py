@@ -17,11 +17,13 @@ from typer.testing import CliRunner
 from thinned import philox
 from thinned.cli.app import app
 from thinned.errors import InputError
-from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.make_plan import make_plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.model import model, onnx
 from thinned.studies.model.model import Model
 from thinned.studies.table.load import load
+from thinned.studies.training.config import TrainingConfig
 
 SETTINGS = {
     "dropout": Setting(0.3),
@@ -58,7 +60,11 @@ def fit(task: str, setting: Setting, rows: int = 150, epochs: int = 4, **columns
         frame["t"] = np.arange(rows)
     table = load(frame, "y", **columns)
     arms = [Arm("own", "own", (setting,))]
-    return model.fit(table, make_plan(table, arms=arms, hidden=(8, 6), epochs=epochs, learning_rate=1e-2), setting)
+    return model.fit(
+        table,
+        TrainingConfig.of_plan(make_plan(table, arms=arms, hidden=(8, 6), epochs=epochs, learning_rate=1e-2)),
+        setting,
+    )
 
 
 FITTED: dict[tuple[str, str], Model] = {}
@@ -181,7 +187,7 @@ def test_intervals_cover_new_rows() -> None:
     table = load(frame.iloc[:400], "y")
     setting = Setting(0.1)
     plan = make_plan(table, arms=[Arm("own", "own", (setting,))], hidden=(16,), epochs=40, learning_rate=1e-2)
-    found = model.fit(table, plan, setting)
+    found = model.fit(table, TrainingConfig.of_plan(plan), setting)
     new = frame.iloc[400:]
     low, high = found.interval(new).T
     assert 0.86 <= np.mean((low <= new["y"]) & (new["y"] <= high)) <= 0.94
@@ -205,7 +211,7 @@ def test_one_network_can_not_be_compared() -> None:
     table = load(make_frame(), "y")
     for setting, names in ((Setting(), "one"), (Setting(0.3), "several")):
         plan = make_plan(table, arms=[Arm("own", "own", (setting,))], hidden=(4,), epochs=1)
-        found = model.fit(table, plan, setting, members=1)
+        found = model.fit(table, TrainingConfig.of_plan(plan), setting, members=1)
         if names == "one":
             with pytest.raises(InputError, match="uncertainty needs networks to compare"):
                 found.uncertainty(make_frame())

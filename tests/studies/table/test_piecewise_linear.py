@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from thinned.errors import InputError
-from thinned.studies.design.arms import Arm, Setting
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.make_plan import make_plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.model import model
 from thinned.studies.table.encoding import LIMIT, Encoder
 from thinned.studies.table.load import load
 from thinned.studies.table.piecewise_linear import BINS, edges, pieces
+from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.jobs import run
 from thinned.studies.training.store import Store
 
@@ -144,7 +146,7 @@ def test_a_study_trains_predicts_and_loads_with_pieces(tmp_path):
     run(table, plan, store, lambda step: None)
     plain, piecewise = (np.mean([n.best.test for n in store.networks() if n.setting == number]) for number in (0, 1))
     assert piecewise < plain  # a wave is linear in the pieces
-    fitted_model = model.fit(table, plan, setting)
+    fitted_model = model.fit(table, TrainingConfig.of_plan(plan), setting)
     fitted_model.save(tmp_path / "model")
     loaded = model.Model.load(tmp_path / "model")
     features = frame.drop(columns="y")

@@ -14,10 +14,12 @@ from torch import nn
 import thinned
 from thinned import philox
 from thinned.errors import InputError
-from thinned.studies.design.arms import ARMS, Arm, Setting, choose_arms, declare
+from thinned.studies.design.arm import Arm
 from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.streams import stream, stream_key
 from thinned.studies.training import cohort
+from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.network import MLP, Linear, load_network
 
 SETTINGS = (Setting(), Setting(dropout=0.3), Setting(dropout=0.7))
@@ -35,6 +37,8 @@ PLAN = Plan(
     rows=120,
 )
 BUILD = partial(MLP, 5, (8, 8), 1)
+make_config = TrainingConfig.of_plan
+CONFIG = make_config(PLAN)
 
 
 class Plain(nn.Module):
@@ -76,9 +80,9 @@ def test_a_member_of_a_cohort_equals_the_member_trained_alone(task: str, kind: s
     build = partial(MLP, 5, (8, 8), outputs) if kind == "stacks" else (lambda _: Plain(5, outputs))
     plan = dataclasses.replace(PLAN, task=task)
     members, data = members_and_data(task)
-    together = cohort.train(plan, build, members, data)
+    together = cohort.train(make_config(plan), build, members, data)
     for member, own, inside in zip(members, data, together, strict=True):
-        (alone,) = cohort.train(plan, build, [member], [own])
+        (alone,) = cohort.train(make_config(plan), build, [member], [own])
         # 12 steps of Adam in float32: rounding of the batched products, far below what another mask or order would do
         np.testing.assert_allclose(inside.train_loss, alone.train_loss, rtol=1e-4)
         np.testing.assert_allclose(inside.validation_loss, alone.validation_loss, rtol=1e-4)
@@ -88,7 +92,7 @@ def test_a_member_of_a_cohort_equals_the_member_trained_alone(task: str, kind: s
 def test_the_batched_program_equals_a_plain_pytorch_loop() -> None:
     """The same member by hand: nn.Linear, one network, masks from the NumPy specification."""
     data = make_data(0)
-    (ours,) = cohort.train(PLAN, BUILD, [Member(0, 1, 1)], [data])
+    (ours,) = cohort.train(CONFIG, BUILD, [Member(0, 1, 1)], [data])
     with torch.random.fork_rng():
         torch.manual_seed(stream_key(PLAN.seed, "init", 0, 1) >> 1)
         network = BUILD(SETTINGS[1])
@@ -119,7 +123,7 @@ def test_the_batched_program_equals_a_plain_pytorch_loop() -> None:
 
 def test_training_twice_gives_the_same_bits() -> None:
     members, data = members_and_data()
-    first, second = (cohort.train(PLAN, BUILD, members, data) for _ in range(2))
+    first, second = (cohort.train(CONFIG, BUILD, members, data) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         assert a.validation_loss.tobytes() == b.validation_loss.tobytes()
         assert torch.equal(a.at_best, b.at_best)
@@ -128,13 +132,13 @@ def test_training_twice_gives_the_same_bits() -> None:
 def test_the_global_generator_is_left_alone() -> None:
     members, data = members_and_data()
     before = torch.get_rng_state()
-    cohort.train(PLAN, BUILD, members, data)
+    cohort.train(CONFIG, BUILD, members, data)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_best_epoch_is_that_of_the_least_validation_loss() -> None:
     members, data = members_and_data()
-    for outcome in cohort.train(PLAN, BUILD, members, data):
+    for outcome in cohort.train(CONFIG, BUILD, members, data):
         assert outcome.best_epoch == int(outcome.validation_loss.argmin())
 
 
@@ -142,17 +146,17 @@ def test_arms_of_one_split_start_and_order_alike() -> None:
     """With a rate of 0 for all, members of one repeat and fold are one and the same network."""
     data = make_data(0)
     members = [Member(0, 0, 0)] * 3
-    outcomes = cohort.train(PLAN, BUILD, members, [data] * 3)
+    outcomes = cohort.train(CONFIG, BUILD, members, [data] * 3)
     for other in outcomes[1:]:
         np.testing.assert_allclose(outcomes[0].train_loss, other.train_loss, rtol=1e-5)
-    assert not torch.allclose(outcomes[0].at_end, cohort.train(PLAN, BUILD, [Member(0, 1, 0)], [data])[0].at_end)
+    assert not torch.allclose(outcomes[0].at_end, cohort.train(CONFIG, BUILD, [Member(0, 1, 0)], [data])[0].at_end)
 
 
 def test_evaluation_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     members, data = members_and_data()
-    whole = cohort.train(PLAN, BUILD, members, data)
+    whole = cohort.train(CONFIG, BUILD, members, data)
     monkeypatch.setattr(cohort, "_CHUNK", 7)
-    parts = cohort.train(PLAN, BUILD, members, data)
+    parts = cohort.train(CONFIG, BUILD, members, data)
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a.at_end, b.at_end)
 
@@ -254,7 +258,7 @@ def test_every_kind_of_setting_equals_a_plain_pytorch_loop(setting: Setting) -> 
     plan = dataclasses.replace(PLAN, arms=(Arm("all", "all", (setting, *same)),), epochs=8)
     data = [make_data(fold) for fold in (0, 1)]
     members = [Member(0, fold, number) for fold in (0, 1) for number in range(len(plan.settings))]
-    outcomes = cohort.train(plan, BUILD, members, [data[m.fold] for m in members])
+    outcomes = cohort.train(make_config(plan), BUILD, members, [data[m.fold] for m in members])
     for member, outcome in zip(members, outcomes, strict=True):
         if member.setting == 0:
             expected = train_by_hand(setting, data[member.fold], plan, member.fold)
@@ -268,7 +272,7 @@ def test_every_kind_of_setting_equals_a_plain_pytorch_loop(setting: Setting) -> 
 def test_every_kind_of_setting_changes_the_network(setting: Setting) -> None:
     plan = dataclasses.replace(PLAN, arms=(Arm("all", "all", (Setting(), setting)),), epochs=8)
     data = make_data(0)
-    plain, changed = (cohort.train(plan, BUILD, [Member(0, 0, n)], [data])[0].at_end for n in (0, 1))
+    plain, changed = (cohort.train(make_config(plan), BUILD, [Member(0, 0, n)], [data])[0].at_end for n in (0, 1))
     assert (plain - changed).abs().max() > 0.01
 
 
@@ -276,32 +280,21 @@ def test_max_norm_bounds_the_incoming_weights_of_hidden_units_alone() -> None:
     settings = (Setting(), Setting(max_norm=0.3))
     plan = dataclasses.replace(PLAN, arms=(Arm("all", "all", settings),), epochs=8)
     data = make_data(0)
-    free, bounded = (o.weights for o in cohort.train(plan, BUILD, [Member(0, 0, 0), Member(0, 0, 1)], [data] * 2))
+    free, bounded = (
+        o.weights for o in cohort.train(make_config(plan), BUILD, [Member(0, 0, 0), Member(0, 0, 1)], [data] * 2)
+    )
     for layer in (0, 1):
         assert bounded[f"hidden.{layer}.linear.weight"].norm(dim=1).max() <= 0.3 * (1 + 1e-6)
         assert free[f"hidden.{layer}.linear.weight"].norm(dim=1).max() > 0.3
     assert bounded["output.weight"].norm() > 0.3
 
 
-def user_network(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(inputs, 8, bias=False),
-        nn.BatchNorm1d(8),
-        nn.Tanh(),
-        nn.Dropout(0.5),
-        nn.Linear(8, 8),
-        nn.ReLU(),
-        nn.Dropout(0.1),
-        nn.Linear(8, outputs),
-    )
-
-
 def test_a_users_network_with_batch_norm_trains_member_by_member() -> None:
     members, data = members_and_data()
-    build: Callable[[Setting], nn.Module] = lambda _: load_network("test_cohort:user_network", 5, 1)  # noqa: E731
-    together = cohort.train(PLAN, build, members, data)
+    build: Callable[[Setting], nn.Module] = lambda _: load_network("user_networks:user_network", 5, 1)  # noqa: E731
+    together = cohort.train(CONFIG, build, members, data)
     for member, own, inside in zip(members, data, together, strict=True):
-        (alone,) = cohort.train(PLAN, build, [member], [own])
+        (alone,) = cohort.train(CONFIG, build, [member], [own])
         torch.testing.assert_close(inside.at_end, alone.at_end, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(inside.weights["1.running_var"], alone.weights["1.running_var"], rtol=1e-3, atol=0)
     assert (together[0].at_end - together[2].at_end).abs().max() > 0.01  # rates are those of the setting
@@ -311,13 +304,13 @@ def test_a_users_network_with_batch_norm_trains_member_by_member() -> None:
     ("name", "seen"),
     [
         ("nowhere:build", "No module named 'nowhere'"),
-        ("test_cohort:absent", "there is no 'absent'"),
-        ("test_cohort:dataclasses", "it is a module"),
-        ("test_cohort:without_dropout", "it has none"),
-        ("test_cohort:wrong_shape", r"it gave \(2, 3\)"),
-        ("test_cohort:noisy_network", "random operation.* leave out what depends on values"),
-        ("test_cohort:branching_network", r"\.item\(\).* leave out what depends on values"),
-        (".test_cohort:user_network", "must be importable"),
+        ("user_networks:absent", "there is no 'absent'"),
+        ("user_networks:nn", "it is a module"),
+        ("user_networks:without_dropout", "it has none"),
+        ("user_networks:wrong_shape", r"it gave \(2, 3\)"),
+        ("user_networks:noisy_network", "random operation.* leave out what depends on values"),
+        ("user_networks:branching_network", r"\.item\(\).* leave out what depends on values"),
+        (".user_networks:user_network", "must be importable"),
     ],
 )
 def test_a_network_that_cannot_be_studied_is_refused(name: str, seen: str) -> None:
@@ -325,71 +318,18 @@ def test_a_network_that_cannot_be_studied_is_refused(name: str, seen: str) -> No
         load_network(name, 5, 1)
 
 
-def without_dropout(inputs: int, outputs: int) -> nn.Module:
-    return nn.Linear(inputs, outputs)
-
-
-class _Noisy(nn.Sequential):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.dropout(super().forward(x), 0.1, self.training)
-
-
-class _Branching(nn.Sequential):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = super().forward(x)
-        return -y if y.sum().item() > 100 else y
-
-
-def noisy_network(inputs: int, outputs: int) -> nn.Module:
-    return _Noisy(nn.Dropout(0.5), nn.Linear(inputs, outputs))
-
-
-def branching_network(inputs: int, outputs: int) -> nn.Module:
-    return _Branching(nn.Dropout(0.5), nn.Linear(inputs, outputs))
-
-
 def test_frozen_parameters_stay_as_they_are() -> None:
     """In a network of the user's own, also under weight decay and a largest norm."""
 
     def build(setting: Setting) -> nn.Module:
-        network = load_network("test_cohort:user_network", 5, 1)
+        network = load_network("user_networks:user_network", 5, 1)
         network.get_parameter("4.weight").requires_grad_(False)
         return network
 
     plan = dataclasses.replace(PLAN, arms=(Arm("all", "all", (Setting(weight_decay=1.0, max_norm=0.1),)),))
     member, data = Member(0, 0, 0), make_data(0)
-    (outcome,) = cohort.train(plan, build, [member], [data])
-    before = cohort._initialised(plan, build, member, Setting())
+    (outcome,) = cohort.train(make_config(plan), build, [member], [data])
+    before = cohort._initialised(plan.seed, build, member, Setting())
     assert torch.equal(outcome.weights["4.weight"], before.get_parameter("4.weight"))
     assert outcome.weights["0.weight"].norm(dim=1).max() <= 0.1 * (1 + 1e-6)
     assert not torch.equal(outcome.weights["7.weight"], before.get_parameter("7.weight"))
-
-
-def wrong_shape(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Dropout(0.5), nn.Linear(inputs, 3))
-
-
-def test_arms_are_chosen_by_name_and_the_cocktail_holds_all_but_what_is_warned_of() -> None:
-    arms = {arm.name: arm for arm in choose_arms()}
-    inside = set(arms["cocktail"].settings)
-    assert next(iter(arms)) == "none"
-    for arm in arms.values():
-        assert inside.isdisjoint(arm.settings) if arm.warning else inside.issuperset(arm.settings)
-    assert [arm.name for arm in choose_arms(["dropout"])] == ["none", "dropout"]
-    assert choose_arms(["dropout"], [0.25, 0.0])[1].settings == (Setting(dropout=0.25),)
-    with pytest.raises(InputError, match=r"arms must be of none, dropout, .*got 'dropuot'"):
-        choose_arms(["dropuot"])
-    for nothing_to_compare in (["none"], ["cocktail"]):
-        with pytest.raises(InputError, match="besides 'none' and 'cocktail'"):
-            choose_arms(nothing_to_compare)
-    with pytest.raises(InputError, match="changes the network's structure"):
-        choose_arms(["batch_norm"], own_network=True)
-    own = Arm("mine", "mine", (Setting(dropout=0.2, weight_decay=0.5),))
-    assert choose_arms(["dropout", own])[-1] is own
-
-
-@pytest.mark.parametrize("name", [arm.name for arm in ARMS if arm.name != "none"])
-def test_an_arm_without_its_counterpart_is_asked_about_against_none(name: str) -> None:
-    asked = declare(choose_arms([name]))
-    assert {(question.arm, question.against) for question in asked} == {("none", "none"), (name, "none")}
-    assert [question.arm for question in asked if question.primary] == [name]

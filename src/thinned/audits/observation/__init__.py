@@ -1,1 +1,1 @@
-"""One recorded pass in training mode and one in evaluation mode."""
+"""What the rules look at: recorded passes of a model in training and evaluation, and source code that was read."""

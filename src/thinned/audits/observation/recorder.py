@@ -1,33 +1,31 @@
-"""Watches the passes of an audit: every dropout, with what it did and where in the source it stands."""
+"""Record one pass of an audit: every dropout, its neighbours, and the line of source that calls it."""
 
 import os
-import re
 import sys
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 import thinned
-from thinned.audits.observation.flow import Flow, Link, Origin
-from thinned.audits.observation.restore_parameters import Guard
-from thinned.tracing import sites
+from thinned.audits.observation.data_flow import DataFlow, Origin, Step
+from thinned.audits.observation.modules import is_drop_path, is_dropout_module
+from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.tracing.sites import Op, Recorder, Site, is_thinned, tensors
 from thinned.tracing.torch_functions import DESCRIPTIONS, Call
 
-__all__ = ["Location", "Norm", "Seen", "Stranger", "Watch", "is_drop_path", "outputs"]
+__all__ = ["AuditRecorder", "BatchNormCall", "Location", "ObservedDropout", "OutsideModule", "output_tensors"]
 
-_NOT_THEIRS = (
-    *(f"{Path(str(package.__file__)).parent}{os.sep}" for package in (torch, thinned)),
-    "<",
-)  # not torchvision
-_DROP_PATH = re.compile(r"drop_?path|stochastic_?depth", re.IGNORECASE)
-_RANDOM_FUNCTIONS = ("functional", "module")
+#: folders of torch and of thinned, with their separator so that torchvision is not among them; code that was executed
+_LIBRARY_CODE = (*(f"{Path(str(package.__file__)).parent}{os.sep}" for package in (torch, thinned)), "<")
+_ELEMENT_KINDS = ("functional", "module")
+_BATCH_NORM_ARGUMENTS = ("input", "running_mean", "running_var", "weight", "bias", "training")
 
 
 class Location(NamedTuple):
@@ -37,159 +35,190 @@ class Location(NamedTuple):
     line: int
 
 
-class Stranger(NamedTuple):
-    """A dropout module that ran and is not part of the model."""
+class OutsideModule(NamedTuple):
+    """A dropout module that ran and is not part of the model.
 
-    reference: Any
-    cls: str
+    Attributes:
+        reference: weak reference to it.
+        class_name: its class.
+    """
+
+    reference: weakref.ref[nn.Module]
+    class_name: str
 
     @property
-    def lives(self) -> bool:
-        """Whether it is still there after the pass; one that was made in the pass is not."""
+    def exists(self) -> bool:
+        """True if it still exists after the pass; False for one that the pass itself built."""
         return self.reference() is not None
 
 
-@dataclass
-class Seen:
-    """One dropout of a pass.
+class _Context(NamedTuple):
+    """What is known of a dropout at its call; see :class:`ObservedDropout`."""
 
-    Attributes:
-        number: its place in the order of the pass.
-        module: the innermost module of the model around the call.
-        path: its qualified name.
-        stranger: the dropout module whose call it was, where that is not part of the model; held weakly.
-        site: what :mod:`thinned.sites` knows of it; complete when the pass is over.
-        location: the line of the user's code that called it.
-        zeros: share of zeros in its output; None where not measured.
-        origin: the last function with weights before it.
-        onto: numbers of the dropouts that its input already carries, with no weight between.
-        preserved: whether the activation checkpointing around it keeps the random state; None without checkpointing.
-        reset: whether the generator's seed was set in the forward pass.
-        output: whether its result is an output of the model.
-    """
-
-    number: int
     module: nn.Module
     path: str
-    stranger: Stranger | None
-    site: Site
+    outside_module: OutsideModule | None
     location: Location | None
-    zeros: float | None
+    zero_fraction: float | None
     origin: Origin | None
-    onto: tuple[int, ...]
-    preserved: bool | None
-    reset: bool
-    output: bool = False
+    earlier_dropouts: tuple[int, ...]
+    checkpoint_keeps_random_state: bool | None
+    seeded_in_forward: bool
+
+
+@dataclass(frozen=True)
+class ObservedDropout:
+    """One call of dropout in a pass.
+
+    Attributes:
+        index: number of the call in its pass, counted from 0.
+        site: producer, consumers, rate and shape, as :mod:`thinned.sites` describes them.
+        is_output: True if its result is an output of the model.
+        module: innermost module of the model around the call.
+        path: qualified name of that module.
+        outside_module: the dropout module that was called, where that is not part of the model.
+        location: line of the user's code that called it.
+        zero_fraction: fraction of zeros in its output; None where not measured.
+        origin: last function with weights before it.
+        earlier_dropouts: indices of the dropouts that its input carries, with no weight between.
+        checkpoint_keeps_random_state: setting of the activation checkpointing around it; None without checkpointing.
+        seeded_in_forward: True if the forward pass had set the generator's seed before.
+    """
+
+    index: int
+    site: Site
+    is_output: bool
+    module: nn.Module
+    path: str
+    outside_module: OutsideModule | None
+    location: Location | None
+    zero_fraction: float | None
+    origin: Origin | None
+    earlier_dropouts: tuple[int, ...]
+    checkpoint_keeps_random_state: bool | None
+    seeded_in_forward: bool
 
     @property
     def drops(self) -> bool:
-        """Whether it drops anything."""
+        """True if this call drops anything."""
         return self.site.active and self.site.p > 0
 
+    @property
+    def is_built_in_forward(self) -> bool:
+        """True if the pass itself built the dropout module."""
+        return self.outside_module is not None and not self.outside_module.exists
 
-class Norm(NamedTuple):
+
+class BatchNormCall(NamedTuple):
     """A call of batch norm whose input carries dropouts.
 
     Attributes:
         path: name of the module.
-        call: number among its module's calls.
-        location: line of the call.
-        values: in each channel.
-        variance: of each channel.
-        numbers: of the dropouts.
+        call_index: number among the calls of that module, counted from 0.
+        channel_size: number of values in each channel.
+        variance: variance of each channel, shape (channels,); None where not measured.
+        dropouts: indices of the dropouts that the input carries.
     """
 
     path: str
-    call: int
-    location: Location | None
-    values: int
+    call_index: int
+    channel_size: int
     variance: torch.Tensor | None
-    numbers: tuple[int, ...]
+    dropouts: tuple[int, ...]
 
 
-class Watch(Recorder):
-    """One pass of a model, watched.
+class AuditRecorder(Recorder):
+    """Record one pass of a model.
 
     Attributes:
-        seen: the dropouts, in order; complete after the pass.
-        norms: batch norms whose input carries dropout.
-        called: how often each module ran.
-        shapes: of the input of each drop-path module.
+        batch_norms: calls of batch norm whose input carries dropout.
+        module_calls: number of calls of each module, by name.
+        drop_path_shapes: shape of the input of each drop-path module, by name.
+        outputs: the tensors that the model returned, detached.
+
+    Args:
+        model: the model that will run.
+        measure: compute fractions of zeros and variances; False on meta tensors.
+        without_dropout: let dropout functions return their input.
     """
 
-    def __init__(self, model: nn.Module, *, measure: bool = True, without: bool = False) -> None:
+    def __init__(self, model: nn.Module, *, measure: bool = True, without_dropout: bool = False) -> None:
         super().__init__(model)
-        self.norms: list[Norm] = []
-        self.called: Counter[str] = Counter()
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self._measure, self._without = measure, without
-        self._flow = Flow()
-        self._known: list[dict[str, Any]] = []
-        self._output: set[int] = set()
-        self._norm_calls: Counter[str] = Counter()
+        self.batch_norms: list[BatchNormCall] = []
+        self.module_calls: Counter[str] = Counter()
+        self.drop_path_shapes: dict[str, tuple[int, ...]] = {}
+        self.outputs: list[torch.Tensor] = []
+        self._model, self._measure, self._without_dropout = model, measure, without_dropout
+        self._flow = DataFlow()
+        self._contexts: list[_Context] = []
+        self._output_dropouts: set[int] = set()
+        self._batch_norm_calls: Counter[str] = Counter()
         self._seed = torch.initial_seed()
-        self._guard = Guard(model)
+        self._parameters = RestoreParameters(model)
 
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the model as it is."""
-        model = next(iter(self._modules.values()))[1]
+    def run(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        """Call the model and record what it does."""
         try:
             with torch.compiler.set_stance("force_eager"), self.hooks(), self:
                 self.recording = True
-                return self._finish(model(*args, **kwargs))
+                result = output_tensors(self._model(*args, **kwargs))
         finally:
-            self._guard.restore()
+            self._parameters.restore()
+        for tensor in result:
+            steps = self._flow.dropouts(tensor)
+            self._output_dropouts |= {index for index, step in steps.items() if step is Step.VIEW}
+        self.outputs = [tensor.detach() for tensor in result]
 
-    @property
-    def seen(self) -> list[Seen]:
-        """The dropouts of the pass."""
-        found = zip(self.sites(), self._known, strict=True)
-        return [Seen(number=i, site=site, output=i in self._output, **known) for i, (site, known) in enumerate(found)]
+    def dropouts(self) -> list[ObservedDropout]:
+        """The dropouts of the pass, in order; complete when the pass is over."""
+        pairs = zip(self.sites(), self._contexts, strict=True)
+        return [
+            ObservedDropout(index, site, index in self._output_dropouts, *context)
+            for index, (site, context) in enumerate(pairs)
+        ]
 
-    def _finish(self, result: Any) -> Any:
-        for tensor in outputs(result):
-            self._output |= {number for number, link in self._flow.trail(tensor).items() if link is Link.VIEW}
-        return result
-
-    def _enter(self, module: nn.Module, args: Any) -> None:
+    def _enter(self, module: nn.Module, args: tuple[object, ...]) -> None:
         super()._enter(module, args)
-        known = self._modules.get(id(module))
-        if known is not None:
-            self.called[known[0]] += 1
+        entry = self._modules.get(id(module))
+        if entry is not None:
+            self.module_calls[entry[0]] += 1
             if is_drop_path(module) and tensors(args):
-                self.shapes[known[0]] = tuple(tensors(args)[0].shape)
+                self.drop_path_shapes[entry[0]] = tuple(tensors(args)[0].shape)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
         if self.recording:
-            self._guard.note(func, args)
+            self._parameters.before_call(func, args)
             if getattr(func, "__name__", "") == "batch_norm":
-                self._note_norm(args, kwargs or {})
-            if (
-                self._without
-                and (call := DESCRIPTIONS.get(func))
-                and call(*args, **(kwargs or {})).kind == "functional"
-            ):
-                return args[0] if args else (kwargs or {})["input"]
+                self._add_batch_norm(args, kwargs)
+            describe = DESCRIPTIONS.get(func) if self._without_dropout else None
+            if describe is not None and describe(*args, **kwargs).kind == "functional":
+                return args[0] if args else kwargs["input"]
         return super().__torch_function__(func, types, args, kwargs)
 
-    def _note_norm(self, args: Any, kwargs: dict[str, Any]) -> None:
-        names = ("input", "running_mean", "running_var", "weight", "bias", "training")
-        given = dict(zip(names, args, strict=False)) | kwargs
-        x, path = given["input"], self._path()[0]
-        call, self._norm_calls[path] = self._norm_calls[path], self._norm_calls[path] + 1
-        numbers = tuple(self._flow.trail(x))
-        if not (self._without or numbers) or not given.get("training") or given.get("running_mean") is None:
-            return  # batch statistics in evaluation, too: no shift
-        variance, values = None, x.numel() // max(1, x.shape[1])
-        if self._measure and values > 1:
+    def _add_batch_norm(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        arguments = dict(zip(_BATCH_NORM_ARGUMENTS, args, strict=False)) | kwargs
+        x, path = arguments["input"], self._path()[0]
+        call_index, self._batch_norm_calls[path] = self._batch_norm_calls[path], self._batch_norm_calls[path] + 1
+        dropouts = tuple(self._flow.dropouts(x)) if isinstance(x, torch.Tensor) else ()
+        if not isinstance(x, torch.Tensor) or not (self._without_dropout or dropouts):
+            return
+        if not arguments.get("training") or arguments.get("running_mean") is None:
+            return  # without running statistics, evaluation uses the batch's too: no shift
+        variance, channel_size = None, x.numel() // max(1, x.shape[1])
+        if self._measure and channel_size > 1:
             variance = x.detach().transpose(0, 1).flatten(1).double().var(1)
-        self.norms.append(
-            Norm(path, call, None if self._without else _around(sys._getframe())[0], values, variance, numbers)
-        )
+        self.batch_norms.append(BatchNormCall(path, call_index, channel_size, variance, dropouts))
 
     def _consume(self, source: list[torch.Tensor], made: list[torch.Tensor], name: str) -> None:
         super()._consume(source, made, name)
-        self._flow.step(source, made, "dropout" if any(map(is_thinned, self._stack[-1:])) else name)
+        self._flow.add_function(source, made, "dropout" if any(map(is_thinned, self._stack[-1:])) else name)
 
     def _site(
         self, kind: str, op: str, call: Call, source: list[torch.Tensor], made: list[torch.Tensor], *producer: Op | None
@@ -197,69 +226,56 @@ class Watch(Recorder):
         first = len(self.drafts)
         super()._site(kind, op, call, source, made, *producer)
         path, module = self._path()
-        direct = kind in _RANDOM_FUNCTIONS
-        location, preserved = _around(sys._getframe())
-        known = {
-            "module": module,
-            "path": path,
-            "stranger": self._stranger(),
-            "location": location,
-            "zeros": self._zeros(made, call) if direct else None,
-            "origin": self._flow.origin(source[0]) if source else None,
-            "onto": self._before(source) if direct else (),
-            "preserved": preserved,
-            "reset": torch.initial_seed() != self._seed,
-        }
-        self._known += [known] * (len(self.drafts) - first)
-        if direct and made:
-            self._flow.start(made[0], first)
+        is_element_kind = kind in _ELEMENT_KINDS
+        location, checkpoint_keeps_random_state = _call_stack(sys._getframe())
+        context = _Context(
+            module,
+            path,
+            outside_module=self._outside_module(),
+            location=location,
+            zero_fraction=self._zero_fraction(made, call) if is_element_kind else None,
+            origin=self._flow.origin(source[0]) if source else None,
+            earlier_dropouts=self._earlier_dropouts(source) if is_element_kind else (),
+            checkpoint_keeps_random_state=checkpoint_keeps_random_state,
+            seeded_in_forward=torch.initial_seed() != self._seed,
+        )
+        self._contexts += [context] * (len(self.drafts) - first)
+        if is_element_kind and made:
+            self._flow.add_dropout(made[0], first)
 
-    def _stranger(self) -> Stranger | None:
+    def _outside_module(self) -> OutsideModule | None:
         inner = self._stack[-1] if self._stack else None
-        if (
-            inner is None
-            or id(inner) in self._modules
-            or not (isinstance(inner, sites.TORCH_DROPOUTS) or is_thinned(inner))
-        ):
+        if inner is None or id(inner) in self._modules or not is_dropout_module(inner):
             return None
-        return Stranger(weakref.ref(inner), type(inner).__name__)
+        return OutsideModule(weakref.ref(inner), type(inner).__name__)
 
-    def _before(self, source: list[torch.Tensor]) -> tuple[int, ...]:
-        trail = self._flow.trail(source[0]) if source else {}
-        return tuple(number for number, link in trail.items() if link <= Link.ACTIVATION)
+    def _earlier_dropouts(self, source: list[torch.Tensor]) -> tuple[int, ...]:
+        steps = self._flow.dropouts(source[0]) if source else {}
+        return tuple(index for index, step in steps.items() if step <= Step.ACTIVATION)
 
-    def _zeros(self, made: list[torch.Tensor], call: Call) -> float | None:
+    def _zero_fraction(self, made: list[torch.Tensor], call: Call) -> float | None:
         if not (self._measure and call.active and call.p and made and made[0].numel()):
             return None
         with torch._C.DisableTorchFunction():
             return 1 - int(torch.count_nonzero(made[0].detach())) / made[0].numel()
 
 
-def outputs(result: Any) -> list[torch.Tensor]:
-    """The tensors of an output, also of one whose class the tree functions don't know."""
-    found = tensors(result)
-    if not found and hasattr(result, "__dict__"):
-        found = tensors(list(vars(result).values()))
-    return found
+def output_tensors(result: object) -> list[torch.Tensor]:
+    """The tensors of an output, including those in attributes of a class that torch's tree functions do not know."""
+    result_tensors = tensors(result)
+    if not result_tensors and hasattr(result, "__dict__"):
+        result_tensors = tensors(list(vars(result).values()))
+    return result_tensors
 
 
-def is_drop_path(module: nn.Module) -> bool:
-    """Whether a module is stochastic depth, by its name."""
-    return bool(_DROP_PATH.search(type(module).__name__))
-
-
-def _around(frame: FrameType | None) -> tuple[Location | None, bool | None]:
-    """What the stack of a call tells.
-
-    The innermost line within the pass that is neither ours nor torch's; and whether the activation checkpointing around
-    it keeps the random state, None without checkpointing.
-    """
-    location, preserved = None, None
-    while frame is not None and frame.f_code is not Watch.run.__code__:
+def _call_stack(frame: FrameType | None) -> tuple[Location | None, bool | None]:
+    """The innermost line of the user's code, and whether the checkpointing around it keeps the random state."""
+    location, keeps_random_state = None, None
+    while frame is not None and frame.f_code is not AuditRecorder.run.__code__:
         file = frame.f_code.co_filename
-        if location is None and not file.startswith(_NOT_THEIRS):
+        if location is None and not file.startswith(_LIBRARY_CODE):
             location = Location(file, frame.f_lineno)
         if frame.f_code.co_name == "checkpoint" and "preserve" in frame.f_locals:
-            preserved = bool(frame.f_locals["preserve"])
+            keeps_random_state = bool(frame.f_locals["preserve"])
         frame = frame.f_back
-    return location, preserved
+    return location, keeps_random_state

@@ -6,8 +6,11 @@ import json
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from thinned.studies.design.arms import Arm, Question, Setting, declare
+from thinned.studies.design.arm import Arm
+from thinned.studies.design.arms import DEFINITIONS
 from thinned.studies.design.budget import default_batch_size, default_epochs
+from thinned.studies.design.questions import Question, declare
+from thinned.studies.design.setting import Setting
 
 __all__ = ["Member", "Plan"]
 
@@ -103,7 +106,7 @@ class Plan:
                 {"name": arm.name, "label": arm.label, "settings": self.setting_indices(arm), "warning": arm.warning}
                 for arm in self.arms
             ],
-            "settings": [dataclasses.asdict(setting) | {"label": setting.label} for setting in self.settings],
+            "settings": [setting.to_dict() | {"label": setting.label} for setting in self.settings],
             "questions": [question._asdict() for question in self.questions],
         }
         del shown["planned_arms"]
@@ -130,7 +133,8 @@ class Plan:
     @property
     def sized(self) -> tuple[Setting, ...]:
         """The settings that are measured at several sizes."""
-        return tuple(s for arm in self.arms if arm.name in ("none", "dropout", "weight_decay") for s in arm.settings)
+        names = {definition.arm.name for definition in DEFINITIONS if definition.at_sizes}
+        return tuple(setting for arm in self.arms if arm.name in names for setting in arm.settings)
 
     def at_size(self, size: int) -> "Plan":
         """Budget and batch size for so many training rows; 0 is all of them."""

@@ -69,29 +69,34 @@ def test_share(splits: Sequence[Split]) -> float:
     return float(np.mean([len(s.test) / (len(s.train) + len(s.validation)) for s in splits]))
 
 
-def refit_parts(plan: Plan, table: Table, members: int) -> list[tuple[Rows, Rows]]:
-    """For each member of the final model, the rows that it learns from and those that stop it early.
+def refit_parts(table: Table, seed: int, members: int) -> list[tuple[Rows, Rows]]:
+    """For each member of the final model, the rows that train it and those that stop it early.
 
     Each member holds out another part of the rows, or of the groups. By time, all hold out the latest fifth.
+
+    Args:
+        table: the rows.
+        seed: seed of the study.
+        members: number of networks; there are fewer where a class or the groups are too few.
     """
-    state = int(stream(plan.seed, "refit").integers(2**31))
-    everything = np.arange(plan.rows)
+    rows = len(table.target)
+    state = int(stream(seed, "refit").integers(2**31))
     if table.times is not None:
         order, starts = _order(table.times)
-        cut = _cut(starts, 0, plan.rows, (1 - VALIDATION) * plan.rows, plan)
+        cut = _cut(starts, 0, rows, (1 - VALIDATION) * rows, table.time)
         return [(order[:cut], order[cut:])] * members
     if table.groups is not None:
         number = min(members, len(np.unique(table.groups)))
-        shuffle = stream(plan.seed, "refit", "order").permutation
+        shuffle = stream(seed, "refit", "order").permutation
         parts = _deal(table.groups, _classes(table), number, state)
-        return [(shuffle(train), shuffle(held)) for train, held in parts]
+        return [(shuffle(train), shuffle(stopping)) for train, stopping in parts]
     classes = _classes(table)
-    rarest = plan.rows if classes is None else int(np.bincount(classes).min())
+    rarest = rows if classes is None else int(np.bincount(classes).min())
     number = max(2, min(members, rarest))  # each member sees each class
     make = KFold if classes is None or rarest < 2 else StratifiedKFold
-    parts = list(make(number, shuffle=True, random_state=state).split(everything, classes))
-    least = min(len(train) for train, _ in parts), min(len(held) for _, held in parts)
-    return [(train[: least[0]], held[: least[1]]) for train, held in parts]  # of one length, for one batched program
+    parts = list(make(number, shuffle=True, random_state=state).split(np.arange(rows), classes))
+    least = min(len(train) for train, _ in parts), min(len(stopping) for _, stopping in parts)
+    return [(train[: least[0]], stopping[: least[1]]) for train, stopping in parts]  # one length: one batched program
 
 
 def _shuffled(plan: Plan, classes: Rows | None, repeat: int) -> list[Split]:
@@ -148,11 +153,11 @@ def _timed(plan: Plan, times: Rows, repeat: int) -> list[Split]:
     stretch = plan.rows / (plan.folds + 1)
     cuts = [0]
     for fold in range(plan.folds):
-        cuts.append(_cut(starts, cuts[-1], plan.rows, (fold + 1) * stretch, plan))
+        cuts.append(_cut(starts, cuts[-1], plan.rows, (fold + 1) * stretch, plan.time))
     cuts.append(plan.rows)
     splits = []
     for fold, (begin, end) in enumerate(itertools.pairwise(cuts[1:])):
-        middle = _cut(starts, 0, begin, (1 - VALIDATION) * begin, plan)
+        middle = _cut(starts, 0, begin, (1 - VALIDATION) * begin, plan.time)
         train = stream(plan.seed, "split", 0, fold).permutation(order[:middle])
         splits.append(Split(repeat, fold, train, order[middle:begin], order[begin:end]))
     return splits
@@ -164,11 +169,11 @@ def _order(times: Rows) -> tuple[Rows, Rows]:
     return order, np.flatnonzero(np.diff(times[order])) + 1
 
 
-def _cut(starts: Rows, low: int, high: int, wanted: float, plan: Plan) -> int:
+def _cut(starts: Rows, low: int, high: int, wanted: float, column: str | None) -> int:
     """The position nearest to ``wanted``, strictly between ``low`` and ``high``, at which a new time starts."""
     between = starts[(starts > low) & (starts < high)]
     if not len(between):
-        seen = f"too many rows of column {quote(plan.time)} have the same time"
+        seen = f"too many rows of column {quote(column)} have the same time"
         remedy = "use fewer folds, or a column of finer times"
         raise InputError(sentence("train, validation and test rows must lie at different times", seen, remedy))
     return int(between[np.abs(between - wanted).argmin()])

@@ -10,7 +10,7 @@ from typing import Any
 
 from thinned.errors import InputError, sentence
 from thinned.studies import metrics
-from thinned.studies.design.arms import Setting
+from thinned.studies.design.setting import Setting
 
 __all__ = ["CARD", "ENCODER", "WEIGHTS", "Card", "digest", "read_card"]
 
@@ -93,25 +93,30 @@ def read_card(path: Path) -> Card:
     for name, check in checks.items():
         if not check(raw[name]):
             raise wrong(f"its {name} can't be {str(raw[name])[:60]!r}")
-    return Card(**{**raw, "setting": Setting(**raw["setting"])})
+    return Card(**{**raw, "setting": _setting(raw["setting"])})
 
 
 def _fits(task: str, classes: int) -> bool:
     return {"regression": classes == 0, "binary": classes == 2}.get(task, classes > 2)
 
 
+def _setting(entries: dict[str, Any]) -> Setting:
+    extras = tuple((str(name), float(amount)) for name, amount in entries.get("extras", ()))
+    return Setting(**{**entries, "extras": extras})
+
+
 def _is_setting(value: Any) -> bool:
     """Whether a :class:`Setting` can be made of it, and is the one that was saved."""
     kinds: dict[str, tuple[type, ...]] = {"dropout": (int, float), "weight_decay": (int, float), "one_mask": (bool,)}
     kinds["max_norm"] = (int, float, type(None))
-    fields = {field.name for field in dataclasses.fields(Setting)}
-    if not isinstance(value, dict) or set(value) != fields:
+    fields = set(Setting().to_dict())
+    if not isinstance(value, dict) or set(value) - {"extras"} != fields:
         return False
     if not all(type(value[name]) in kinds.get(name, (str, type(None))) for name in fields):
         return False
     try:
-        Setting(**value)
-    except InputError:
+        _setting(value)
+    except (InputError, TypeError, ValueError):
         return False
     return True
 

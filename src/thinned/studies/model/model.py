@@ -21,8 +21,8 @@ from thinned import philox
 from thinned.errors import InputError, sentence
 from thinned.layers import Dropout
 from thinned.studies import metrics
-from thinned.studies.design.arms import Setting
-from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.plan import Member
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import refit_parts
 from thinned.studies.model.cv_plus import cv_plus, step, thin_out
 from thinned.studies.model.metadata import CARD, ENCODER, WEIGHTS, Card, digest, read_card
@@ -30,6 +30,7 @@ from thinned.studies.model.onnx import Average, write_onnx
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table, read_frame
 from thinned.studies.training import cohort
+from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.engines.cores import one_core
 from thinned.studies.training.jobs import outputs, standardised
 from thinned.studies.training.network import MLP, site_rates
@@ -237,6 +238,7 @@ class Model:
         (partial / ENCODER).write_bytes(self._encoder.dumps())
         files = {name: digest(partial / name) for name in (WEIGHTS, ENCODER)}
         card = dataclasses.asdict(dataclasses.replace(self.card, files=files))
+        card["setting"] = self.card.setting.to_dict()
         (partial / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
@@ -307,13 +309,13 @@ def _described(card: Card, weights: dict[str, torch.Tensor]) -> bool:
 
 def fit(
     table: Table,
-    plan: Plan,
+    config: TrainingConfig,
     setting: Setting,
     progress: Callable[[int], None] = lambda epoch: None,
     *,
     members: int = _MEMBERS,
 ) -> Model:
-    """Fit one setting of the plan on all rows.
+    """Fit one of the settings on all rows.
 
     Five networks, each with another fifth of the rows for early stopping, so that every row trains four of them; their
     predictions are averaged. Where a class or the groups are too few for that, there are fewer. More members hold out
@@ -321,15 +323,16 @@ def fit(
     """
     encoder = Encoder(setting.embedding).fit(table.features)
     x = torch.from_numpy(encoder.transform(table.features))
-    y, center, spread = standardised(table, np.arange(plan.rows))
-    parts = [tuple(map(torch.from_numpy, part)) for part in refit_parts(plan, table, max(members, _MEMBERS))[:members]]
+    y, center, spread = standardised(table, np.arange(len(table.target)))
+    rows = refit_parts(table, config.seed, max(members, _MEMBERS))[:members]
+    parts = [tuple(map(torch.from_numpy, part)) for part in rows]
     data = [cohort.Data(x, y, train, held, held) for train, held in parts]
     card = Card(
         task=table.task,
         target=table.target_name,
         classes=list(table.classes),
         inputs=x.shape[1],
-        hidden=list(plan.hidden),
+        hidden=list(config.hidden),
         members=len(data),
         setting=setting,
         center=center,
@@ -339,13 +342,13 @@ def fit(
         files={},
     )
     outcomes: list[cohort.Outcome] = []
-    number = plan.settings.index(setting)
+    number = config.settings.index(setting)
     with one_core():
         # groups differ in size: members of other shapes make another batched program
         for _, same in itertools.groupby(enumerate(data), key=lambda numbered: numbered[1].shape):
             folds, own = zip(*same, strict=True)
-            batch = [Member(plan.seeds, fold, number) for fold in folds]  # a repeat that the study has not used
-            outcomes += cohort.train(plan, lambda _: _network(card), batch, own, progress)
+            batch = [Member(config.repeats, fold, number) for fold in folds]  # a repeat that the study has not used
+            outcomes += cohort.train(config, lambda _: _network(card), batch, own, progress)
     weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
     if table.task == "regression":
         residuals = [

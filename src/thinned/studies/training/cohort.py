@@ -4,7 +4,7 @@ import copy
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from thinned import philox, schedules
-from thinned.studies.design.arms import Setting, at_epoch
-from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.arms import TECHNIQUES
+from thinned.studies.design.plan import Member
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.streams import stream, stream_key
+from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.network import site_rates
 from thinned.studies.training.optimizer import AdamW
 from thinned.studies.training.records import Probes
@@ -119,7 +121,7 @@ class Stack:
         self._idle: list[nn.Module] = []
         self._native = bool(getattr(self.base, "stacks", False))
         self._addresses: dict[str, torch.Tensor] = {}
-        for name, site in schedules.sites(self.base).items():
+        for name, site in schedules.dropout_layers(self.base).items():
             if not any(member[name] for member in rates):
                 self._idle.append(site)
                 continue
@@ -145,7 +147,7 @@ class Stack:
         for site in self._idle:
             site.eval()
 
-    def some(self, members: Sequence[int]) -> Any:
+    def some(self, members: Sequence[int]) -> nn.Module:
         """A copy of some members as a module in evaluation mode; the base must compute with stacked parameters."""
         network = copy.deepcopy(self.base).eval().requires_grad_(False)
         chosen = {name: value.detach()[members] for name, value in self._state.items()}
@@ -170,25 +172,30 @@ def _assign(module: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
 class _Rows:
     """The rows of several splits in one tensor, to be gathered for each member.
 
-    Members of one repeat and fold see the same rows in the same order: they are gathered once, and handed on.
+    Members of one repeat and fold train on the same rows in the same order: they are gathered once and shared.
+
+    Attributes:
+        splits: (repeat, fold) of each distinct split.
+        data: the data of each of them.
     """
 
     def __init__(self, members: Sequence[Member], data: Sequence[Data]) -> None:
-        places = {(m.repeat, m.fold): d for m, d in zip(members, data, strict=True)}
-        self.places, self.data = list(places), list(places.values())
-        self._of = torch.tensor([self.places.index((m.repeat, m.fold)) for m in members])
-        splits = list({id(d.x): d for d in self.data}.values())  # of one encoding, though the rows may be split anew
-        starts = itertools.accumulate((len(d.y) for d in splits), initial=0)
-        start = {id(d.x): number for d, number in zip(splits, starts, strict=False)}
+        by_split = {(m.repeat, m.fold): d for m, d in zip(members, data, strict=True)}
+        self.splits, self.data = list(by_split), list(by_split.values())
+        self._split_index = torch.tensor([self.splits.index((m.repeat, m.fold)) for m in members])
+        tables = list({id(d.x): d for d in self.data}.values())  # of one encoding, though the rows may be split anew
+        starts = itertools.accumulate((len(d.y) for d in tables), initial=0)
+        start = {id(d.x): number for d, number in zip(tables, starts, strict=False)}
         self._start = torch.tensor([start[id(d.x)] for d in self.data])[:, None]
-        self.x = torch.cat([d.x for d in splits]) if len(splits) > 1 else splits[0].x
-        self.y = torch.cat([d.y for d in splits]) if len(splits) > 1 else splits[0].y
+        self._x = torch.cat([d.x for d in tables]) if len(tables) > 1 else tables[0].x
+        self._y = torch.cat([d.y for d in tables]) if len(tables) > 1 else tables[0].y
 
     def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Row numbers within each place's split, ``(places, n)``, to each member's ``x`` and ``y``."""
+        """From row numbers within each split, ``(splits, n)``, to each member's ``x`` and ``y``."""
         index = (rows + self._start).reshape(-1)
-        x, y = self.x.index_select(0, index), self.y.index_select(0, index)
-        return x.view(*rows.shape, -1).index_select(0, self._of), y.view(rows.shape).index_select(0, self._of)
+        x, y = self._x.index_select(0, index), self._y.index_select(0, index)
+        by_member = self._split_index
+        return x.view(*rows.shape, -1).index_select(0, by_member), y.view(rows.shape).index_select(0, by_member)
 
     def chunks(self, rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The same, a part of the rows at a time."""
@@ -197,7 +204,7 @@ class _Rows:
 
 
 def train(
-    plan: Plan,
+    config: TrainingConfig,
     build: Callable[[Setting], nn.Module],
     members: Sequence[Member],
     data: Sequence[Data],
@@ -207,97 +214,127 @@ def train(
     """Train one network for each member, all in one batched program.
 
     Members of one repeat and fold share their initial weights, data order and mask key (a higher rate drops what a
-    lower one drops, and more), so that differences between settings are paired. What a member becomes depends neither
-    on the other members nor on their number, but for the rounding of batched matrix products.
+    lower one drops, and more), so that differences between settings are paired. A member's weights depend neither
+    on the other members nor on their number, except for the rounding of batched matrix products.
 
     Args:
-        plan: the budget, and the seed that everything random follows from.
+        config: budget, settings and seed.
         build: makes a freshly initialised network for a setting, from torch's default generator; the settings of all
-            members are of one structure.
-        members: what to train.
+            members have one structure.
+        members: the networks to train.
         data: the split of each member, all of one shape.
         progress: called with the number of finished epochs.
-        probe: looks into the trained networks, with the weights of their best epochs, and gives its findings of each.
+        probe: measures inside the trained networks, with the weights of their best epochs.
     """
-    settings = [plan.settings[member.setting] for member in members]
-    networks = [_initialised(plan, build, member, s) for member, s in zip(members, settings, strict=True)]
+    settings = [config.settings[member.setting] for member in members]
+    networks = [_initialised(config.seed, build, member, s) for member, s in zip(members, settings, strict=True)]
     stack = Stack(
         networks,
         [site_rates(network, setting) for network, setting in zip(networks, settings, strict=True)],
-        stream_key(plan.seed, "mask"),
-        [member.repeat * plan.folds + member.fold for member in members],
+        stream_key(config.seed, "mask"),
+        [member.repeat * config.folds + member.fold for member in members],
     )
-    task, rows = plan.task, _Rows(members, data)
-    optimizer = AdamW(stack, settings, plan.learning_rate)
-    validation = torch.stack([d.validation for d in rows.data])
-    sample = torch.stack([d.train[: len(d.validation)] for d in rows.data])
+    rows = _Rows(members, data)
+    evaluated = (
+        torch.stack([d.train[: len(d.validation)] for d in rows.data]),
+        torch.stack([d.validation for d in rows.data]),
+    )
     test = torch.stack([d.test for d in rows.data])
-    best = {name: value.detach().clone() for name, value in stack.learned.items()}
-    best_loss = torch.full((len(members),), torch.inf)
-    best_epoch = torch.zeros(len(members), dtype=torch.int64)
-    curves: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for epoch in range(plan.epochs):
+    optimizer = AdamW(stack, settings, config.learning_rate)
+    best = _BestWeights(stack, len(members))
+    curves: list[tuple[torch.Tensor, ...]] = []
+    for epoch in range(config.epochs):
         stack.train()
-        _set_rates(stack, networks, settings, epoch, plan.epochs)
-        for batch in torch.split(_orders(plan, rows, epoch), plan.batch_size, dim=1):
+        _set_rates(stack, networks, settings, epoch, config.epochs)
+        for batch in torch.split(_orders(config, rows, epoch), config.batch_size, dim=1):
             x, y = rows.batch(batch)
-            losses(task, stack(x), y).mean(1).sum().backward()  # type: ignore[no-untyped-call]
+            _training_losses(config.task, settings, stack(x), y).mean(1).sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             stack.clock += 1
         stack.base.eval()
-        curves.append((_mean_loss(task, stack, rows, sample), _mean_loss(task, stack, rows, validation)))
-        improved = curves[-1][1] < best_loss
-        best_loss = torch.where(improved, curves[-1][1], best_loss)
-        best_epoch[improved] = epoch
-        for name, value in stack.learned.items():
-            best[name][improved] = value.detach()[improved]
+        curves.append(tuple(_mean_loss(config.task, stack, rows, index) for index in evaluated))
+        best.update(epoch, curves[-1][1])
         progress(epoch + 1)
     at_end = _outputs(stack, rows, test)
-    with torch.no_grad():
-        for name, value in stack.learned.items():
-            value.copy_(best[name])
-        probes = [Probes() for _ in members] if probe is None else probe(stack)
+    best.restore()
+    probes = [Probes() for _ in members] if probe is None else probe(stack)
     at_best = _outputs(stack, rows, test)
     train_curve, validation_curve = (torch.stack(curve, dim=1).numpy() for curve in zip(*curves, strict=True))
     return [
-        Outcome(
-            train_curve[m],
-            validation_curve[m],
-            int(best_epoch[m]),
-            at_best[m],
-            at_end[m],
-            {name: value[m].clone() for name, value in best.items()},
-            probes[m],
-        )
+        Outcome(train_curve[m], validation_curve[m], int(best.epochs[m]), at_best[m], at_end[m], best.of(m), probes[m])
         for m in range(len(members))
     ]
+
+
+class _BestWeights:
+    """The weights of each member at its epoch of least validation loss.
+
+    Attributes:
+        epochs: 0-based number of that epoch, ``(members,)``.
+    """
+
+    def __init__(self, stack: Stack, members: int) -> None:
+        self._stack = stack
+        self._weights = {name: value.detach().clone() for name, value in stack.learned.items()}
+        self._losses = torch.full((members,), torch.inf)
+        self.epochs = torch.zeros(members, dtype=torch.int64)
+
+    def update(self, epoch: int, validation_loss: torch.Tensor) -> None:
+        """Keep the present weights of the members whose validation loss is the least so far."""
+        improved = validation_loss < self._losses
+        self._losses = torch.where(improved, validation_loss, self._losses)
+        self.epochs[improved] = epoch
+        for name, value in self._stack.learned.items():
+            self._weights[name][improved] = value.detach()[improved]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give the stack the weights of the best epochs."""
+        for name, value in self._stack.learned.items():
+            value.copy_(self._weights[name])
+
+    def of(self, member: int) -> dict[str, torch.Tensor]:
+        """A copy of one member's weights, by qualified name."""
+        return {name: value[member].clone() for name, value in self._weights.items()}
+
+
+def _training_losses(task: str, settings: Sequence[Setting], output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Loss of each row in training, ``(members, rows)``: :func:`losses`, or that of a setting's technique."""
+    by_row = losses(task, output, y)
+    changed: dict[int, torch.Tensor] = {}
+    for m, setting in enumerate(settings):
+        for name, amount in setting.extras:
+            loss = TECHNIQUES[name].training_loss
+            if loss is not None:
+                changed[m] = loss(amount, task, output[m], y[m])
+    return torch.stack([changed.get(m, by_row[m]) for m in range(len(settings))]) if changed else by_row
 
 
 def _set_rates(
     stack: Stack, networks: Sequence[nn.Module], settings: Sequence[Setting], epoch: int, epochs: int
 ) -> None:
-    """Rates of the members with early or late dropout, for this epoch."""
+    """Set the rates that members with a schedule have in this epoch."""
     for m, (network, setting) in enumerate(zip(networks, settings, strict=True)):
         if setting.schedule != "constant":
-            for name, rate in site_rates(network, at_epoch(setting, epoch, epochs)).items():
+            for name, rate in site_rates(network, setting.at_epoch(epoch, epochs)).items():
                 if name in stack.rates:
                     stack.rates[name][m] = rate
 
 
-def _initialised(plan: Plan, build: Callable[[Setting], nn.Module], member: Member, setting: Setting) -> nn.Module:
+def _initialised(seed: int, build: Callable[[Setting], nn.Module], member: Member, setting: Setting) -> nn.Module:
     with _GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_key(plan.seed, "init", member.repeat, member.fold) >> 1)
+        torch.manual_seed(stream_key(seed, "init", member.repeat, member.fold) >> 1)
         return build(setting)
 
 
-def _orders(plan: Plan, rows: _Rows, epoch: int) -> torch.Tensor:
-    """Each place's training rows in this epoch's order, whole batches only: ``(places, steps · batch)``."""
+def _orders(config: TrainingConfig, rows: _Rows, epoch: int) -> torch.Tensor:
+    """The training rows of each split in this epoch's order, whole batches only: ``(splits, steps · batch)``."""
     training = len(rows.data[0].train)  # by time, the first windows may hold less than a batch
-    kept = training - training % min(plan.batch_size, training)
+    kept = training - training % min(config.batch_size, training)
     return torch.stack(
         [
-            d.train[torch.from_numpy(stream(plan.seed, "order", *place, epoch).permutation(len(d.train))[:kept])]
-            for place, d in zip(rows.places, rows.data, strict=True)
+            d.train[torch.from_numpy(stream(config.seed, "order", *split, epoch).permutation(len(d.train))[:kept])]
+            for split, d in zip(rows.splits, rows.data, strict=True)
         ]
     )
 

@@ -17,12 +17,13 @@ from torch import nn
 
 from thinned.errors import InputError, sentence
 from thinned.studies import metrics
-from thinned.studies.design.arms import Setting
 from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import Split, make_splits
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table
 from thinned.studies.training import cohort, probes
+from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.engines.choose import choose_engine
 from thinned.studies.training.engines.engine import Engine, Task
 from thinned.studies.training.engines.run_jobs import run_jobs
@@ -227,7 +228,8 @@ def _train(table: Table, plan: Plan, job: Job, tell: Callable[[int], None]) -> l
         build = partial(build_network, plan, columns, outputs(plan.task, len(table.classes)))
         tell_epochs = partial(_tell_epochs, tell, len(records) * plan.epochs, len(members))
         data = [encoded.data for encoded in own]
-        outcomes = cohort.train(plan, build, members, data, tell_epochs, partial(probes.probe, plan, members, data))
+        config, probe = TrainingConfig.of_plan(plan), partial(probes.probe, plan, members, data)
+        outcomes = cohort.train(config, build, members, data, tell_epochs, probe)
         records += [_record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
     return records
 

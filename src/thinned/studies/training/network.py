@@ -15,7 +15,8 @@ from thinned.errors import InputError, sentence
 from thinned.import_path import find, working_directory
 from thinned.kernels.address import thresholds
 from thinned.layers import BatchDropout, Dropout
-from thinned.studies.design.arms import Setting
+from thinned.studies.design.arms import TECHNIQUES
+from thinned.studies.design.setting import Setting
 
 __all__ = ["MLP", "BatchNorm", "Hidden", "Linear", "load_network", "site_rates"]
 
@@ -153,7 +154,7 @@ class MLP(nn.Module):
 
 def site_rates(network: nn.Module, setting: Setting) -> dict[str, float]:
     """The rate of each dropout site by qualified name. A user's network has hidden sites only."""
-    names = list(schedules.sites(network))
+    names = list(schedules.dropout_layers(network))
     hidden = [name for name in names if name not in ("input_dropout", "output_dropout")]
     chosen = {
         "input": ["input_dropout"],
@@ -162,7 +163,12 @@ def site_rates(network: nn.Module, setting: Setting) -> dict[str, float]:
         "last": hidden[-1:],
         "hidden": hidden,
     }[setting.where]
-    return {name: setting.dropout if name in chosen else 0.0 for name in names}
+    rates = {name: setting.dropout if name in chosen else 0.0 for name in names}
+    for name, amount in setting.extras:
+        change = TECHNIQUES[name].site_rates
+        if change is not None:
+            rates |= change(amount, rates)
+    return rates
 
 
 def load_network(name: str, inputs: int, outputs: int) -> nn.Module:
@@ -187,7 +193,7 @@ def load_network(name: str, inputs: int, outputs: int) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise InputError(sentence(f"{name} must make a torch.nn.Module", f"it made a {type(network).__name__}"))
     convert(network)
-    if not schedules.sites(network):
+    if not schedules.dropout_layers(network):
         remedy = "put torch.nn.Dropout where dropout is to be tried"
         raise InputError(sentence(f"the network of {name} must have a dropout layer", "it has none", remedy))
     with torch.no_grad():
@@ -201,7 +207,7 @@ def load_network(name: str, inputs: int, outputs: int) -> nn.Module:
 def _check_stacks(network: nn.Module, name: str, inputs: int) -> None:
     """Try a training step of two networks as one program, but for the dropout that a cohort gives its addresses."""
     trial = copy.deepcopy(network).train()
-    for site in schedules.sites(trial).values():
+    for site in schedules.dropout_layers(trial).values():
         site.eval()
     state = torch.func.stack_module_state([trial, trial])
     member = lambda parameters, buffers, x: torch.func.functional_call(trial, (parameters, buffers), (x,))  # noqa: E731

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch.optim.adam import adam
 
-from thinned.studies.design.arms import Setting
+from thinned.studies.design.setting import Setting
 
 __all__ = ["AdamW"]
 

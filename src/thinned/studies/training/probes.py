@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -58,7 +58,9 @@ def probe(plan: Plan, members: Sequence[Member], data: Sequence[Data], stack: St
     def measure(probe_members: _Measurement[Measured_co], chosen: list[int]) -> dict[int, Measured_co]:
         if not chosen:
             return {}
-        measured = probe_members(plan, stack.some(chosen), [members[m] for m in chosen], [data[m] for m in chosen])
+        measured = probe_members(
+            plan, cast("MLP", stack.some(chosen)), [members[m] for m in chosen], [data[m] for m in chosen]
+        )
         return dict(zip(chosen, measured, strict=True))
 
     coadaptation = measure(_coadaptation, [m for m in whole if settings[m] in plain])
@@ -134,7 +136,9 @@ def _variance_shift(plan: Plan, network: MLP, members: Sequence[Member], data: S
     over these rows with dropout off (Hendrycks & Gimpel 2016, §3), as :func:`thinned.recalibrate_batchnorm` does.
     """
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
-    sites = [site for site in schedules.sites(network).values() if site.rate is not None]  # at which a member drops
+    sites = [
+        site for site in schedules.dropout_layers(network).values() if site.rate is not None
+    ]  # at which a member drops
     x, _ = _gather(data, [d.train for d in data])
     x_test, y_test = _gather(data, [d.test for d in data])
 

@@ -1,0 +1,165 @@
+"""The passes of an audit, and everything that the rules look at."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from thinned.audits.observation.evaluation_difference import EvaluationDifference, locate_difference, outputs_agree
+from thinned.audits.observation.modules import can_drop, rate_of
+from thinned.audits.observation.passes import Passes, one_at_a_time, restored_generators
+from thinned.audits.observation.recorder import BatchNormCall, ObservedDropout
+from thinned.tracing import sites
+from thinned.tracing.sites import Op, tensors
+
+__all__ = ["Observation", "VarianceShift", "observe"]
+
+_LEAST_CHANNEL_SIZE = 32  # from fewer values no variance is estimated
+_PROBES = 24  # calls of a drop-path module to see its axes; all agree by chance with (1 - 2 p (1 - p))^24
+
+
+class VarianceShift(NamedTuple):
+    """A batch norm after dropout; ``ratio`` is the variance with dropout over that without, None if not measured."""
+
+    batch_norm: BatchNormCall
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything that the passes recorded.
+
+    Attributes:
+        modules: modules of the model, by name.
+        training: dropouts of the training pass, in order.
+        evaluation: dropouts of an evaluation pass, in order.
+        module_calls: number of calls of each module in the training pass, by name.
+        inactive_modules: names of the dropout modules that are in evaluation mode while the model trains.
+        variance_shifts: batch norms after dropout.
+        difference: difference of two evaluations in which no dropout was active; None if they agree.
+        noise: functions by which the model draws random numbers of its own in evaluation.
+        drop_path_axes: axes along which the decisions of a drop-path module differ, by name.
+        drop_path_shapes: shape of the input of a drop-path module, by name.
+        batch_size: length of the first axis of the first input.
+        rows: number of training rows; None if the user did not give it.
+    """
+
+    modules: dict[str, nn.Module]
+    training: list[ObservedDropout]
+    evaluation: list[ObservedDropout]
+    module_calls: Mapping[str, int]
+    inactive_modules: list[str]
+    variance_shifts: list[VarianceShift]
+    difference: EvaluationDifference | None
+    noise: tuple[Op, ...]
+    drop_path_axes: dict[str, set[int]]
+    drop_path_shapes: dict[str, tuple[int, ...]]
+    batch_size: int | None
+    rows: int | None
+
+
+def observe(
+    model: nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    *,
+    rows: int | None,
+    modes: Mapping[str, bool],
+) -> Observation:
+    """Run a model in training and evaluation mode, and leave it as it was."""
+    passes, modules = Passes(model, args, kwargs), dict(sites.named(model))
+    with one_at_a_time, restored_generators(model):
+        training = passes.first_recorded(True, 0)
+        shifts = list(_variance_shifts(training.batch_norms, passes)) if training.batch_norms else []
+        evaluation = passes.first_recorded(False, 1)
+        evaluation_dropouts, second_outputs = evaluation.dropouts(), passes.evaluated(2)
+        difference = None
+        if not any(dropout.drops for dropout in evaluation_dropouts):
+            agree = outputs_agree(evaluation.outputs, second_outputs)
+            difference = None if agree else locate_difference(passes, evaluation.outputs, second_outputs)
+        return Observation(
+            modules=modules,
+            training=training.dropouts(),
+            evaluation=evaluation_dropouts,
+            module_calls=training.module_calls,
+            inactive_modules=_inactive_modules(modules, modes, passes),
+            variance_shifts=shifts,
+            difference=difference,
+            noise=tuple(dict.fromkeys(evaluation.noise)),
+            drop_path_axes=_drop_path_axes(modules, training.drop_path_shapes, passes),
+            drop_path_shapes=training.drop_path_shapes,
+            batch_size=next((tensor.shape[0] for tensor in tensors((args, dict(kwargs))) if tensor.ndim), None),
+            rows=rows,
+        )
+
+
+def _variance_shifts(batch_norms: list[BatchNormCall], passes: Passes) -> Iterator[VarianceShift]:
+    """Compare the variances at batch norms with those of a training pass from the same state without dropout."""
+    plain_pass = passes.recorded(True, 0, without_dropout=True)
+    plain_variances = {(call.path, call.call_index): call.variance for call in plain_pass.batch_norms}
+    for call in batch_norms:
+        plain = plain_variances.get((call.path, call.call_index))
+        measured = call.variance is not None and plain is not None and call.channel_size >= _LEAST_CHANNEL_SIZE
+        if call.variance is None or plain is None or not measured or not float(plain.mean()) > 0:
+            yield VarianceShift(call, None)
+            continue
+        floor = 1e-3 * plain.mean()  # a channel that is all but constant has no variance to shift
+        yield VarianceShift(call, float((call.variance / plain.clamp(min=floor)).clamp(max=100).mean()))
+
+
+def _inactive_modules(modules: dict[str, nn.Module], modes: Mapping[str, bool], passes: Passes) -> list[str]:
+    """Dropout that is in evaluation mode while the model trains; frozen parts are left out."""
+    with passes.mode(True, 0):
+        modes_after_train = {name: module.training for name, module in modules.items()}
+    inactive = []
+    for name, module in modules.items():
+        off = not modes_after_train[name] or (modes.get("", False) and not modes.get(name, True))
+        if can_drop(module) and off and not _is_frozen(name, modules, modes_after_train, modes):
+            inactive.append(name)
+    return inactive
+
+
+def _is_frozen(
+    name: str, modules: dict[str, nn.Module], modes_after_train: Mapping[str, bool], modes: Mapping[str, bool]
+) -> bool:
+    """True if a part around the module is in evaluation mode, too, and has parameters, none of which is trained."""
+    parts = name.split(".") if name else []
+    for end in range(len(parts), -1, -1):
+        path = ".".join(parts[:end])
+        if path not in modules or (modes_after_train[path] and modes.get(path, True)):
+            continue
+        parameters = list(modules[path].parameters())
+        if parameters:
+            return not any(parameter.requires_grad for parameter in parameters)
+    return False
+
+
+def _drop_path_axes(
+    modules: dict[str, nn.Module], shapes: dict[str, tuple[int, ...]], passes: Passes
+) -> dict[str, set[int]]:
+    """Call each drop-path module on ones, and see along which axes its decisions differ."""
+    axes: dict[str, set[int]] = {}
+    for path, shape in shapes.items():
+        module = modules[path]
+        if not passes.measure or not rate_of(module) or not shape:
+            continue
+        small = tuple(min(size, 4) for size in shape)
+        like = next(module.parameters(), torch.ones(()))
+        with passes.mode(True, 30), torch.no_grad():
+            masks = [_mask(module, like.new_ones(small)) for _ in range(_PROBES)]
+        axes[path] = {d for mask in masks if mask is not None for d in range(mask.ndim) if _varies(mask, d)}
+    return axes
+
+
+def _mask(module: nn.Module, x: torch.Tensor) -> torch.Tensor | None:
+    try:
+        out = module(x)
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return None  # a module of this name that needs more than one tensor
+    return out == 0 if isinstance(out, torch.Tensor) and out.shape == x.shape else None
+
+
+def _varies(mask: torch.Tensor, axis: int) -> bool:
+    return bool((mask != mask.narrow(axis, 0, 1)).any())

@@ -1,0 +1,282 @@
+"""Read Python source into its calls and classes: names resolved through imports, training-only code marked."""
+
+import ast
+from dataclasses import dataclass
+
+__all__ = ["SourceCall", "SourceClass", "SourceScope", "constant", "depends_on_training", "parse"]
+
+_FUNCTIONAL, _NN = "torch.nn.functional.", "torch.nn."
+_DROPOUT_FUNCTIONS = {f"{_FUNCTIONAL}{name}" for name in ("dropout", "dropout1d", "dropout2d", "dropout3d")}
+_TORCH_LAYERS = {"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"}
+_DROPOUT_LAYERS = {f"{_NN}{name}" for name in _TORCH_LAYERS}
+_DROPOUT_LAYERS |= {f"thinned.{name}" for name in _TORCH_LAYERS | {"DropPath", "LockedDropout"}}
+_RECURRENT_LAYERS = {f"{_NN}{name}" for name in ("LSTM", "GRU", "RNN")}
+
+
+@dataclass(frozen=True)
+class SourceScope:
+    """The surroundings of a piece of code.
+
+    Attributes:
+        file: its file.
+        classes: names of the classes around it, outermost first.
+        function: innermost function around it within those classes; None outside of functions.
+        training_only: True if it runs in training mode only.
+    """
+
+    file: str
+    classes: tuple[str, ...]
+    function: ast.FunctionDef | None
+    training_only: bool
+
+    @property
+    def path(self) -> str:
+        """Names of the classes and of the function, joined by dots."""
+        return ".".join((*self.classes, *((self.function.name,) if self.function else ())))
+
+    @property
+    def in_forward(self) -> bool:
+        """True within the ``forward`` of a class."""
+        return bool(self.classes) and self.function is not None and self.function.name == "forward"
+
+    @property
+    def in_method(self) -> bool:
+        """True within a method that may run in either mode: any but ``__init__``."""
+        return bool(self.classes) and self.function is not None and self.function.name != "__init__"
+
+    @property
+    def parameters(self) -> set[str]:
+        """Names of the function's parameters."""
+        nodes = ast.walk(self.function.args) if self.function else iter(())
+        return {node.arg for node in nodes if isinstance(node, ast.arg)}
+
+    def assigned_values(self) -> dict[str, list[ast.expr]]:
+        """Expressions that the function assigns to each of its local names."""
+        values: dict[str, list[ast.expr]] = {}
+        for node in ast.walk(self.function) if self.function else ():
+            if isinstance(node, ast.Assign):
+                for target in node.targets:
+                    if isinstance(target, ast.Name):
+                        values.setdefault(target.id, []).append(node.value)
+        return values
+
+
+@dataclass(frozen=True)
+class SourceCall:
+    """A call.
+
+    Attributes:
+        node: its syntax tree.
+        name: full dotted name of what is called, imports resolved; "" if it has none.
+        scope: its surroundings.
+    """
+
+    node: ast.Call
+    name: str
+    scope: SourceScope
+
+    @property
+    def dropout_function(self) -> str | None:
+        """Name of the dropout function of torch that is called, such as "dropout2d"."""
+        return self.name.rpartition(".")[2] if self.name in _DROPOUT_FUNCTIONS else None
+
+    @property
+    def dropout_layer(self) -> str | None:
+        """Name of the dropout layer that is built, such as "Dropout2d"."""
+        return self.name.rpartition(".")[2] if self.name in _DROPOUT_LAYERS else None
+
+    @property
+    def recurrent_layer(self) -> str | None:
+        """Name of the recurrent layer that is built, such as "LSTM"."""
+        return self.name.rpartition(".")[2] if self.name in _RECURRENT_LAYERS else None
+
+    def argument(self, name: str, position: int | None = None) -> ast.expr | None:
+        """The expression of an argument, by name or by position."""
+        for keyword in self.node.keywords:
+            if keyword.arg == name:
+                return keyword.value
+        return self.node.args[position] if position is not None and len(self.node.args) > position else None
+
+    @property
+    def has_unpacked_arguments(self) -> bool:
+        """True if the call has ``*args`` or ``**kwargs``."""
+        starred = any(isinstance(argument, ast.Starred) for argument in self.node.args)
+        return starred or any(keyword.arg is None for keyword in self.node.keywords)
+
+    @property
+    def rate(self) -> float | None:
+        """The rate of a dropout function or layer; None where it is not a literal number."""
+        if self.dropout_function is None and self.dropout_layer is None:
+            return None
+        p = constant(self.argument("p", 1 if self.dropout_function else 0))
+        return float(p) if isinstance(p, float | int) and not isinstance(p, bool) else None
+
+
+@dataclass(frozen=True)
+class SourceClass:
+    """A class.
+
+    Attributes:
+        node: its syntax tree.
+        scope: the class itself and its surroundings.
+        dropout_layers: the dropout layers that its ``__init__`` assigns to attributes.
+    """
+
+    node: ast.ClassDef
+    scope: SourceScope
+    dropout_layers: tuple[tuple[str, SourceCall], ...]
+
+    @property
+    def has_forward(self) -> bool:
+        """True if the class defines ``forward`` itself."""
+        return any(isinstance(node, ast.FunctionDef) and node.name == "forward" for node in self.node.body)
+
+    def names_read(self) -> set[str]:
+        """Attributes that the class reads, and strings in it that could name one."""
+        nodes = list(ast.walk(self.node))
+        read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+        return read | {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def parse(text: str, file: str) -> list[SourceCall | SourceClass]:
+    """The calls and classes of a file, outer ones first.
+
+    Raises:
+        SyntaxError: ``text`` is not Python.
+    """
+    reader = _Reader(file)
+    reader.visit(ast.parse(text))
+    return reader.parts
+
+
+class _Reader(ast.NodeVisitor):
+    """Walk a file; keep the names that its imports give, and know what runs in training mode only."""
+
+    def __init__(self, file: str) -> None:
+        self.parts: list[SourceCall | SourceClass] = []
+        self._file = file
+        self._names: dict[str, str] = {}
+        self._classes: list[str] = []
+        self._functions: list[ast.FunctionDef] = []
+        self._training_only = False
+
+    def _scope(self) -> SourceScope:
+        function = self._functions[-1] if self._functions else None
+        return SourceScope(self._file, tuple(self._classes), function, self._training_only)
+
+    def _name(self, node: ast.expr) -> str:
+        attributes: list[str] = []
+        while isinstance(node, ast.Attribute):
+            attributes.append(node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            return ""
+        return ".".join([self._names.get(node.id, node.id), *reversed(attributes)])
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            package = alias.name.split(".")[0]
+            self._names[alias.asname or package] = alias.name if alias.asname else package
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        for alias in node.names:
+            self._names[alias.asname or alias.name] = f"{'.' * node.level}{node.module or ''}.{alias.name}"
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        functions, self._functions = self._functions, []
+        self._classes.append(node.name)
+        self.parts.append(SourceClass(node, self._scope(), tuple(self._dropout_layers(node))))
+        self.generic_visit(node)
+        self._classes.pop()
+        self._functions = functions
+
+    def _dropout_layers(self, node: ast.ClassDef) -> list[tuple[str, SourceCall]]:
+        methods = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
+        layers = []
+        for statement in ast.walk(methods["__init__"]) if "__init__" in methods else ():
+            if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(statement.value, ast.Call):
+                continue
+            call = SourceCall(statement.value, self._name(statement.value.func), self._scope())
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            attributes = [target.attr for target in targets if isinstance(target, ast.Attribute)]
+            layers += [(attribute, call) for attribute in attributes if call.dropout_layer]
+        return layers
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        training_only, self._training_only = self._training_only, False
+        self._functions.append(node)
+        for part in (*node.decorator_list, node.args):
+            self.visit(part)
+        self._visit_block(node.body)
+        self._functions.pop()
+        self._training_only = training_only
+
+    def visit_Call(self, node: ast.Call) -> None:
+        self.parts.append(SourceCall(node, self._name(node.func), self._scope()))
+        self.generic_visit(node)
+
+    def generic_visit(self, node: ast.AST) -> None:
+        for _, value in ast.iter_fields(node):
+            if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+                self._visit_block(value)
+            else:
+                for part in value if isinstance(value, list) else [value]:
+                    if isinstance(part, ast.AST):
+                        self.visit(part)
+
+    def visit_If(self, node: ast.If) -> None:
+        self.visit(node.test)
+        self._visit_block(node.body, training_only=_training_implied(node.test, True) is True)
+        self._visit_block(node.orelse, training_only=_training_implied(node.test, False) is True)
+
+    def visit_IfExp(self, node: ast.IfExp) -> None:
+        self.visit(node.test)
+        self._visit_block([node.body], training_only=_training_implied(node.test, True) is True)
+        self._visit_block([node.orelse], training_only=_training_implied(node.test, False) is True)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        implied = any(_training_implied(value, True) for value in node.values[:-1])
+        self._visit_block(node.values, training_only=isinstance(node.op, ast.And) and implied)
+
+    def _visit_block(self, body: list[ast.stmt] | list[ast.expr], *, training_only: bool = False) -> None:
+        """Visit statements; those after ``if not self.training: return`` or an assertion run in training only."""
+        before, self._training_only = self._training_only, self._training_only or training_only
+        for node in body:
+            self.visit(node)
+            if isinstance(node, ast.Assert):
+                self._training_only |= _training_implied(node.test, True) is True
+            elif isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return | ast.Raise) and not node.orelse:
+                self._training_only |= _training_implied(node.test, False) is True
+        self._training_only = before
+
+
+def constant(node: ast.expr | None) -> object:
+    """The value of a literal; None for every other expression."""
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def _training_implied(test: ast.expr, holds: bool) -> bool | None:
+    """The value that ``training`` must have where a test holds, or fails; None where the test does not say."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return _training_implied(test.operand, not holds)
+    if isinstance(test, ast.BoolOp):
+        modes = [_training_implied(value, holds) for value in test.values]
+        if isinstance(test.op, ast.And) is holds:  # all parts hold, or all fail: one that says something is enough
+            return next((mode for mode in modes if mode is not None), None)
+        return modes[0] if len(set(modes)) == 1 else None
+    return holds if _is_training(test) else None
+
+
+def _is_training(node: ast.AST) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
+    return name == "training"
+
+
+def depends_on_training(node: ast.expr, values: dict[str, list[ast.expr]]) -> bool:
+    """True if an expression depends on the mode, by itself or through the values of its local names."""
+    for part in ast.walk(node):
+        if _is_training(part):
+            return True
+        if isinstance(part, ast.Name) and any(depends_on_training(value, {}) for value in values.get(part.id, [])):
+            return True
+    return False

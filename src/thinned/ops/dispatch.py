@@ -1,0 +1,105 @@
+"""One dropout operation: eager calls go straight to a backend, all others through the registered operator."""
+
+import torch
+
+from thinned.errors import sentence
+from thinned.kernels.address import WHOLE, Region, signed
+from thinned.kernels.form import Form
+from thinned.ops import torch_private
+from thinned.ops.backends import MaskedCall, choice
+from thinned.ops.eager import address_of, is_lean, run
+from thinned.ops.library import SIGN_BIT, OperatorArgs, call_operator
+from thinned.ops.placement import placement
+
+__all__ = ["Decider", "apply", "draw_key"]
+
+
+class Decider:
+    """Stands in place of a key, and decides by itself what becomes of a tensor: how sub-networks are enumerated."""
+
+    def drop(
+        self, x: torch.Tensor, p: float | torch.Tensor, region: Region, residual: torch.Tensor | None, form: Form
+    ) -> torch.Tensor:
+        """Return what :func:`apply` returns for this key."""
+        raise NotImplementedError
+
+
+def apply(
+    x: torch.Tensor,
+    p: float | torch.Tensor,
+    key: int | torch.Tensor | Decider | None,
+    call: int | torch.Tensor = 0,
+    *,
+    region: Region = WHOLE,
+    impl: str = "auto",
+    inplace: bool = False,
+    residual: torch.Tensor | None = None,
+    form: Form = Form.DROPOUT,
+) -> torch.Tensor:
+    """Inverted dropout of ``x`` at an address, with its gradient.
+
+    Args:
+        x: floating-point tensor of any shape.
+        p: probability of dropping; a float64 tensor where it is to vary without recompiling, or by member.
+        key: 64-bit key, or an int64 tensor, 0-dim or one element a member; None draws one; a :class:`Decider` decides
+            in place of an address.
+        call: number of the training forward pass, or a 0-dim int64 tensor.
+        region: which part of which mask ``x`` is; counts a member's own axes.
+        impl: backend.
+        inplace: overwrite ``x``.
+        residual: for ``Form.ADD``: a tensor like ``x``.
+        form: what is computed.
+    """
+    if (place := placement()) is not None:
+        region = place(region, x.shape)
+    if not x.is_floating_point():
+        raise RuntimeError(sentence("dropout needs a floating-point tensor", f"got {x.dtype}", "convert it first"))
+    if isinstance(key, Decider):
+        return key.drop(x, p, region, residual, form)
+    if key is None:
+        key = draw_key(x)
+    if is_lean(x, p, key, call, residual):
+        return run(x, residual, MaskedCall(address_of(x, p, key, call), region, form, impl), inplace)
+    if impl != "auto":
+        choice(x, impl)  # before any tracing: the operator's fake has no backend that could refuse
+    args = OperatorArgs(
+        x=x,
+        residual=residual,
+        p=torch.as_tensor(p, dtype=torch.float64),
+        key=key if isinstance(key, torch.Tensor) else torch.tensor(signed(key)),
+        call=call if isinstance(call, torch.Tensor) else torch.tensor(signed(call)),
+        shared=list(region.shared),
+        full=list(region.full),
+        start=list(region.start),
+        form=int(form),
+        impl=impl,
+    )
+    out = call_operator(args)
+    return x.copy_(out) if inplace else out
+
+
+_scalars: list[torch.Tensor] = []  # to draw into; popped, so that no two threads draw into the same one
+
+
+@torch.inference_mode(False)
+def _scalar() -> torch.Tensor:
+    """A tensor made in inference mode could not be drawn into outside it."""
+    return torch.empty((), dtype=torch.int64)
+
+
+def draw_key(x: torch.Tensor | None = None) -> int | torch.Tensor:
+    """Draw a 64-bit key from torch's default CPU generator, which ``torch.manual_seed`` seeds.
+
+    Args:
+        x: the tensor that is dropped. While ``x`` is traced or under ``torch.func``, the key is a 0-dim tensor; then
+            ``vmap``'s ``randomness`` says whether it is an error, the same for all members, or different.
+    """
+    if x is not None and not is_lean(x):
+        if torch_private.functorch_active() and not torch.compiler.is_compiling():
+            # torch's own random operation, whose vmap rule holds also where x itself is not batched
+            return torch.randint(-SIGN_BIT, SIGN_BIT - 1, ())
+        return torch.ops.thinned.draw_keys(x)  # type: ignore[no-any-return]
+    scalar = _scalars.pop() if _scalars else _scalar()
+    key = int(scalar.random_(-SIGN_BIT, None).item())
+    _scalars.append(scalar)
+    return key

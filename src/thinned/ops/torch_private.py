@@ -1,0 +1,79 @@
+"""Every private function of torch that this package's operators need. tests/ops/test_torch_private.py pins each."""
+
+from typing import Any, Protocol
+
+import torch
+from torch._functorch.pyfunctorch import VmapInterpreter, retrieve_current_functorch_interpreter
+from torch.autograd import forward_ad
+
+__all__ = [
+    "Context",
+    "Inputs",
+    "VmapInfo",
+    "VmapInterpreter",
+    "add_batch_dim",
+    "batch_dim",
+    "check_attention_shapes",
+    "dispatch_mode_depth",
+    "forward_ad_active",
+    "functorch_active",
+    "innermost_vmap",
+    "only_vmap_active",
+    "without_batch_dim",
+]
+
+Context = Any  # the ``ctx`` of an autograd function: torch gives it no type
+Inputs = tuple[Any, ...]  # the arguments of an operator as torch hands them over
+
+
+class VmapInfo(Protocol):
+    """The first argument of a vmap rule."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many members there are."""
+        ...
+
+
+#: True within vmap, grad and jvp of torch.func
+functorch_active = torch._C._are_functorch_transforms_active
+#: how many TorchDispatchModes are in force; 0 is false
+dispatch_mode_depth = torch._C._len_torch_dispatch_stack
+#: ``(value, dim, level)``: a tensor of members as one that vmap knows
+add_batch_dim = torch._C._functorch._add_batch_dim
+_VMAP = torch._C._functorch.TransformType.Vmap
+
+
+def forward_ad_active() -> bool:
+    """True within ``torch.autograd.forward_ad.dual_level``."""
+    return forward_ad._current_level >= 0
+
+
+def innermost_vmap() -> VmapInterpreter | None:
+    """The interpreter of the innermost transform where that is vmap, else None; call it while a transform is active."""
+    interpreter = retrieve_current_functorch_interpreter()
+    return interpreter if isinstance(interpreter, VmapInterpreter) else None
+
+
+def only_vmap_active() -> bool:
+    """True where no transform differentiates."""
+    return all(level.key() == _VMAP for level in torch._C._functorch.get_interpreter_stack() or ())
+
+
+def batch_dim(value: object, level: int) -> int | None:
+    """The axis of members that vmap of ``level`` hides in ``value``; None for all else."""
+    functorch = torch._C._functorch
+    if isinstance(value, torch.Tensor) and functorch.is_batchedtensor(value):
+        return functorch.maybe_get_bdim(value) if functorch.maybe_get_level(value) == level else None
+    return None
+
+
+def without_batch_dim(value: torch.Tensor) -> torch.Tensor:
+    """The tensor of all members behind one that vmap shows."""
+    return torch._C._functorch.get_unwrapped(value)
+
+
+def check_attention_shapes(*tensors: torch.Tensor | None, num_heads: int) -> bool:
+    """Raise torch's own error where attention's operands don't fit; return True for a batch, False for one example."""
+    check: Any = torch.nn.functional._mha_shape_check  # type: ignore[attr-defined]
+    return bool(check(*tensors, num_heads))

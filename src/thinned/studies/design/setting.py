@@ -1,0 +1,110 @@
+"""A setting: one fully specified way to regularise a network."""
+
+import dataclasses
+import math
+from collections.abc import Hashable
+from typing import Any, Literal, TypeAlias
+
+from thinned import schedules
+from thinned.errors import InputError, sentence
+
+__all__ = ["Location", "Setting"]
+
+Location: TypeAlias = Literal["input", "first", "last", "hidden", "output"]
+
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "where": ("input", "first", "last", "hidden", "output"),
+    "batch_norm": (None, "before", "after"),
+    "schedule": ("constant", "early", "late"),
+    "embedding": (None, "piecewise"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One fully specified way to regularise a network.
+
+    Attributes:
+        dropout: dropout rate, in [0, 1).
+        where: the dropout sites that have this rate. "hidden" stands for all hidden layers, "first" and "last" for one
+            of them, "input" for the encoded columns, "output" for the logits or the value.
+        weight_decay: decay of matrices, not of biases, decoupled from the gradient (AdamW, Loshchilov & Hutter 2019):
+            each step subtracts the learning rate times this.
+        max_norm: largest norm of a hidden unit's incoming weights (Srivastava et al. 2014, §5.1); None sets no limit.
+        batch_norm: batch norm on the hidden layers, before the activation, with dropout directly "before" it, or
+            "after" it and the activation. None leaves it out.
+        one_mask: let all rows of a mini-batch share their masks.
+        schedule: "early" drops in the first sixth of the epochs only, at a rate that decreases to 0; "late" drops
+            after it (Liu et al. 2023).
+        embedding: "piecewise" encodes numeric columns piecewise linearly (Gorishniy et al. 2022).
+        extras: amounts of techniques that the file of an arm defines, by name, as ``(("label_smoothing", 0.1),)``; see
+            :class:`thinned.studies.design.definition.Technique`.
+    """
+
+    dropout: float = 0.0
+    where: Location = "hidden"
+    weight_decay: float = 0.0
+    max_norm: float | None = None
+    batch_norm: Literal["before", "after"] | None = None
+    one_mask: bool = False
+    schedule: Literal["constant", "early", "late"] = "constant"
+    embedding: Literal["piecewise"] | None = None
+    extras: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse values that no network can be trained with."""
+        if not 0 <= self.dropout < 1:
+            raise InputError(sentence("rates must lie in [0, 1)", f"got {self.dropout!r}"))
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(sentence("weight decay must be a number of at least 0", f"got {self.weight_decay!r}"))
+        if self.max_norm is not None and not self.max_norm > 0:
+            raise InputError(sentence("a largest norm must be positive", f"got {self.max_norm!r}"))
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                text = ", ".join(map(repr, choices))
+                raise InputError(sentence(f"{name} must be one of {text}", f"got {getattr(self, name)!r}"))
+
+    @property
+    def structure(self) -> tuple[Hashable, ...]:
+        """The properties that all networks of one cohort share."""
+        return self.batch_norm, self.one_mask and self.dropout > 0, self.embedding
+
+    @property
+    def needs_own_mlp(self) -> bool:
+        """True where the setting changes more than a user's network lets us change: rates of its dropout layers."""
+        return bool(self.batch_norm or self.one_mask or self.embedding or self.where in ("input", "output"))
+
+    @property
+    def label(self) -> str:
+        """The setting in words, for tables and charts."""
+        parts = []
+        if self.dropout:
+            kind = "dropout" if self.schedule == "constant" else f"{self.schedule} dropout"
+            locations = {"hidden": "", "first": " on the first layer", "last": " on the last layer"}
+            location = locations.get(self.where, f" on the {self.where}")
+            norm = f" {self.batch_norm} batch norm" if self.batch_norm else ""
+            parts.append(f"{'one-mask ' * self.one_mask}{kind} {self.dropout:g}{location}{norm}")
+        elif self.batch_norm:
+            parts.append("batch norm")
+        if self.weight_decay:
+            parts.append(f"weight decay {self.weight_decay:g}")
+        if self.max_norm:
+            parts.append(f"max-norm {self.max_norm:g}")
+        if self.embedding:
+            parts.append("piecewise-linear numbers")
+        parts += [f"{name.replace('_', ' ')} {amount:g}" for name, amount in self.extras]
+        return ", ".join(parts) or "no regularisation"
+
+    def at_epoch(self, epoch: int, epochs: int) -> "Setting":
+        """The setting with the rate that its schedule has in this epoch (0-based) of a budget."""
+        if self.schedule == "constant":
+            return self
+        schedule = schedules.early if self.schedule == "early" else schedules.late
+        return dataclasses.replace(self, dropout=schedule(self.dropout, math.ceil(epochs / 6))(epoch))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The setting as JSON types; ``extras`` only where there are any."""
+        entries = dataclasses.asdict(self)
+        if not self.extras:
+            del entries["extras"]
+        return entries

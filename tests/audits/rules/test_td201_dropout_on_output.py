@@ -1,0 +1,40 @@
+"""TD201: dropout on the output."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from audit_corpus import (
+    BATCH,
+    HOSTS,
+    Body,
+    Case,
+    check_twins,
+)
+from torch import nn
+
+
+def cases() -> Iterator[Case]:
+    ends = {
+        "linear": lambda d, h: nn.Sequential(h, d),
+        "softmax": lambda d, h: nn.Sequential(h, d, nn.Softmax(-1)),
+        "log_softmax": lambda d, h: Body(lambda m, x: F.log_softmax(m.drop(m.head(x)), -1), drop=d, head=h),
+        "loss": lambda d, h: Body(
+            lambda m, x: F.cross_entropy(m.drop(m.head(x)), torch.zeros(BATCH, dtype=torch.long)), drop=d, head=h
+        ),
+    }
+    for (kind, end), (name, (host, x)) in itertools.product(ends.items(), HOSTS.items()):
+
+        def ended(wrong: bool, e: Any = end, h: Any = host) -> nn.Module:
+            drop, other = nn.Dropout(0.2), nn.Identity()
+            return e(drop, h(other)) if wrong else e(other, h(drop))
+
+        yield Case("TD201", f"{kind}-{name}", ended, x)
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
+def test_a_planted_mistake_is_found_and_its_twin_is_not(case: Case) -> None:
+    check_twins(case)

@@ -1,0 +1,61 @@
+"""TD205: stochastic depth along the wrong axis."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from audit_corpus import (
+    FEATURES,
+    SEQUENCE,
+    Body,
+    Case,
+    check_twins,
+)
+from torch import nn
+
+
+class DropPath(nn.Module):
+    """Stochastic depth over the axes that it is told."""
+
+    def __init__(self, p: float, axes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.drop_prob, self.axes = p, axes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
+        return x * (torch.rand(shape) >= self.drop_prob) / (1 - self.drop_prob)
+
+
+def cases() -> Iterator[Case]:
+    for p, axes in itertools.product((0.2, 0.4), ((1,), (2,), (0, 1), (0, 1, 2))):
+
+        def build(wrong: bool, r: float = p, along: tuple[int, ...] = axes) -> nn.Module:
+            path = DropPath(r, along if wrong else (0,))
+            return Body(
+                lambda m, x: m.head((x + m.path(m.layer(x))).mean(1)),
+                path=path,
+                layer=nn.Linear(FEATURES, FEATURES),
+                head=nn.Linear(FEATURES, 3),
+            )
+
+        yield Case("TD205", f"{axes}-{p}", build, SEQUENCE)
+    for p in (0.1, 0.2, 0.3, 0.5):
+
+        def moved(wrong: bool, r: float = p) -> nn.Module:
+            def body(m: Any, x: torch.Tensor) -> torch.Tensor:
+                y = x.transpose(0, 1) if wrong else x
+                y = y + m.path(m.layer(y))
+                return m.head(y.mean(0 if wrong else 1))
+
+            return Body(body, path=DropPath(r, (0,)), layer=nn.Linear(FEATURES, FEATURES), head=nn.Linear(FEATURES, 3))
+
+        yield Case("TD205", f"time-first-{p}", moved, SEQUENCE)
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
+def test_a_planted_mistake_is_found_and_its_twin_is_not(case: Case) -> None:
+    check_twins(case)

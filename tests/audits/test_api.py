@@ -1,0 +1,205 @@
+"""The audit: what it leaves alone, and what it says."""
+
+import copy
+import random
+import types
+from pathlib import Path
+
+import audit_corpus
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from audit_corpus import Net
+from torch import nn
+
+import thinned
+from thinned.audits.api import examine
+
+X = torch.randn(8, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+
+
+def by_code(result: thinned.Audit) -> dict[str, thinned.Finding]:
+    return {finding.code: finding for finding in result}
+
+
+class Careless(nn.Module):
+    """Changes all that a forward pass can, then maybe fails."""
+
+    def __init__(self, fails: type[BaseException] | None = None) -> None:
+        super().__init__()
+        self.norm, self.embed = nn.BatchNorm1d(3), nn.Embedding(4, 3, max_norm=0.1)
+        self.linear, self.replaced = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.register_buffer("steps", torch.zeros(()))
+        self.fails, self.count, self.generator = fails, 0, torch.Generator().manual_seed(1)
+        self.arrays, self.plain = np.random.default_rng(1), random.Random(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.steps += 1
+        self.count += 1
+        self.new = nn.Dropout(0.5)
+        with torch.no_grad():
+            self.linear.weight.clamp_(-0.1, 0.1)
+            self.linear.bias[0] = 7
+            self.replaced.weight.data = self.replaced.weight.data * 2
+        torch.rand(3, generator=self.generator), self.arrays.random(), self.plain.random()
+        np.random.rand(), random.random()  # noqa: NPY002
+        out = self.linear(self.norm(self.new(self.embed(x))))
+        if self.fails:
+            raise self.fails("as it happens")
+        return self.replaced(out)
+
+
+@pytest.mark.parametrize("fails", [None, KeyError, KeyboardInterrupt])
+@pytest.mark.parametrize("training", [False, True])
+def test_everything_is_left_as_it_was(fails, training):
+    model = Careless(fails).train(training)
+    model.norm.train(not training)
+    model.register_forward_pre_hook(lambda *_: None)
+    x = torch.arange(4)
+    state = copy.deepcopy(model.state_dict())
+    same = dict([*model.named_parameters(), *model.named_buffers()])
+    pointers = {name: p.data_ptr() for name, p in same.items()}
+    flags = [m.training for m in model.modules()]
+    torch.manual_seed(5)
+    generators = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    own = model.generator.get_state(), model.arrays.bit_generator.state, model.plain.getstate()
+    hooks = len(nn.modules.module._global_forward_hooks), len(model._forward_pre_hooks)
+    if fails:
+        with pytest.raises(fails, match="as it happens"):
+            thinned.audit(model, x)
+    else:
+        assert {"TD103"} <= thinned.audit(model, x).codes()
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
+    assert all(p is same[name] and p.data_ptr() == pointers[name]
+               for name, p in [*model.named_parameters(), *model.named_buffers()])  # fmt: skip
+    assert [m.training for m in model.modules()] == flags
+    assert (model.count, hasattr(model, "new")) == (0, False)
+    assert torch.equal(torch.get_rng_state(), generators[0])
+    assert np.array_equal(np.random.get_state()[1], generators[1])  # noqa: NPY002
+    assert random.getstate() == generators[2]
+    assert torch.equal(model.generator.get_state(), own[0])
+    assert (model.arrays.bit_generator.state, model.plain.getstate()) == own[1:]
+    assert hooks == (len(nn.modules.module._global_forward_hooks), len(model._forward_pre_hooks))
+    assert torch._C._len_torch_function_stack() == 0
+    assert torch.is_grad_enabled()
+
+
+def test_inputs_are_not_written_to():
+    x = torch.randn(4, 3)
+    kept = x.clone()
+    thinned.audit(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2)), x)
+    assert torch.equal(x, kept)
+
+
+def test_a_finding_says_all_that_is_needed():
+    found = by_code(thinned.audit(Net(), X))
+    functional = found["TD101"]
+    assert (functional.severity, functional.module, functional.class_name) == ("error", "", "Net")
+    assert functional.file == audit_corpus.__file__
+    assert "F.dropout(" in Path(audit_corpus.__file__).read_text().splitlines()[functional.line - 1]
+    assert (functional.data["p"], functional.data["shape"], functional.confirmed) == (0.5, [8, 6], True)
+    assert 0.25 < functional.data["zeros"] <= 1  # 48 decisions: fails once in 4,000 draws, of which there is one here
+    assert "training=self.training" in functional.fix
+    assert "Srivastava" in functional.source
+    assert "p=0.5 on (8, 6)" in str(functional)
+    assert found["TD301"].module == "dead"
+    assert found["TD204"].severity == "error"
+    assert found["TD203"].severity == "info"
+    assert list(found) == ["TD101", "TD204", "TD301", "TD203"]  # gravest first
+
+
+def test_meta_tensors():
+    model = Net().to("meta")
+    assert {f.code for f in thinned.audit(model, X.to("meta"))} >= {"TD101", "TD301", "TD204"}
+    assert all(p.is_meta for p in model.parameters())
+
+
+def test_code_beside_torch_is_not_torch():
+    file = f"{Path(torch.__file__).parent}vision/model.py"
+    names = {"F": F}
+    exec(compile("def drop(self, x):\n    return F.dropout(x, 0.5)", file, "exec"), names)
+    model = type("Model", (nn.Module,), {"forward": names["drop"]})()
+    [finding] = thinned.audit(model, torch.ones(8, 4))
+    assert (finding.code, finding.file, finding.line) == ("TD101", file, 2)
+
+
+def test_gradients_in_a_forward_and_no_dropout_at_all():
+    class Forces(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.requires_grad_()
+            return torch.autograd.grad(self.linear(x).tanh().sum(), x)[0]
+
+    result = thinned.audit(Forces(), torch.ones(4, 3))
+    assert (list(result), result.sites) == ([], 0)
+    assert "nothing found" in str(result)
+
+
+def test_layers_of_ours():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), thinned.Dropout(0.9), nn.Linear(4, 2))
+    [finding] = thinned.audit(model, torch.randn(8, 4))
+    assert (finding.code, finding.class_name) == ("TD304", "Dropout")
+    thinned.address(model, seed=1)
+    assert thinned.audit(model, torch.randn(8, 4)).codes() == {"TD304"}
+    assert model.thinned_clock.item() == 0
+
+
+def test_modes_are_those_that_the_caller_knows():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.2), nn.Linear(4, 2)).eval()
+    assert not thinned.audit(model, torch.randn(8, 4))
+    modes = {"": True, "0": True, "1": False, "2": True}
+    [finding], _ = examine(model, (torch.randn(8, 4),), {}, modes=modes)
+    assert (finding.code, finding.module) == ("TD104", "1")
+
+
+def test_errors():
+    with pytest.raises(TypeError, match=r"model must be a torch.nn.Module; got function"):
+        thinned.audit(F.dropout, torch.ones(2))
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None, *, fix: bool = True) -> torch.Tensor:
+        assert y is not None
+        assert not fix
+        return self.layer(F.dropout(x + y, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((torch.ones(4, 4), torch.ones(4, 4)), {"fix": False}),
+        (torch.ones(4, 4), {"y": torch.ones(4, 4), "fix": False}),
+        ({"x": torch.ones(4, 4), "y": torch.ones(4, 4), "fix": False}, None),
+        (types.MappingProxyType({"x": torch.ones(4, 4), "y": torch.ones(4, 4)}), {"fix": False}),
+    ],
+)
+def test_arguments_of_the_forward_never_meet_options(args, kwargs):
+    result = thinned.audit(Two(), args, kwargs)
+    assert (result.codes(), result.fixed) == ({"TD101"}, ())
+
+
+def test_a_call_of_the_old_form_is_refused_with_the_remedy():
+    with pytest.raises(
+        TypeError, match=r"kwargs must be a mapping .*; got Tensor; .* thinned.audit\(model, \(x, y\)\)$"
+    ):
+        thinned.audit(Two(), torch.ones(4, 4), torch.ones(4, 4))
+    with pytest.raises(TypeError):
+        thinned.audit(Two(), torch.ones(4, 4), y=torch.ones(4, 4))
+
+
+def test_an_error_of_the_forward_is_raised_with_or_without_gradients():
+    class Fails(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("grad of what?")
+
+    with pytest.raises(RuntimeError, match=r"grad of what\?"):
+        thinned.audit(Fails(), torch.ones(2, 2))
