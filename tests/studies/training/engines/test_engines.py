@@ -1,6 +1,5 @@
 """Every engine runs every job once, tries again what was lost, and says what it can't do in a sentence."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,7 +105,7 @@ def test_a_job_that_always_fails_is_named_and_the_others_are_done(
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_input_error_is_final(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     work = jobs.Faulty(tmp_path, {0: 9}, InputError("the network must have a dropout layer"))
-    with pytest.raises(InputError, match="^the network must have a dropout layer$"):
+    with pytest.raises(InputError, match=r"^the network must have a dropout layer$"):
         run(make_engine(name, request), work, 1, tmp_path)
     assert len(list(tmp_path.glob("0-*"))) == 1
 
@@ -267,4 +266,4 @@ def test_a_full_disk_is_an_os_error_before_anything_starts(tmp_path: Path, monke
     monkeypatch.setattr(worker_module.joblib, "dump", fail)
     with pytest.raises(OSError, match="No space left"):
         run(Joblib(2, "loky"), jobs.square, 2, tmp_path)
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """What the engines of clusters share: futures that are submitted, polled and asked for their outcome."""
 
 import contextlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
@@ -53,7 +54,7 @@ class FutureEngine(ABC, Generic[F]):
         """Run the jobs."""
         in_flight: dict[F, int] = {}
         with run_files(task) as files:
-            run = Run(str(files.folder), 0, (), self._main)
+            run = Run(str(files.folder), os.getpid(), (), self._main)
             shared = self._share(files)
             try:
                 while True:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -117,5 +118,5 @@ def _abort(parallel: joblib.Parallel, thread: threading.Thread) -> None:
 def _reason(error: BaseException) -> str:
     """The end of a worker in a few words; loky tells the exit codes."""
     text = str(error)
-    codes = text.partition("exit codes of the workers are ")[2].strip().rstrip(".")
-    return f"a worker died (exit code {codes.strip('{}')})" if codes else f"{type(error).__name__}: {text}"
+    codes = re.search(r"exit codes of the workers are \{(.*?)\}", text)
+    return f"a worker died (exit code {codes[1]})" if codes else f"{type(error).__name__}: {text.splitlines()[0]}"

@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
     Attributes:
         folder: of the files.
-        driver: process number of the driver, where workers are its children; else 0.
+        driver: process number of the driver, by which its children notice that it was killed.
         devices: accelerators, one of which each worker sees; empty if there is none.
         main: objects by name that the driver's ``__main__`` holds and jobs look for, as a notebook's network.
     """
@@ -95,7 +95,7 @@ def run_job(run: Run, number: int, content: bytes | None = None) -> Outcome[Any]
         content: the work's file, for a machine that doesn't see the driver's.
     """
     folder = Path(run.folder)
-    visible = folder.is_dir()
+    visible, child = folder.is_dir(), run.driver == os.getppid()
     _prepare_process(run)
     for name, value in run.main.items():
         setattr(sys.modules["__main__"], name, value)
@@ -103,7 +103,7 @@ def run_job(run: Run, number: int, content: bytes | None = None) -> Outcome[Any]
     def report(value: int) -> None:
         if visible:
             _write_progress(folder / _PROGRESS, number, value)
-        if run.driver and os.getppid() != run.driver:
+        if child and os.getppid() != run.driver:
             os._exit(1)  # the driver was killed: nobody waits for the result
 
     def work(number: int, report: Callable[[int], None]) -> Any:
