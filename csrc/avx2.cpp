@@ -130,7 +130,7 @@ struct Doubles {
     __m256d at[4];
 };
 
-struct V {
+struct Simd {
     using Mask = Mask16;
     using Generator = thinned::Generator;
     template <class T>

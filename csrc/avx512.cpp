@@ -117,7 +117,7 @@ struct VectorOf<F64> {
     using type = Doubles;
 };
 
-struct V {
+struct Simd {
     using Mask = __mmask16;
     static Mask mask_of(uint32_t bits) { return Mask(bits); }
     static uint32_t bits_of(Mask mask) { return mask; }

@@ -13,13 +13,10 @@
 namespace thinned {
 namespace {
 
-constexpr int64_t kUnit = 4096;           // elements that are never split between threads
-constexpr int64_t kPerThread = 32768;     // PyTorch's own grain: fewer elements than this are not worth a thread
+constexpr int64_t kUnit = 4096;            // elements that are never split between threads
 constexpr int64_t kLargeBytes = 2 << 20;   // outputs from a large page on: worth asking about their memory
 constexpr int64_t kStreamBytes = 8 << 20;  // larger outputs leave the caches before they are read anyway
 constexpr double kAlpha = -1.7580993408473766;  // -lambda * alpha of SELU
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 Operands moved(const Operands &o, int64_t bytes) {
     return {static_cast<char *>(o.dst) + bytes, static_cast<const char *>(o.src) + bytes,

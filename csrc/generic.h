@@ -1,6 +1,6 @@
-// The loops, written once over the vector type `V` that the including file defines for its instruction set.
+// The loops, written once over the vector type `Simd` that the including file defines for its instruction set.
 //
-// V works on 16 elements at a time, the width of one half word of a group's 16 blocks, and offers
+// Simd works on 16 elements at a time, the width of one half word of a group's 16 blocks, and offers
 //   Mask                             16 decisions;  mask_of(uint32_t) and bits_of(Mask) convert to and from packed bits
 //   Generator(Address, group)        .next(Mask[8]): the decisions of the next group;  .words(uint32_t[64]): its words
 //   Vector<T>, set<T>, load<T>, store<T>, stream<T>      T is one of F32, F64, BF16, F16
@@ -18,22 +18,22 @@ namespace {
 
 template <class T, Mode mode>
 struct Epilogue {
-    using Vector = typename V::template Vector<T>;
+    using Vector = typename Simd::template Vector<T>;
     Vector scale, shift, dropped;
 
     explicit Epilogue(const Arithmetic &a)
-        : scale(V::template set<T>(a.scale)), shift(V::template set<T>(a.shift)), dropped(V::template set<T>(a.dropped)) {}
+        : scale(Simd::template set<T>(a.scale)), shift(Simd::template set<T>(a.shift)), dropped(Simd::template set<T>(a.dropped)) {}
 
     // Selected, never multiplied by the mask: a dropped NaN or infinity becomes 0.
-    THINNED_INLINE Vector operator()(typename V::Mask mask, const void *src, const void *residual) const {
-        const Vector x = V::template load<T>(src);
+    THINNED_INLINE Vector operator()(typename Simd::Mask mask, const void *src, const void *residual) const {
+        const Vector x = Simd::template load<T>(src);
         if constexpr (mode == Mode::plain) {
-            return V::scaled(mask, x, scale);
+            return Simd::scaled(mask, x, scale);
         } else if constexpr (mode == Mode::residual) {
             // rounded first, so that the sum is bitwise residual + dropout(x)
-            return V::add(V::template load<T>(residual), V::template rounded<T>(V::scaled(mask, x, scale)));
+            return Simd::add(Simd::template load<T>(residual), Simd::template rounded<T>(Simd::scaled(mask, x, scale)));
         } else {
-            return V::choose(mask, V::add(V::multiply(x, scale), shift), dropped);
+            return Simd::choose(mask, Simd::add(Simd::multiply(x, scale), shift), dropped);
         }
     }
 };
@@ -59,32 +59,32 @@ struct Cursor {
 };
 
 template <class T, Mode mode>
-THINNED_INLINE void sixteen(Cursor<T> &at, typename V::Mask mask, const Epilogue<T, mode> &epilogue) {
-    V::template store<T>(at.dst, epilogue(mask, at.src, at.residual));
+THINNED_INLINE void sixteen(Cursor<T> &at, typename Simd::Mask mask, const Epilogue<T, mode> &epilogue) {
+    Simd::template store<T>(at.dst, epilogue(mask, at.src, at.residual));
     at.template advance<mode>(16);
 }
 
 // Fewer than 16 elements go through a buffer, so that nothing is read or written past the end.
 template <class T, Mode mode>
-inline void rest(const Cursor<T> &at, typename V::Mask mask, int64_t n, const Epilogue<T, mode> &epilogue) {
+inline void rest(const Cursor<T> &at, typename Simd::Mask mask, int64_t n, const Epilogue<T, mode> &epilogue) {
     alignas(64) char src[16 * T::size] = {}, residual[16 * T::size] = {}, dst[16 * T::size];
     std::memcpy(src, at.src, size_t(n * T::size));
     if (mode == Mode::residual) std::memcpy(residual, at.residual, size_t(n * T::size));
-    V::template store<T>(dst, epilogue(mask, src, residual));
+    Simd::template store<T>(dst, epilogue(mask, src, residual));
     std::memcpy(at.dst, dst, size_t(n * T::size));
 }
 
 template <class T, Mode mode, bool stream>
-void groups(Cursor<T> &at, typename V::Generator &generator, int64_t count, const Epilogue<T, mode> &epilogue) {
+void groups(Cursor<T> &at, typename Simd::Generator &generator, int64_t count, const Epilogue<T, mode> &epilogue) {
     for (int64_t g = 0; g < count; ++g) {
-        typename V::Mask masks[8];
+        typename Simd::Mask masks[8];
         generator.next(masks);
         for (int j = 0; j < 8; ++j) {
             const auto out = epilogue(masks[j], at.src + j * 16 * T::size, at.residual + j * 16 * T::size);
             if constexpr (stream)
-                V::template stream<T>(at.dst + j * 16 * T::size, out);
+                Simd::template stream<T>(at.dst + j * 16 * T::size, out);
             else
-                V::template store<T>(at.dst + j * 16 * T::size, out);
+                Simd::template store<T>(at.dst + j * 16 * T::size, out);
         }
         at.template advance<mode>(128);
     }
@@ -93,17 +93,17 @@ void groups(Cursor<T> &at, typename V::Generator &generator, int64_t count, cons
 template <class T, Mode mode>
 void run_mode(const Operands &o, uint64_t group, int64_t n, const Address &a, const Arithmetic &arithmetic, bool stream) {
     const Epilogue<T, mode> epilogue(arithmetic);
-    typename V::Generator generator(a, group);
+    typename Simd::Generator generator(a, group);
     Cursor<T> at(o);
     if (stream && reinterpret_cast<uintptr_t>(o.dst) % 64 == 0) {
         groups<T, mode, true>(at, generator, n / 128, epilogue);
-        V::fence();
+        Simd::fence();
     } else {
         groups<T, mode, false>(at, generator, n / 128, epilogue);
     }
     int64_t left = n % 128;
     if (left == 0) return;
-    typename V::Mask masks[8];
+    typename Simd::Mask masks[8];
     generator.next(masks);
     int j = 0;
     for (; left >= 16; left -= 16) sixteen(at, masks[j++], epilogue);
@@ -119,10 +119,10 @@ void run(const Operands &o, uint64_t group, int64_t n, const Address &a, const A
     }
 }
 
-THINNED_INLINE typename V::Mask mask_at(const uint8_t *bits, int64_t first) {
+THINNED_INLINE typename Simd::Mask mask_at(const uint8_t *bits, int64_t first) {
     uint32_t window;  // 16 bits at any bit position lie within 3 bytes
     std::memcpy(&window, bits + (first >> 3), 4);
-    return V::mask_of((window >> (first & 7)) & 0xffffu);
+    return Simd::mask_of((window >> (first & 7)) & 0xffffu);
 }
 
 template <class T, Mode mode>
@@ -145,7 +145,7 @@ void apply(const Operands &o, const uint8_t *bits, int64_t first, int64_t n, con
 template <class T, Mode mode>
 void constant_mode(const Operands &o, bool kept, int64_t n, const Arithmetic &arithmetic) {
     const Epilogue<T, mode> epilogue(arithmetic);
-    const typename V::Mask mask = V::mask_of(kept ? 0xffffu : 0u);
+    const typename Simd::Mask mask = Simd::mask_of(kept ? 0xffffu : 0u);
     Cursor<T> at(o);
     for (; n >= 16; n -= 16) sixteen(at, mask, epilogue);
     if (n > 0) rest(at, mask, n, epilogue);
@@ -163,12 +163,12 @@ void constant(const Operands &o, bool kept, int64_t n, const Arithmetic &arithme
 }
 
 void bits(uint8_t *dst, uint64_t group, int64_t count, const Address &a) {
-    typename V::Generator generator(a, group);
+    typename Simd::Generator generator(a, group);
     for (int64_t g = 0; g < count; ++g, dst += 16) {
-        typename V::Mask masks[8];
+        typename Simd::Mask masks[8];
         generator.next(masks);
         for (int j = 0; j < 8; ++j) {
-            const uint16_t packed = uint16_t(V::bits_of(masks[j]));
+            const uint16_t packed = uint16_t(Simd::bits_of(masks[j]));
             std::memcpy(dst + 2 * j, &packed, 2);  // all machines in question are little-endian
         }
     }
@@ -216,12 +216,12 @@ void turn(uint8_t *dst, const uint64_t *src, int64_t rows, int64_t columns) {
 }
 
 void words(uint32_t *dst, uint64_t group, int64_t count, const Address &a) {
-    typename V::Generator generator(a, group);
+    typename Simd::Generator generator(a, group);
     for (int64_t g = 0; g < count; ++g, dst += 64) generator.words(dst);
 }
 
 void normals(float *dst, uint64_t group, int64_t count, const Address &a) {
-    typename V::Generator generator(a, group);
+    typename Simd::Generator generator(a, group);
     for (int64_t g = 0; g < count; ++g, dst += 64) {
         uint32_t words[64];
         generator.words(words);

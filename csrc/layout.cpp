@@ -10,10 +10,7 @@
 namespace thinned {
 namespace {
 
-constexpr int64_t kSegment = 4096;               // elements of a row that one call of a kernel gets
-constexpr int64_t kPerThread = 32768;            // as in dropout.cpp
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t kSegment = 4096;  // elements of a row that one call of a kernel gets
 
 struct Position {
     int64_t dst, src, residual, mask;

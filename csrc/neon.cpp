@@ -96,7 +96,7 @@ private:
     Head head_;
 };
 
-struct V {
+struct Simd {
     using Mask = Words;
     using Generator = thinned::Generator;
     template <class T>

@@ -45,7 +45,7 @@ struct Sixteen {
     Scalar at[16];
 };
 
-struct V {
+struct Simd {
     using Mask = uint16_t;
     using Generator = thinned::Generator;
     static Mask mask_of(uint32_t bits) { return Mask(bits); }

@@ -134,6 +134,4 @@ void parallel(int threads, int64_t items, void (*work)(void *, int64_t, int64_t)
         job.run();
 }
 
-const char *thread_pool() { return start().gomp != nullptr && !forked.load() ? "openmp" : "own"; }
-
 }  // namespace thinned

@@ -202,7 +202,7 @@ def test_every_parameter_has_an_effect(change: dict[str, Any]) -> None:
         ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
         ({"batch_size": 2.5}, "batch_size must be a whole number of at least 1, got 2.5"),
         ({"members": 0}, "members must be a whole number of at least 1, got 0"),
-        ({"learning_rate": 0}, "the learning rate must be positive, got 0"),
+        ({"learning_rate": 0}, "the learning rate must be a number above 0; got 0"),
     ],
 )
 def test_parameters_that_cannot_be_used(change: dict[str, Any], words: str) -> None:

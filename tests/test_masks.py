@@ -79,7 +79,7 @@ def test_streams_are_independent(axis):
 
 def group_of(out, key, call):
     """128 decisions at p = 0.5, packed, into two words."""
-    _native.keep_mask(out.ctypes.data, True, 0, 128, key, call, 32768, 1)
+    _native.keep_mask(out.ctypes.data, True, 0, 128, _native.Address(key, call, 32768), 1)
 
 
 def test_no_mask_repeats_over_a_million_calls():

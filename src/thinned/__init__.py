@@ -38,10 +38,13 @@ from thinned.tracing import sites
 
 if TYPE_CHECKING:
     from thinned import datasets, estimators
-    from thinned.studies import study
+    from thinned.studies.api import Study, study
+    from thinned.studies.design.arm import Arm
+    from thinned.studies.design.setting import Setting
 
 __all__ = [
     "AlphaDropout",
+    "Arm",
     "Audit",
     "BatchDropout",
     "ConcreteDropout",
@@ -60,6 +63,8 @@ __all__ = [
     "InputError",
     "LockedDropout",
     "MultiheadAttention",
+    "Setting",
+    "Study",
     "WordDropout",
     "__version__",
     "address",
@@ -84,12 +89,20 @@ __all__ = [
 __version__ = "0.1.0"
 
 
+_STUDY_NAMES = {
+    "Arm": "thinned.studies.design.arm",
+    "Setting": "thinned.studies.design.setting",
+    "Study": "thinned.studies.api",
+    "study": "thinned.studies.api",
+}
+
+
 def __getattr__(name: str) -> Any:
     try:
         if name in {"datasets", "estimators"}:
             return importlib.import_module(f"thinned.{name}")
-        if name == "study":
-            return importlib.import_module("thinned.studies").study
+        if name in _STUDY_NAMES:
+            return getattr(importlib.import_module(_STUDY_NAMES[name]), name)
     except ModuleNotFoundError as error:
         raise ImportError(f"thinned.{name} needs the study extra, {error}; pip install 'thinned[study]'") from error
     raise AttributeError(f"module 'thinned' has no attribute {name!r}")

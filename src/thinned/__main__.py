@@ -5,27 +5,13 @@ import sys
 
 __all__ = ["main"]
 
-_EXTRA = (
-    "altair",
-    "filelock",
-    "jinja2",
-    "pandas",
-    "rich",
-    "safetensors",
-    "scipy",
-    "skops",
-    "skrub",
-    "typer",
-    "vl_convert",
-)
-
 
 def main() -> None:
-    """Run the command line, which needs the ``study`` extra."""
-    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    """Run the command line; it needs typer and rich, and most commands need the rest of the study extra as well."""
+    missing = [name for name in ("rich", "typer") if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(
-            f"thinned: the command line needs the study extra, {', '.join(missing)} not found; "
+            f"thinned: the command line needs the study extra; {', '.join(missing)} not found; "
             "install it with: pip install 'thinned[study]'\n"
         )
         raise SystemExit(2)

@@ -1,89 +1,128 @@
-"""The compiled extension: places of memory (`data_ptr`), lengths and strides in elements, addresses of masks."""
+"""
+The compiled extension: memory by `data_ptr`, lengths and strides in elements. See thinned.kernels.native.
+"""
+
+from collections.abc import Sequence
+import enum
+
+class Form(enum.Enum):
+    """What is computed of x; see csrc/dropout.h."""
+
+    dropout = 0
+
+    add = 1
+
+    alpha = 2
+
+    alpha_backward = 3
+
+class Dtype(enum.Enum):
+    """Element types."""
+
+    f32 = 0
+
+    f64 = 1
+
+    bf16 = 2
+
+    f16 = 3
+
+class Address:
+    """Where the decisions of one mask come from."""
+
+    def __init__(self, key: int, call: int, keep: int) -> None: ...
+
+class MemberAddresses:
+    """
+    The address of each member: `keys` and `keeps`, where not 0, are arrays.
+    """
+
+    def __init__(
+        self, key: int, call: int, keep: int, keys: int = 0, keeps: int = 0, key_stride: int = 0, keep_stride: int = 0
+    ) -> None: ...
+
+class Axis:
+    """
+    The size of an axis, and its strides in elements of each operand and of the mask.
+    """
+
+    def __init__(self, size: int, dst: int, src: int, residual: int, mask: int) -> None: ...
+
+class MemberAxis:
+    """The number of members, and their strides in each operand."""
+
+    def __init__(self, count: int, dst: int, src: int, residual: int) -> None: ...
+
+class ScoreRows:
+    """
+    Rows of attention scores; row r begins at index first + r * step of the mask.
+    """
+
+    def __init__(self, rows: int, columns: int, first: int, step: int) -> None: ...
 
 def dropout(
-    form: int,
-    dtype: int,
-    dst: int,
-    src: int,
-    residual: int,
-    n: int,
-    offset: int,
-    key: int,
-    call: int,
-    keep: int,
-    threads: int,
-    /,
-) -> None: ...
+    form: Form, dtype: Dtype, dst: int, src: int, residual: int, n: int, address: Address, threads: int
+) -> None:
+    """Dropout of n contiguous elements."""
+
 def dropout_members(
-    form: int,
-    dtype: int,
+    form: Form,
+    dtype: Dtype,
     dst: int,
     src: int,
     residual: int,
     members: int,
     n: int,
-    key: int,
-    keys: int,
-    key_stride: int,
-    call: int,
-    keep: int,
-    keeps: int,
-    keep_stride: int,
+    addresses: MemberAddresses,
     threads: int,
-    /,
-) -> None: ...
+) -> None:
+    """Dropout of members of n contiguous elements, one after the other."""
+
 def dropout_strided(
-    form: int,
-    dtype: int,
+    form: Form,
+    dtype: Dtype,
     dst: int,
     src: int,
     residual: int,
-    members: list[int],
-    axes: list[int],
+    members: MemberAxis,
+    axes: Sequence[Axis],
     offset: int,
-    key: int,
-    keys: int,
-    key_stride: int,
-    call: int,
-    keep: int,
-    keeps: int,
-    keep_stride: int,
+    addresses: MemberAddresses,
     threads: int,
-    /,
-) -> None: ...
-def attention_forward(
-    scores: int,
-    lse: int,
-    rows: int,
-    columns: int,
-    first: int,
-    step: int,
-    key: int,
-    call: int,
-    keep: int,
-    threads: int,
-    /,
-) -> None: ...
+) -> None:
+    """Dropout of members of any strides."""
+
+def attention_forward(scores: int, lse: int, block: ScoreRows, address: Address, threads: int) -> None:
+    """Softmax and dropout of scores in place."""
+
 def attention_backward(
-    scores: int,
-    grads: int,
-    lse: int,
-    delta: int,
-    rows: int,
-    columns: int,
-    first: int,
-    step: int,
-    key: int,
-    call: int,
-    keep: int,
-    threads: int,
-    /,
-) -> None: ...
-def keep_mask(dst: int, packed: bool, offset: int, n: int, key: int, call: int, keep: int, threads: int, /) -> None: ...
-def words(dst: int, group: int, groups: int, key: int, call: int, /) -> None: ...
-def normals(dst: int, offset: int, n: int, key: int, call: int, threads: int, /) -> None: ...
-def thresholds(dst: int, p: int, stride: int, n: int, /) -> int: ...
-def isas() -> list[str]: ...
-def isa() -> str: ...
-def use_isa(name: str, /) -> bool: ...
-def thread_pool() -> str: ...
+    scores: int, grads: int, lse: int, delta: int, block: ScoreRows, address: Address, threads: int
+) -> None:
+    """
+    The dropped softmax in place of the scores, and their gradient in place of its own.
+    """
+
+def keep_mask(dst: int, packed: bool, offset: int, n: int, address: Address, threads: int) -> None:
+    """Decisions of n successive indices: a byte each, or packed bits."""
+
+def words(dst: int, group: int, groups: int, key: int, call: int) -> None:
+    """The 64 words of each of successive groups, for tests of the generator."""
+
+def normals(dst: int, offset: int, n: int, key: int, call: int, threads: int) -> None:
+    """Standard normals of n successive indices."""
+
+def thresholds(dst: int, p: int, stride: int, n: int) -> int:
+    """
+    Fill dst with the threshold of each p; return the position of the first invalid p, or -1.
+    """
+
+def isas() -> list[str]:
+    """Instruction sets of this build that this machine has, fastest first."""
+
+def isa() -> str:
+    """The instruction set in use."""
+
+def use_isa(name: str) -> bool:
+    """
+    Use an instruction set; return False where this build or machine does not have it.
+    """

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from thinned.errors import InputError, sentence
 from thinned.studies.design.budget import choose_budget
-from thinned.studies.design.make_plan import check_options
+from thinned.studies.design.options import StudyOptions
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import VALIDATION
 from thinned.studies.model import model
@@ -99,7 +99,8 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         )
         table = Table(frame, target, task, classes, target_name="y", name="data frame", sha256="")
         members = _whole(self.members)
-        check_options(members=members)
+        if type(members) is not int or members < 1:
+            raise InputError(sentence("members must be a whole number of at least 1", f"got {members!r}"))
         self.model_ = model.fit(table, self._config(setting, task, len(target)), setting, members=members)
         return self
 
@@ -107,7 +108,7 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         """The configuration of training, with what the user left open chosen by the number of rows."""
         counts = {name: _whole(getattr(self, name)) for name in ("epochs", "batch_size")}
         hidden = None if self.hidden is None else tuple(map(_whole, self.hidden))
-        check_options(None, hidden, learning_rate=self.learning_rate, **counts)
+        StudyOptions(hidden=hidden, learning_rate=self.learning_rate, **counts)  # refuses what can't be used
         budget = choose_budget(rows, int(rows * (1 - VALIDATION) * (1 - VALIDATION)), hidden, **counts)
         if self.epochs is None:
             steps = max(1, int(rows * (1 - VALIDATION)) // budget.batch_size)

@@ -53,8 +53,8 @@ def test_each_panel_is_two_sentences_and_links_its_functions(html: str) -> None:
     read = Page(html)
     anchors = set(read.having("id"))
     for panel in PANELS:
-        assert len(re.findall(r"[.!?](?:\s|$)", panel.sees)) == 2, panel.name
-        assert panel.sees in read.text
+        assert len(re.findall(r"[.!?](?:\s|$)", panel.description)) == 2, panel.name
+        assert panel.description in read.text
         assert panel.functions
     links = read.having("href")
     assert {link for link in links if link != "data:,"} == {f"#{f.anchor}" for f in FUNCTIONS}
@@ -65,8 +65,8 @@ def test_each_panel_is_two_sentences_and_links_its_functions(html: str) -> None:
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
 def test_the_functions_are_what_they_are_called_and_their_examples_run(function: Any) -> None:
     module, name = function.name.rsplit(".", 1)
-    assert function.of.__name__ == name
-    assert function.of.__module__.startswith(("thinned.", module))
+    assert function.function.__name__ == name
+    assert function.function.__module__.startswith(("thinned.", module))
     exec(compile(function.example, function.name, "exec"), {})
 
 

@@ -49,7 +49,7 @@ def test_the_mask_of_numpys_seed_42(found: dict[str, Claim]) -> None:
     assert (np.random.RandomState(42).rand(4) > 0.5).astype(int).tolist() == [0, 1, 1, 1]
     claim = found["The mask of seed 42"]
     assert claim.verdict == FAILS
-    assert "It is [0, 1, 1, 1];" in claim.found
+    assert "It is [0, 1, 1, 1];" in claim.result
 
 
 def test_the_subnetworks_are_those_of_a_plain_loop() -> None:
@@ -120,5 +120,5 @@ def test_with_1000_epochs_dropout_takes_loss_off_other_rows() -> None:
 def test_every_claim_has_a_verdict_and_figures(found: dict[str, Claim]) -> None:
     assert len(found) == 14
     for claim in found.values():
-        assert any(character.isdigit() for character in claim.found + str(claim.table))
+        assert any(character.isdigit() for character in claim.result + str(claim.table))
         assert len({len(row) for row in claim.table}) <= 1

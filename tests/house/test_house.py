@@ -171,9 +171,10 @@ def test_the_core_imports_torch_and_numpy_alone() -> None:
 
 def test_a_missing_extra_is_one_sentence() -> None:
     code = (
-        "import importlib.util as u, sys\nfind = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'altair' else find(name, *a)\n"
-        "from thinned.__main__ import main\nmain()"
+        "import importlib.metadata as m, sys\nversion = m.version\n"
+        "def absent(name):\n    raise m.PackageNotFoundError(name)\n"
+        "m.version = lambda name: absent(name) if name == 'altair' else version(name)\n"
+        "sys.argv = ['thinned', 'report', 'nowhere']\nfrom thinned.__main__ import main\nmain()"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 2

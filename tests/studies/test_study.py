@@ -392,7 +392,7 @@ def test_ctrl_c_says_what_is_left_and_kill_loses_no_finished_cohort(tmp_path: Pa
     assert networks(out) >= 1
     code, text = start_and(signal.SIGINT, networks(out) + 1)
     assert code == 130, text
-    assert "the same command goes on from there" in " ".join(text.split())
+    assert "the same command continues there" in " ".join(text.split())
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     assert networks(out) == 12 * 8
 

@@ -1,4 +1,4 @@
-"""The churn network explained: ``thinned explain`` writes a page to play with, the documents say the same in print."""
+"""The churn network explained: ``thinned explain`` writes an interactive page, the documents the same in print."""
 
 from thinned.explain.page import render, write
 

@@ -1,27 +1,25 @@
-"""The page's charts as Vega-Lite specifications without data: the page computes the data, and hands it to them.
+"""Charts of the page as Vega-Lite specifications without data, which the page computes.
 
-Nothing is told apart by colour alone: lines have dashes, points have shapes, and marks have labels.
+Colour alone distinguishes nothing: lines have dashes, points have shapes, and marks have labels.
 """
-
-from typing import Any
 
 import altair as alt
 
-from thinned.pages.charts import layers, named, scale
+from thinned.pages.charts import Specification, layers, named, scale
 
-__all__ = ["DASHES", "SPREADS", "UNITS", "WAYS", "specs"]
+__all__ = ["DASHES", "SPREADS", "UNITS", "WAYS", "specifications"]
 
-#: of the hidden units: colour and dashes
+#: colour and dashes of each hidden unit
 UNITS = {
     "unit 1": ("var(--test)", (1, 0)),
     "unit 2": ("var(--validation)", (7, 3)),
     "unit 3": ("var(--helps)", (2, 3)),
     "unit 4": ("var(--train)", (9, 3, 2, 3)),
 }
-#: three ways to sum sub-networks up, with the row of the label above the chart
+#: three summaries of the sub-networks, with the row of their labels above the chart
 WAYS = {"mean": -36, "geometric mean": -22, "weight-scaled": -8}
 DASHES = {"mean": (1, 0), "geometric mean": (7, 3), "weight-scaled": (2, 3)}
-#: what a batch norm's output spreads in
+#: colour and shape of each standard deviation of a batch norm's output
 SPREADS = {
     "training": ("var(--train)", "square"),
     "evaluation": ("var(--hurts)", "triangle-up"),
@@ -30,14 +28,18 @@ SPREADS = {
 _KINDS = {"without dropout": ("var(--train)", "square"), "after dropout": ("var(--test)", "circle")}
 
 
-def specs() -> dict[str, dict[str, Any]]:
+def specifications() -> dict[str, Specification]:
     """Specification of each chart by its name."""
-    made = {"subnetworks": _subnetworks(), "convergence": _convergence(), "output": _output()}
-    return {**made, "norm": _norm()}
+    return {
+        "subnetworks": _subnetworks(),
+        "convergence": _convergence(),
+        "output": _output(),
+        "norm": _norm(),
+    }
 
 
 def _limits(low: float, high: float) -> tuple[alt.Parameter, alt.Parameter]:
-    """Limits of an axis that the page sets."""
+    """Limits of an axis, which the page sets."""
     return alt.param(name="low", value=low), alt.param(name="high", value=high)
 
 
@@ -45,7 +47,7 @@ def _domain() -> alt.Scale:
     return alt.Scale(domain=[alt.ExprRef("low"), alt.ExprRef("high")], nice=False, zero=False)
 
 
-def _subnetworks() -> dict[str, Any]:
+def _subnetworks() -> Specification:
     x = alt.X("output:Q", scale=_domain(), title="Output", axis=alt.Axis(tickCount=6))
     y = alt.Y(
         "probability:Q", title="Chance of the sub-network", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=4)
@@ -78,7 +80,7 @@ def _subnetworks() -> dict[str, Any]:
     return layers(stem.add_params(low, high), rule, point, *texts, height=240, members=[], ways=[])
 
 
-def _convergence() -> dict[str, Any]:
+def _convergence() -> Specification:
     x = alt.X(
         "count:Q",
         title="Number of masks",
@@ -106,7 +108,7 @@ def _convergence() -> dict[str, Any]:
     return layers(band.add_params(low, high), one, line, height=260, band=[], one=[{"ratio": 1}], means=[])
 
 
-def _output() -> dict[str, Any]:
+def _output() -> Specification:
     x_scale = _domain()
     outside = named("outside").mark_rect(color="var(--hurts)", opacity=0.12)
     outside = outside.encode(x=alt.X("low:Q", scale=x_scale, title="Output", axis=alt.Axis(tickCount=6)), x2="high:Q")
@@ -128,7 +130,7 @@ def _output() -> dict[str, Any]:
     return layers(outside.add_params(low, high), label, point, height=200, outside=[], rows=[])
 
 
-def _norm() -> dict[str, Any]:
+def _norm() -> Specification:
     colour, shape = zip(*SPREADS.values(), strict=True)
     base = named("spread").encode(
         y=alt.Y("unit:N", title=None, axis=alt.Axis(domain=False, ticks=False)),
@@ -137,7 +139,7 @@ def _norm() -> dict[str, Any]:
     )
     x = alt.X(
         "value:Q",
-        title="Standard deviation of what batch norm puts out",
+        title="Standard deviation of the output of batch norm",
         scale=alt.Scale(domain=[0, 1.1], nice=False),
         axis=alt.Axis(tickCount=5),
     )

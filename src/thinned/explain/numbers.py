@@ -1,8 +1,8 @@
-"""The numbers of each panel, by the functions that the panel speaks of."""
+"""The numbers of each panel, computed by the functions that the panel explains."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +19,17 @@ __all__ += ["five_rows", "norm_inputs", "outcomes", "step", "subnetworks", "torc
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-KEY = 20  # with which call 0 has the mask [1, 0, 1, 0]
+KEY = 20  # its mask at call 0 is [1, 0, 1, 0]
 OUTPUT_KEY, NORM_KEY = (philox.fold_in(KEY, philox.site_number(name)) for name in ("output", "dropout"))
 MASKS = 1000
 NORM_ROWS = 256
 NAMES = ("unit 1", "unit 2", "unit 3", "unit 4")
-RATES = tuple(round(0.05 * i, 2) for i in range(1, 19))  # what the slider can be set to
+RATES = tuple(round(0.05 * i, 2) for i in range(1, 19))  # steps of the slider
 LEFT = 1.0  # the example's customer left
 
 
 def churn_rows() -> tuple[Array, Array]:
-    """All rows of the bundled table as the churn network sees them: (5000, 2) inputs, and 1.0 for who left."""
+    """All rows of the bundled table: (5000, 2) inputs of the churn network, and labels, 1.0 for who left."""
     table = thinned.datasets.churn()
     x = table[["number_customer_service_calls", "total_day_minutes"]].to_numpy(np.float64) / [10, 1000]
     return x, np.where(table["churn"] == "yes", LEFT, 0.0)
@@ -53,7 +53,7 @@ def torch_network(network: net.Network = net.EXAMPLE, p: float = 0.5) -> nn.Sequ
 
 
 def step(p: float, mask: Mask) -> tuple[net.Trace, net.Network, float]:
-    """One training step on the example's customer: what went forward, the gradients, and the loss."""
+    """One training step on the example's customer: the forward pass, the gradients, and the loss."""
     trace = net.forward(net.EXAMPLE, net.EXAMPLE_INPUT[None], mask, p)
     y = np.array([LEFT])
     return trace, net.backward(net.EXAMPLE, trace, y), net.loss(trace, y)
@@ -61,7 +61,7 @@ def step(p: float, mask: Mask) -> tuple[net.Trace, net.Network, float]:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Every sub-network, in the order of the binary numbers 0000 to 1111, and three ways to sum them up."""
+    """Every sub-network, in the order of the binary numbers 0000 to 1111, and three summaries."""
 
     masks: Mask  # (16, 4)
     probability: Array  # (16,)
@@ -73,13 +73,13 @@ class Ensemble:
 
 def subnetworks(p: float, logistic: bool = True) -> Ensemble:
     """All 2^4 sub-networks of the churn network on the example's customer, by :func:`thinned.ensemble.enumerate`."""
-    dropped = 1 - philox.threshold(p) / 65536  # the rate that masks have
+    dropped = 1 - philox.threshold(p) / 65536  # the quantised rate of the masks
     x = torch.tensor(net.EXAMPLE_INPUT[None])
     every = thinned.ensemble.enumerate(torch_network(p=dropped), x, output="logits" if logistic else "values")
     [masks] = (site.reshape(-1, 4).numpy() for site in every.masks().values())
     order = np.argsort(masks @ [8, 4, 2, 1])
     assert every.outputs is not None  # noqa: S101 - sixteen values are kept
-    # a value is taken as the centre of a normal distribution: the geometric mean of such is one, around their mean
+    # Values are taken as centres of normal distributions, whose geometric mean is centred at their mean.
     geometric_mean = every.mean if every.geometric_mean is None else every.geometric_mean
     return Ensemble(
         masks[order],
@@ -103,12 +103,19 @@ def convergence(p: float) -> tuple[Array, Array]:
     return np.cumsum(dropped, axis=0) / count, a * np.sqrt((philox.scale(p) - 1) / count)
 
 
-def on_output(p: float) -> tuple[Array, Array, Array, Array]:
+class OutputDropout(NamedTuple):
+    """Dropout on the output probability of five rows, over 1,000 steps."""
+
+    labels: Array  # (5,)
+    output: Array  # (5,)
+    dropped: Array  # (1000, 5), outputs after dropout
+    losses: Array  # (1000, 5), nats
+
+
+def on_output(p: float) -> OutputDropout:
     """Dropout on the output probability of the five rows, over 1,000 steps.
 
-    Returns:
-        (5,) labels, (5,) outputs, (1000, 5) outputs after dropout, and (1000, 5) losses −ln ŷ or −ln(1 − ŷ): infinite
-        where a customer who left is dropped, NaN where ŷ > 1 for one who stayed.
+    A loss −ln ŷ is infinite where a customer who left is dropped; −ln(1 − ŷ) is NaN where ŷ > 1 for one who stayed.
     """
     x, y = churn_rows()
     rows = five_rows(y)
@@ -116,11 +123,12 @@ def on_output(p: float) -> tuple[Array, Array, Array, Array]:
     output = net.forward(net.EXAMPLE, x).output
     dropped = np.array([philox.dropout(output, p, OUTPUT_KEY, call) for call in range(MASKS)])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return y, output, dropped, -np.log(np.where(y == LEFT, dropped, 1 - dropped))
+        losses = -np.log(np.where(y == LEFT, dropped, 1 - dropped))
+    return OutputDropout(y, output, dropped, losses)
 
 
 def outcomes(losses: Array) -> dict[str, int]:
-    """How many steps, rows of ``losses``, have a loss that is finite, infinite, or undefined since a row's is."""
+    """Numbers of steps (rows of ``losses``) with a finite, an infinite and an undefined loss."""
     undefined = np.isnan(losses).any(axis=1)
     infinite = np.isinf(losses).any(axis=1) & ~undefined
     counts = {"finite": ~undefined & ~infinite, "infinite": infinite, "undefined": undefined}
@@ -129,13 +137,13 @@ def outcomes(losses: Array) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Shift:
-    """Of each hidden unit: what batch norm keeps as its variance, and the spread of its output."""
+    """Running variance of a batch norm and standard deviation of its output, for each hidden unit."""
 
     trained_variance: Array  # (4,) running variance after training with dropout
-    variance: Array  # (4,) running variance after recalibration: that of the activations without dropout
+    variance: Array  # (4,) after recalibration: the variance of activations without dropout
     training: Array  # (4,) standard deviation of the batch norm's output in training
     evaluation: Array  # (4,) in evaluation, with the statistics of training
-    repaired: Array  # (4,) in evaluation, after recalibration
+    recalibrated: Array  # (4,) in evaluation, after recalibration
 
 
 def norm_inputs() -> Array:
@@ -158,12 +166,12 @@ def batch_norm(p: float) -> Shift:
     return Shift(*(value.numpy() for value in (trained, norm.running_var, *spread)))
 
 
-def _lanes(size: int, key: int, calls: int) -> list[list[int]]:
+def _random_lanes(size: int, key: int, calls: int) -> list[list[int]]:
     return [philox.lanes(np.arange(size), key, call).tolist() for call in range(calls)]
 
 
-def data() -> dict[str, Any]:
-    """What the page's own arithmetic starts from: parameters, inputs, and the 16 random bits behind each decision."""
+def data() -> dict[str, object]:
+    """Input of the page's own arithmetic: parameters, inputs, and the 16 random bits behind each decision."""
     x, y = churn_rows()
     rows = five_rows(y)
     example = net.EXAMPLE
@@ -177,8 +185,8 @@ def data() -> dict[str, Any]:
         "x": net.EXAMPLE_INPUT.tolist(),
         "y": LEFT,
         "names": NAMES,
-        "lanes": _lanes(4, KEY, MASKS),
-        "rows": {"x": x[rows].tolist(), "y": y[rows].tolist(), "lanes": _lanes(5, OUTPUT_KEY, MASKS)},
+        "lanes": _random_lanes(4, KEY, MASKS),
+        "rows": {"x": x[rows].tolist(), "y": y[rows].tolist(), "lanes": _random_lanes(5, OUTPUT_KEY, MASKS)},
         "norm": {
             "hidden": norm_inputs().tolist(),
             "lanes": philox.lanes(np.arange(4 * NORM_ROWS).reshape(-1, 4), NORM_KEY).tolist(),

@@ -1,7 +1,7 @@
-"""A network with dropout in plain NumPy: forward, backward through the mask, and training, to be read.
+"""A network with dropout in plain NumPy, written to be read: forward, backward through the mask, training.
 
-One hidden layer of ReLU, dropout on it, and a logistic output: 2 → 4 → 1 for the churn network of the documents. The
-masks are those of :mod:`thinned.philox`; the gradients are checked against differences and against PyTorch's.
+One hidden layer of ReLU, dropout on it, and a logistic output: 2 → 4 → 1 for the churn network of the documents. Masks
+come from :mod:`thinned.philox`; tests check the gradients against finite differences and PyTorch.
 """
 
 from dataclasses import astuple, dataclass
@@ -30,7 +30,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Network:
-    """Parameters, or their gradients, which have the same shapes."""
+    """Parameters, or their gradients of the same shapes."""
 
     hidden_weight: Array  # (inputs, hidden)
     hidden_bias: Array  # (hidden,)
@@ -40,13 +40,13 @@ class Network:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a forward pass has computed, and its backward pass needs. Rows are examples."""
+    """Values of a forward pass that its backward pass needs. Rows are examples."""
 
     x: Array  # (rows, inputs)
-    before: Array  # (rows, hidden): ahead of ReLU
+    before: Array  # (rows, hidden): before ReLU
     hidden: Array  # (rows, hidden): activations
     multiplier: Array  # (rows, hidden): 0 where dropped, 1 / (1 - p) where kept; 1 without dropout
-    dropped: Array  # (rows, hidden): what the output sees
+    dropped: Array  # (rows, hidden): input of the output layer
     logit: Array  # (rows,)
     output: Array  # (rows,): probabilities
 
@@ -65,7 +65,7 @@ EXAMPLE = Network(
 
 
 def keep(shape: tuple[int, ...], p: float, key: int, call: int = 0) -> npt.NDArray[np.bool_]:
-    """The mask at an address: the decisions of ``thinned.functional.dropout`` for a tensor of this shape."""
+    """The mask at an address, equal to that of ``thinned.functional.dropout`` for a tensor of this shape."""
     return philox.keep(np.arange(np.prod(shape, dtype=int)).reshape(shape), p, key, call)
 
 
@@ -73,11 +73,11 @@ def forward(network: Network, x: Array, mask: npt.NDArray[np.bool_] | None = Non
     """Inverted dropout (Srivastava et al. 2014, §10) on the hidden layer, and a logistic output.
 
     Args:
-        network: its parameters.
+        network: parameters.
         x: ``(rows, inputs)``.
-        mask: ``(rows, hidden)`` or ``(hidden,)``, True where a unit is kept; None is evaluation, where nothing is
-            dropped and nothing needs to be scaled.
-        p: rate that the mask was drawn with.
+        mask: ``(rows, hidden)`` or ``(hidden,)``, True where a unit is kept; None is evaluation, which drops
+            and scales nothing.
+        p: rate with which the mask was drawn.
     """
     before = x @ network.hidden_weight + network.hidden_bias
     hidden = np.maximum(before, 0.0)
@@ -86,23 +86,25 @@ def forward(network: Network, x: Array, mask: npt.NDArray[np.bool_] | None = Non
         multiplier = multiplier * mask * philox.scale(p)
     dropped: Array = hidden * multiplier
     logit = dropped @ network.output_weight + network.output_bias
-    output = np.exp(-np.logaddexp(0.0, -logit))  # the logistic function, where exp(-logit) might overflow
+    output = np.exp(-np.logaddexp(0.0, -logit))  # the logistic function without overflow of exp(-logit)
     return Trace(x, before, hidden, multiplier, dropped, logit, output)
 
 
 def loss(trace: Trace, y: Array) -> float:
-    """Mean cross-entropy in nats, from the logits, so that a sure and wrong network is not clipped."""
+    """Mean cross-entropy in nats, computed from logits: probabilities of 0 and 1 need no clipping."""
     return float(np.mean(np.logaddexp(0.0, trace.logit) - y * trace.logit))
 
 
 def backward(network: Network, trace: Trace, y: Array) -> Network:
     """Gradients of the mean cross-entropy, back through the mask.
 
-    The gradient goes back through the *same* multiplier as the activations went forward: dropout is its own backward.
-    So all that a dropped unit owns gets a gradient of exactly 0.
+    The gradient passes the *same* multiplier as the activations did: dropout is its own backward. All weights of a
+    dropped unit therefore get a gradient of exactly 0.
     """
     logit = (trace.output - y) / len(y)
-    hidden = np.outer(logit, network.output_weight) * trace.multiplier  # without this factor the mask is forgotten
+    hidden = (
+        np.outer(logit, network.output_weight) * trace.multiplier
+    )  # without this factor, the backward pass ignores the mask
     before = hidden * (trace.before > 0)
     return Network(trace.x.T @ before, before.sum(0), trace.dropped.T @ logit, logit.sum())
 
@@ -123,6 +125,6 @@ def train(network: Network, x: Array, y: Array, p: float, epochs: int, rate: flo
 
 
 def descend(network: Network, gradient: Network, rate: float) -> Network:
-    """One step against the gradient."""
+    """Take one step against the gradient."""
     pairs = zip(astuple(network), astuple(gradient), strict=True)
     return Network(*(parameter - rate * slope for parameter, slope in pairs))

@@ -1,4 +1,4 @@
-"""The page: one HTML file that explains dropout on the churn network, to be played with offline."""
+"""The page: one interactive HTML file that explains dropout on the churn network without a connection."""
 
 import math
 from pathlib import Path
@@ -17,16 +17,16 @@ CUSTOMERS = tuple(f"{i + 1}: {label}" for i, label in enumerate(("stayed", "stay
 
 
 def write(path: Path) -> Path:
-    """Write the page; one that was written before is written over, any other file is left alone.
+    """Write the page over an earlier one, but over no other file.
 
     Raises:
-        InputError: something else is in the way, or the file can't be written.
+        InputError: another file is in the way, or the file cannot be written.
     """
     return pages.write(path, render())
 
 
 def render() -> str:
-    """The page, with its styles, scripts and data in it; at first it shows p = 0.5 and the mask at key 20, call 0."""
+    """The page with its styles, scripts and data. It first shows p = 0.5 and the mask at key 20, call 0."""
     environment = pages.environment(_PACKAGE)
     environment.filters |= {"script_hash": pages.script_hash}
     data = numbers.data()
@@ -42,14 +42,14 @@ def render() -> str:
         unit_lines=charts.UNITS,
         spreads=charts.SPREADS,
         customers=CUSTOMERS,
-        data={**data, "specs": charts.specs()},
+        data={**data, "specs": charts.specifications()},
         scripts=[pages.source(_PACKAGE, "arithmetic.js"), pages.bundle(_PACKAGE, "explain.js")],
         version=__version__,
     )
 
 
 def text(value: float, places: int = 4) -> str:
-    """A number as the page writes it: a bare 0 is exactly 0."""
+    """A number as the page writes it; a 0 without decimals is exactly 0."""
     if math.isnan(value):
         return "undefined"
     if math.isinf(value):
@@ -62,51 +62,51 @@ def _factor(value: float, places: int = 4) -> str:
 
 
 def cells(p: float, mask: numbers.Mask, call: int = 0, logistic: bool = True) -> dict[str, str]:
-    """Every number on the page by the name of its place, computed by the package.
+    """Every number on the page by the name of its cell, computed by the package.
 
     Args:
-        p: one of the slider's rates.
-        mask: (4,) of the first two panels.
+        p: rate, one of the slider's.
+        mask: mask of the first two panels, (4,).
         call: number of the mask on the outputs.
-        logistic: whether the sub-networks have the logistic function at their output.
+        logistic: whether the output of the sub-networks is logistic.
     """
-    made = _step_cells(p, mask) | _ensemble_cells(p, logistic) | _output_cells(p, call)
+    values = _step_cells(p, mask) | _ensemble_cells(p, logistic) | _output_cells(p, call)
     means, errors = numbers.convergence(p)
     shift = numbers.batch_norm(p)
     for j in range(4):
-        made |= {f"mean-{j}": text(means[-1, j]), f"error-{j}": text(errors[-1, j])}
-        made |= {f"trained-{j}": text(shift.trained_variance[j]), f"plain-{j}": text(shift.variance[j])}
-        made |= {f"ratio-{j}": text(shift.trained_variance[j] / shift.variance[j], 2)}
-        made |= {f"spread-{j}": text(shift.evaluation[j])}
-    return made
+        values |= {f"mean-{j}": text(means[-1, j]), f"error-{j}": text(errors[-1, j])}
+        values |= {f"trained-{j}": text(shift.trained_variance[j]), f"plain-{j}": text(shift.variance[j])}
+        values |= {f"ratio-{j}": text(shift.trained_variance[j] / shift.variance[j], 2)}
+        values |= {f"spread-{j}": text(shift.evaluation[j])}
+    return values
 
 
 def _step_cells(p: float, mask: numbers.Mask) -> dict[str, str]:
     trace, gradient, loss = numbers.step(p, mask)
     output, scale = trace.output[0], philox.scale(p)
     evaluation = net.forward(net.EXAMPLE, net.EXAMPLE_INPUT[None]).output[0]
-    made = {"output": text(output), "short-output": text(output, 2), "evaluation": text(evaluation)}
-    made |= {"loss": text(loss), "scale": _factor(scale)}
+    values = {"output": text(output), "short-output": text(output, 2), "evaluation": text(evaluation)}
+    values |= {"loss": text(loss), "scale": _factor(scale)}
     for j in range(4):
         hidden, dropped = trace.hidden[0, j], trace.dropped[0, j]
-        made |= {f"short-{j}": text(dropped, 2), f"hidden-{j}": text(hidden, 2), f"dropped-{j}": text(dropped)}
-        made |= {f"product-{j}": f"{text(hidden, 2)} × {_factor(scale, 2) if mask[j] else 0}"}
-        made |= {f"mask-{j}": str(int(mask[j])), f"out-{j}": text(gradient.output_weight[j])}
-        made |= {f"in-{i}-{j}": text(gradient.hidden_weight[i, j]) for i in range(2)}
-    return made
+        values |= {f"short-{j}": text(dropped, 2), f"hidden-{j}": text(hidden, 2), f"dropped-{j}": text(dropped)}
+        values |= {f"product-{j}": f"{text(hidden, 2)} × {_factor(scale, 2) if mask[j] else 0}"}
+        values |= {f"mask-{j}": str(int(mask[j])), f"out-{j}": text(gradient.output_weight[j])}
+        values |= {f"in-{i}-{j}": text(gradient.hidden_weight[i, j]) for i in range(2)}
+    return values
 
 
 def _ensemble_cells(p: float, logistic: bool) -> dict[str, str]:
-    found = numbers.subnetworks(p, logistic)
-    made = {"mean": text(found.mean), "geometric mean": text(found.geometric_mean)}
-    made |= {"weight-scaled": text(found.weight_scaled)}
-    made |= {f"chance-{i}": text(value) for i, value in enumerate(found.probability)}
-    return made | {f"member-{i}": text(value) for i, value in enumerate(found.output)}
+    ensemble = numbers.subnetworks(p, logistic)
+    values = {"mean": text(ensemble.mean), "geometric mean": text(ensemble.geometric_mean)}
+    values |= {"weight-scaled": text(ensemble.weight_scaled)}
+    values |= {f"chance-{i}": text(value) for i, value in enumerate(ensemble.probability)}
+    return values | {f"member-{i}": text(value) for i, value in enumerate(ensemble.output)}
 
 
 def _output_cells(p: float, call: int) -> dict[str, str]:
     _, output, dropped, losses = numbers.on_output(p)
-    made = {f"before-{i}": text(value) for i, value in enumerate(output)}
-    made |= {f"after-{i}": text(value) for i, value in enumerate(dropped[call])}
-    made |= {f"row-loss-{i}": text(value) for i, value in enumerate(losses[call])}
-    return made | {f"steps-{name}": str(count) for name, count in numbers.outcomes(losses).items()}
+    values = {f"before-{i}": text(value) for i, value in enumerate(output)}
+    values |= {f"after-{i}": text(value) for i, value in enumerate(dropped[call])}
+    values |= {f"row-loss-{i}": text(value) for i, value in enumerate(losses[call])}
+    return values | {f"steps-{name}": str(count) for name, count in numbers.outcomes(losses).items()}

@@ -1,9 +1,8 @@
-"""The words of the panels, and the functions that each of them is about. The page and the docs page share them."""
+"""The text of the panels, and the functions that each panel explains. The page and the document share both."""
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import thinned
 from thinned.explain import numpy_network
@@ -16,28 +15,28 @@ class Function:
     """A function of the package, with code that uses it as a panel does. The tests run the code."""
 
     name: str
-    of: Callable[..., Any]
+    function: Callable[..., object]
     example: str
 
     @property
     def anchor(self) -> str:
-        """Within the page."""
+        """Anchor within the page."""
         return self.name.replace(".", "-").replace("_", "-")
 
     @property
     def summary(self) -> str:
         """The first sentence of the docstring."""
-        first = (inspect.getdoc(self.of) or "").split("\n\n")[0]
+        first = (inspect.getdoc(self.function) or "").split("\n\n")[0]
         return first.replace("\n", " ").replace("``", "")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What one sees, in two sentences."""
+    """A panel, described in two sentences."""
 
     name: str
     title: str
-    sees: str
+    description: str
     functions: tuple[str, ...]
 
 
@@ -67,7 +66,8 @@ assert (gradient.hidden_weight[:, [1, 3]] == 0).all()  # dropped: exactly 0""",
         """import thinned, torch
 from thinned.explain.numbers import torch_network
 
-every = thinned.ensemble.enumerate(torch_network(), torch.tensor([[0.5, 0.25]]).double(), output="logits")
+x = torch.tensor([[0.5, 0.25]], dtype=torch.float64)
+every = thinned.ensemble.enumerate(torch_network(), x, output="logits")
 assert len(every.outputs) == 16
 assert torch.isclose(every.geometric_mean, every.weight_scaled)  # but not every.mean""",
     ),
@@ -96,38 +96,38 @@ PANELS = (
     Panel(
         "step",
         "One training step",
-        "At every training step dropout switches each hidden unit off with probability p, and multiplies those that "
-        "stay by 1 / (1 − p). What is off sends nothing forward, and every gradient that belongs to it is exactly 0.",
+        "At every training step dropout switches each hidden unit off with probability p, and multiplies the others "
+        "by 1 / (1 − p). A unit that is off sends nothing forward, and every gradient that belongs to it is exactly 0.",
         ("thinned.functional.dropout", "thinned.explain.numpy_network.backward"),
     ),
     Panel(
         "subnetworks",
         "Sixteen networks in one",
-        "Four switches make sixteen sub-networks, each with its chance and its own output. Evaluation runs the whole "
-        "network once, without dropout: this gives their geometric mean exactly, and their mean only when the logistic "
-        "function at the output is turned off.",
+        "Four switches make sixteen sub-networks, each with its probability and its output. Evaluation runs the whole "
+        "network once, without dropout: this gives exactly their geometric mean, and their mean only if the logistic "
+        "function at the output is off.",
         ("thinned.ensemble.enumerate",),
     ),
     Panel(
         "convergence",
         "A thousand masks",
-        "Averaged over many masks, what comes out of dropout is what went in, which is what the scaling is for. The "
-        "mean of n masks is still off by about its standard error, √(p / (1 − p) / n) of the activation.",
+        "Scaling makes the average of dropout’s output over many masks equal to its input. The mean of n masks is off "
+        "by about its standard error, √(p / (1 − p) / n) of the activation.",
         ("thinned.masks.keep_mask",),
     ),
     Panel(
         "output",
-        "On the output, where it does not belong",
-        "Here dropout acts on the predicted probabilities of five customers, and makes each 0 or larger than it was. A "
-        "customer who left and is dropped makes the loss of the step infinite, and a “probability” above 1 of one who "
-        "stayed has no loss at all.",
+        "Dropout on the output, where it does not belong",
+        "Here dropout acts on the predicted probabilities of five customers: each becomes 0 or larger than before. The "
+        "loss is infinite if a customer who left is dropped, and undefined if the “probability” of one who stayed "
+        "exceeds 1.",
         ("thinned.functional.dropout",),
     ),
     Panel(
         "norm",
         "Before batch norm",
-        "Batch norm keeps the variance that it saw in training, which dropout had made larger, so that in evaluation "
-        "what it puts out is too narrow. Estimating its statistics once more with dropout off repairs it.",
+        "Batch norm keeps the variance of training, which dropout makes larger: in evaluation, its output is too "
+        "narrow. Estimating its statistics once more with dropout off corrects this.",
         ("thinned.recalibrate_batchnorm",),
     ),
 )

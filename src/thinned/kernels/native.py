@@ -27,7 +27,13 @@ except ImportError as error:
 
 __all__ = ["DTYPES", "dropout", "isa", "keep_mask", "normals", "thresholds", "use_isa"]
 
-DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+DTYPES = {
+    torch.float32: _native.Dtype.f32,
+    torch.float64: _native.Dtype.f64,
+    torch.bfloat16: _native.Dtype.bf16,
+    torch.float16: _native.Dtype.f16,
+}
+_FORMS = (_native.Form.dropout, _native.Form.add, _native.Form.alpha, _native.Form.alpha_backward)  # by number
 
 
 def isa() -> str:
@@ -83,26 +89,28 @@ def dropout(
         raise TypeError(sentence("the native kernels take f32, f64, bf16 and f16", f"got {x.dtype}"))
     if out is None:
         out = torch.empty_like(x)
-    key, call, keep = address.key, int(address.call), address.keep
+    key, call, keep = address
     threads = torch.get_num_threads()
     pointers = out.data_ptr(), x.data_ptr(), 0 if residual is None else residual.data_ptr()
     dense = x.is_contiguous() and out.is_contiguous() and (residual is None or residual.is_contiguous())
     dense = dense and (region is WHOLE or region == WHOLE)
-    if not isinstance(key, torch.Tensor) and not isinstance(keep, torch.Tensor):
-        if dense:
-            _native.dropout(form, dtype, *pointers, x.numel(), 0, key, call, keep, threads)
-        else:
-            operands = [1, 0, 0, 0], *_axes(x, out, residual, region, 0)
-            _native.dropout_strided(form, dtype, *pointers, *operands, key, 0, 0, call, keep, 0, 0, threads)
+    batched = isinstance(key, torch.Tensor) or isinstance(keep, torch.Tensor)
+    kind = _FORMS[form]
+    if dense and not batched:
+        _native.dropout(kind, dtype, *pointers, x.numel(), _native.Address(key, call, keep), threads)  # type: ignore[arg-type]
         return out
-    members = x.shape[0]
-    where = *_array(key), call, *_array(keep)
+    addresses = _member_addresses(address)
     if dense:
-        _native.dropout_members(form, dtype, *pointers, members, x.numel() // max(members, 1), *where, threads)
-    else:
+        members = x.shape[0]
+        _native.dropout_members(kind, dtype, *pointers, members, x.numel() // max(members, 1), addresses, threads)
+        return out
+    if batched:
         other = 0 if residual is None else residual.stride(0)
-        operands = [members, out.stride(0), x.stride(0), other], *_axes(x, out, residual, region, 1)
-        _native.dropout_strided(form, dtype, *pointers, *operands, *where, threads)
+        member_axis = _native.MemberAxis(x.shape[0], out.stride(0), x.stride(0), other)
+    else:
+        member_axis = _native.MemberAxis(1, 0, 0, 0)
+    axes, offset = _axes(x, out, residual, region, int(batched))
+    _native.dropout_strided(kind, dtype, *pointers, member_axis, axes, offset, addresses, threads)
     return out
 
 
@@ -119,26 +127,31 @@ def normals(x: torch.Tensor, address: Address, region: Region = WHOLE) -> torch.
     return out
 
 
-def _array(value: int | torch.Tensor) -> tuple[int, int, int]:
-    """One number for all members, or the place and stride of one for each."""
-    return (0, value.data_ptr(), value.stride(0)) if isinstance(value, torch.Tensor) else (value, 0, 0)
+def _member_addresses(address: Address) -> _native.MemberAddresses:
+    """One number for all members, or an array of one for each."""
+    key, call, keep = address
+    one_key, keys, key_stride = (0, key.data_ptr(), key.stride(0)) if isinstance(key, torch.Tensor) else (key, 0, 0)
+    one_keep, keeps, keep_stride = (
+        (0, keep.data_ptr(), keep.stride(0)) if isinstance(keep, torch.Tensor) else (keep, 0, 0)
+    )
+    return _native.MemberAddresses(one_key, int(call), one_keep, keys, keeps, key_stride, keep_stride)
 
 
 def _axes(
     x: torch.Tensor, out: torch.Tensor, residual: torch.Tensor | None, region: Region, members: int
-) -> tuple[list[int], int]:
-    """Rows of (size, strides of out, x, residual and mask) for the axes after the members', and the mask's offset."""
+) -> tuple[list[_native.Axis], int]:
+    """The axes after the members', and the mask's offset."""
     shape = x.shape[members:]
     mask, offset = region.strides(shape)
     other = out if residual is None else residual
     strides = (out.stride()[members:], x.stride()[members:], other.stride()[members:], mask)
-    return [number for row in zip(shape, *strides, strict=True) for number in row], offset
+    return [_native.Axis(*row) for row in zip(shape, *strides, strict=True)], offset
 
 
 def keep_mask(n: int, key: int, call: int, keep: int, *, offset: int = 0, packed: bool = False) -> torch.Tensor:
     """Keep decisions of ``n`` successive indices as bool, or packed (little-endian bits) as uint8."""
     out = torch.empty((n + 7) // 8 if packed else n, dtype=torch.uint8 if packed else torch.bool)
-    _native.keep_mask(out.data_ptr(), packed, offset, n, key, call, keep, torch.get_num_threads())
+    _native.keep_mask(out.data_ptr(), packed, offset, n, _native.Address(key, call, keep), torch.get_num_threads())
     return out
 
 
@@ -152,9 +165,13 @@ def attention_forward(scores: torch.Tensor, lse: torch.Tensor, address: Address,
         first: index of the first score in the mask.
         step: index from one row to the next.
     """
-    rows = lse.numel()
-    pointers = scores.data_ptr(), lse.data_ptr()
-    _native.attention_forward(*pointers, rows, scores.shape[-1], first, step, *address, torch.get_num_threads())  # type: ignore[arg-type]
+    _native.attention_forward(
+        scores.data_ptr(),
+        lse.data_ptr(),
+        _native.ScoreRows(lse.numel(), scores.shape[-1], first, step),
+        _native.Address(*address),  # type: ignore[arg-type]
+        torch.get_num_threads(),
+    )
 
 
 def attention_backward(
@@ -167,6 +184,12 @@ def attention_backward(
     step: int,
 ) -> None:
     """The dropped softmax of ``scores``, and the scores' gradient, in place of ``scores`` and ``grads``; one pass."""
-    rows = lse.numel()
-    pointers = scores.data_ptr(), grads.data_ptr(), lse.data_ptr(), delta.data_ptr()
-    _native.attention_backward(*pointers, rows, scores.shape[-1], first, step, *address, torch.get_num_threads())  # type: ignore[arg-type]
+    _native.attention_backward(
+        scores.data_ptr(),
+        grads.data_ptr(),
+        lse.data_ptr(),
+        delta.data_ptr(),
+        _native.ScoreRows(lse.numel(), scores.shape[-1], first, step),
+        _native.Address(*address),  # type: ignore[arg-type]
+        torch.get_num_threads(),
+    )

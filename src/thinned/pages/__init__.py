@@ -1,4 +1,4 @@
-"""What all HTML pages of ours share: one look, one file without an external request, and everything escaped."""
+"""Common parts of all HTML pages: one look, one file without external requests, and everything escaped."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ from thinned.errors import InputError, sentence
 
 __all__ = ["bundle", "environment", "fixed", "script_hash", "signed", "source", "write"]
 
-#: by which a page of ours is known, and of what kind it is; it stands at the top of each
+#: the mark at the top of each page, with the kind of page
 _MARK = re.compile(r'<meta name="generator" content="thinned[ a-z]*">')
 
 
@@ -22,38 +22,38 @@ _MARK = re.compile(r'<meta name="generator" content="thinned[ a-z]*">')
 def environment(package: str) -> jinja2.Environment:
     """Templates of ``package``, with ``page.css`` and the filters ``fixed`` and ``signed``; all text is escaped."""
     loaders = [jinja2.PackageLoader(package, "templates"), jinja2.PackageLoader("thinned.pages", "templates")]
-    made = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"fixed": fixed, "signed": signed}
-    return made
+    templates.filters |= {"fixed": fixed, "signed": signed}
+    return templates
 
 
 @cache
 def bundle(package: str, name: str) -> str:
-    """Vega, Vega-Lite, Vega-Embed and a script of ``package``, in the version whose specifications Altair writes."""
+    """Vega, Vega-Lite and Vega-Embed in the version of Altair's specifications, and a script of ``package``."""
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     script = vl_convert.javascript_bundle(source(package, name), vl_version=version)
-    # only these would end or change a script element; in JavaScript's strings "\/" and "\x21" are the same characters
+    # Only these end or change a script element; in strings of JavaScript "\/" and "\x21" are the same characters.
     return re.sub(r"</(?=script)", r"<\\/", script, flags=re.IGNORECASE).replace("<!--", "<\\x21--")
 
 
 def source(package: str, name: str) -> str:
-    """The text of a template as it is."""
+    """The text of a template, not rendered."""
     return jinja2.PackageLoader(package, "templates").get_source(environment(package), name)[0]
 
 
 def script_hash(script: str) -> str:
-    """The source by which a page's policy lets this script run, and no other."""
+    """The source expression with which a page's policy allows this script and no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def fixed(value: float | None, places: int) -> str:
-    """With thousands separators and a true minus sign, and without the sign where all digits are 0; None is a dash."""
+    """Write a number with thousands separators and a true minus sign, which a rounded 0 lacks; None is a dash."""
     if value is None:
         return "–"
     text = f"{value:,.{places}f}"
@@ -61,15 +61,15 @@ def fixed(value: float | None, places: int) -> str:
 
 
 def signed(value: float | None, places: int) -> str:
-    """As :func:`fixed`, with a plus sign before positive numbers."""
+    """Write a number as :func:`fixed`, with a plus sign before positive numbers."""
     return ("+" if value is not None and round(value, places) > 0 else "") + fixed(value, places)
 
 
 def write(path: Path, html: str) -> Path:
-    """Write a page; one of its kind that was there before is written over, any other file is left alone.
+    """Write a page over an earlier one of its kind, but over no other file.
 
     Raises:
-        InputError: something else is in the way, or the file can't be written.
+        InputError: another file is in the way, or the file cannot be written.
     """
     remedy = "choose another with --out"
     try:
@@ -80,5 +80,5 @@ def write(path: Path, html: str) -> Path:
         path.write_text(html, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         seen = f"got {path} ({error.strerror})"
-        raise InputError(sentence("the page must go where a file can be written", seen, remedy)) from None
+        raise InputError(sentence("the page needs a place where a file can be written", seen, remedy)) from None
     return path

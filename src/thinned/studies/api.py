@@ -5,11 +5,11 @@ import os
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Unpack
 
 import msgspec
 import pandas as pd
@@ -23,22 +23,26 @@ from thinned.studies.analysis.analyse import analyse
 from thinned.studies.analysis.claims import mechanisms
 from thinned.studies.analysis.claims import rates as claims
 from thinned.studies.analysis.claims.sample_size import gains
-from thinned.studies.design.arm import Arm
-from thinned.studies.design.make_plan import check_options, make_plan
+from thinned.studies.design.make_plan import make_plan
+from thinned.studies.design.options import OptionKeywords, StudyOptions
 from thinned.studies.design.plan import Plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import make_splits, test_share
 from thinned.studies.metrics import METRICS, SELECTION
 from thinned.studies.model import model
 from thinned.studies.report import html as report
 from thinned.studies.table.encoding import kind_of
-from thinned.studies.table.load import Table, Task, load
+from thinned.studies.table.load import Table, load
 from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.jobs import Progress, run
 from thinned.studies.training.probes import FRACTIONS
 from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import Store, open_store, write_text, writing
 
-__all__ = ["Study", "study"]
+__all__ = ["ReportProgress", "Study", "study"]
+
+#: is told the state of a study during its training
+ReportProgress = Callable[[Progress, Plan], None]
 
 
 class Study:
@@ -109,97 +113,87 @@ def study(
     target: str,
     *,
     out: str | os.PathLike[str] | None = None,
-    task: Task | None = None,
-    arms: Sequence[str | Arm] | None = None,
-    rates: Sequence[float] | None = None,
-    folds: int = 5,
-    seeds: int = 2,
-    hidden: Sequence[int] | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-    group: str | None = None,
-    time: str | None = None,
-    sizes: Sequence[int] = (),
-    network: str | None = None,
-    minutes: float | None = None,
-    progress: Callable[[Progress, Plan], None] = lambda progress, plan: None,
+    progress: ReportProgress = lambda step, plan: None,
     command: str | None = None,
+    **options: Unpack[OptionKeywords],
 ) -> Study:
-    """Find out which way to regularise a network helps on a table: dropout, where and at which rate, or another.
+    """Measure on held-out rows which way to regularise helps: dropout, at which layer and rate, or another.
 
-    Networks of each arm are trained on the same folds, with the same initial weights, data order and random numbers.
-    What an arm leaves open (a rate, a weight decay) is chosen on validation rows and scored on test rows that neither
-    training nor choice has seen.
+    The networks of all arms are trained on the same folds, with the same initial weights, data order and random
+    numbers. What an arm leaves open (a rate, a weight decay) is chosen by validation rows and scored on test rows,
+    which neither training nor choice has seen.
 
     Args:
         data: path of a CSV or Parquet file, or a pandas or polars data frame.
         target: the column to predict.
         out: folder for the study's files; None makes a temporary one. Finished networks that a study of the same plan
-            and data left there are taken over.
-        task: "binary", "multiclass" or "regression"; None infers it from the target.
-        arms: names of :data:`thinned.studies.design.arms.ARMS`, "cocktail" (the best of all by validation), and
-            :class:`~thinned.studies.design.arms.Arm` of your own; None takes all. No regularisation, with and
-            without early stopping, is always among them.
-        rates: of the arm "dropout", in [0, 1); None takes 0.1, 0.2, ..., 0.8.
-        folds: outer test folds.
-        seeds: repeats, each with folds, initial weights and data order of its own.
-        hidden: widths of the hidden layers; None chooses two of a width that suits the number of rows.
-        epochs: training budget; None chooses it by the number of rows.
-        batch_size: rows a step; None chooses it by the number of rows.
-        learning_rate: of Adam.
-        seed: everything random follows from it.
-        group: a column that says which rows belong together, as those of one patient: they stay on one side of every
-            split. It is no feature.
-        time: a column of numbers or dates: every split trains on older rows, validates on later ones and tests on
-            those after them. It is no feature. Repeats then differ in initial weights, data order and masks alone.
-        sizes: numbers of training rows at which dropout, weight decay and early stopping are measured besides.
-        network: ``module:function`` of a network of your own: the function takes the numbers of inputs and outputs and
-            gives a module, whose dropout layers are the sites. Such a study leaves no model.
-        minutes: no cohort of networks is begun after this time; arms that are not finished by then are left out, and
-            the same call goes on with them.
-        progress: called as training goes on.
-        command: the command line, for the report.
+            and data left there are kept.
+        progress: called during training with the state of the study and its plan.
+        command: the command line, shown in the report.
+        options: any of these.
 
-    Returns:
-        The finished :class:`Study`.
+            - task: "binary", "multiclass" or "regression"; None infers it from the target.
+            - arms: names of :data:`thinned.studies.design.arms.ARMS` ("cocktail" is the best of all by validation) and
+              :class:`thinned.Arm` objects. None takes all. No regularisation, with and without early stopping, is
+              always included.
+            - rates: dropout rates of the arm "dropout", in [0, 1); None takes 0.1, 0.2, ..., 0.8.
+            - folds: number of test folds, 5.
+            - seeds: number of repeats, 2. Each has its own folds, initial weights and data order.
+            - hidden: widths of the hidden layers; None chooses two by the number of rows.
+            - epochs, batch_size: training budget and rows of a step; None chooses them by the number of rows.
+            - learning_rate: Adam's learning rate, 1e-3.
+            - seed: the number from which everything random follows, 0.
+            - group: column of groups, such as patients; all rows of a group stay on one side of every split.
+            - time: column of numbers or dates; every split trains on older rows, validates on later ones and tests on
+              the latest. Repeats then differ in initial weights, data order and masks alone. Neither is a feature.
+            - sizes: numbers of training rows at which dropout, weight decay and early stopping are measured as well.
+            - network: ``module:function`` that takes the numbers of inputs and outputs and returns your own module,
+              whose dropout layers are the sites. Such a study leaves no model.
+            - minutes: no cohort of networks starts after this time. The arms that are unfinished then are left out,
+              and the same call continues with them.
 
     Raises:
         InputError: the table, the target, an option or the folder can't be used.
     """
-    if minutes is not None and not (isinstance(minutes, int | float) and minutes > 0):
-        raise InputError(sentence("minutes must be a number above 0", f"got {minutes!r}"))
-    counts = {"folds": folds, "seeds": seeds, "epochs": epochs, "batch_size": batch_size, "seed": seed}
-    check_options(rates, hidden, sizes, learning_rate=learning_rate, **counts)
-    table = load(data, target, task, folds=folds, group=group, time=time)
-    plan = make_plan(
-        table,
-        arms=arms,
-        rates=rates,
-        folds=folds,
-        seeds=seeds,
-        hidden=None if hidden is None else tuple(hidden),
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        sizes=sizes,
-        network=network,
-    )
-    folder = Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
-    with open_store(folder, plan) as store:
-        run(table, plan, store, lambda step: progress(step, plan), minutes)
-        networks, part = _finished(store.networks(), plan)
-        records, shown = [msgspec.to_builtins(network) for network in networks], part.to_dict()
-        findings = _findings(table, plan, records, shown, store.seconds / (len(store) * plan.epochs))
-        setting = findings["verdict"]["recommended"]["setting"]
-        if plan.network is None and model.held_setting(folder / "model") != plan.settings[setting]:
-            _refit(table, plan, setting, folder, progress)
-        finished = Study(folder, results.seal(_results(table, plan, store, shown, findings, command)))
-        with writing():
-            write_text(folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
-        finished.report()
+    chosen = StudyOptions(**options)
+    table = load(data, target, chosen.task, folds=chosen.folds, group=chosen.group, time=chosen.time)
+    plan = make_plan(table, chosen)
+    with open_store(_folder(out), plan) as store:
+        run(table, plan, store, lambda step: progress(step, plan), chosen.minutes)
+        analysis = _analyse(table, plan, store)
+        return _finish(table, plan, store, analysis, progress, command)
+
+
+def _folder(out: str | os.PathLike[str] | None) -> Path:
+    return Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
+
+
+class _Analysis(NamedTuple):
+    """The part of the plan that was finished, and what its networks say."""
+
+    plan: Plan
+    findings: dict[str, Any]
+
+
+def _analyse(table: Table, plan: Plan, store: Store) -> _Analysis:
+    networks, part = _finished(store.networks(), plan)
+    records = [msgspec.to_builtins(network) for network in networks]
+    epoch_seconds = store.seconds / (len(store) * plan.epochs)
+    return _Analysis(part, _findings(table, plan, records, part.to_dict(), epoch_seconds))
+
+
+def _finish(
+    table: Table, plan: Plan, store: Store, analysis: _Analysis, progress: ReportProgress, command: str | None
+) -> Study:
+    """Fit the recommended setting on all rows, and write model, results and report."""
+    recommended = plan.settings[analysis.findings["verdict"]["recommended"]["setting"]]
+    if plan.network is None and model.held_setting(store.folder / "model") != recommended:
+        _refit(table, plan, recommended, store.folder, progress)
+    found = _results(table, plan, store, analysis.plan.to_dict(), analysis.findings, command)
+    finished = Study(store.folder, results.seal(found))
+    with writing():
+        write_text(store.folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
+    finished.report()
     return finished
 
 
@@ -236,12 +230,12 @@ def _finished(networks: list[TrainedNetwork], plan: Plan) -> tuple[list[TrainedN
     return [network for network in networks if network.setting in finished], part
 
 
-def _refit(table: Table, plan: Plan, setting: int, folder: Path, progress: Callable[[Progress, Plan], None]) -> None:
+def _refit(table: Table, plan: Plan, setting: Setting, folder: Path, progress: ReportProgress) -> None:
     def report_epoch(epoch: int) -> None:
         doing = f"fitting the recommended network on all rows (epoch {epoch} of {plan.epochs})"
         progress(Progress(doing, plan.networks), plan)
 
-    fitted = model.fit(table, TrainingConfig.of_plan(plan), plan.settings[setting], report_epoch)
+    fitted = model.fit(table, TrainingConfig.of_plan(plan), setting, report_epoch)
     with writing():
         fitted.save(folder / "model")
 

@@ -28,17 +28,22 @@ _ELSEWHERE = "choose another folder with --out"
 
 
 class Store:
-    """Finished networks, committed a cohort at a time."""
+    """Finished networks, committed a cohort at a time.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Attributes:
+        folder: the folder of the run.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
         self._connection = connection
+        self.folder = folder
 
     @classmethod
     def in_memory(cls, plan: Plan) -> "Store":
         """A store that is gone with the process."""
         connection = sqlite3.connect(":memory:")
         _prepare(connection, Path(":memory:"), plan)
-        return cls(connection)
+        return cls(connection, Path(":memory:"))
 
     def networks(self) -> list[TrainedNetwork]:
         """All finished networks, in the order of size, repeat, fold and setting.
@@ -73,7 +78,7 @@ def finished_networks(folder: Path) -> int:
     if not (folder / _FILE).exists():
         return 0
     with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(folder / _FILE)) as connection:
-        return len(Store(connection))
+        return len(Store(connection, folder))
     return 0  # it is no store, which the run itself says
 
 
@@ -97,7 +102,7 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
     try:
         with closing(sqlite3.connect(folder / _FILE)) as connection:
             _prepare(connection, folder, plan)
-            yield Store(connection)
+            yield Store(connection, folder)
     except sqlite3.OperationalError as error:
         raise InputError(sentence(f"{folder / _FILE} must be writable", f"SQLite says: {error}", _ELSEWHERE)) from None
     except sqlite3.DatabaseError as error:

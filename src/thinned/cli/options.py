@@ -1,0 +1,68 @@
+"""Types of the options that are lists, and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["EpochsOption", "FolderArgument", "Integers", "Names", "Numbers", "parse_names", "parse_rates"]
+__all__ += ["parse_sizes", "parse_widths"]
+
+
+class Names(tuple[str, ...]):
+    """Names separated by commas."""
+
+    __slots__ = ()
+
+
+class Numbers(tuple[float, ...]):
+    """Numbers separated by commas."""
+
+    __slots__ = ()
+
+
+class Integers(tuple[int, ...]):
+    """Whole numbers separated by commas."""
+
+    __slots__ = ()
+
+
+def parse_names(text: str) -> Names:
+    """Read names separated by commas."""
+    return Names(part.strip() for part in text.split(","))
+
+
+def parse_rates(text: str) -> Numbers:
+    """Read rates separated by commas."""
+    try:
+        return Numbers(float(part) for part in text.split(","))
+    except ValueError:
+        raise _not_a_list("rates", text) from None
+
+
+def parse_widths(text: str) -> Integers:
+    """Read widths separated by commas."""
+    return _integers("widths", text)
+
+
+def parse_sizes(text: str) -> Integers:
+    """Read numbers of rows separated by commas."""
+    return _integers("numbers of rows", text)
+
+
+def _integers(words: str, text: str) -> Integers:
+    try:
+        return Integers(int(part) for part in text.split(","))
+    except ValueError:
+        raise _not_a_list(words, text) from None
+
+
+def _not_a_list(words: str, text: str) -> typer.BadParameter:
+    return typer.BadParameter(f"give {words} separated by commas, got {text!r}")
+
+
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Training budget of every network.  [default: chosen by the number of rows]"),
+]
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished study.")]

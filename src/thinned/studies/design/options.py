@@ -1,0 +1,91 @@
+"""The options of a study: all that a user may choose, checked before the table is read."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TypedDict, get_args
+
+from thinned.errors import InputError, sentence
+from thinned.studies.design.arm import Arm
+from thinned.studies.table.load import Task
+
+__all__ = ["OptionKeywords", "StudyOptions"]
+
+_WIDEST = 65_536
+_SMALLEST = 32  # training rows of a study at several sizes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """The options of :func:`thinned.study`, which explains each.
+
+    Raises:
+        InputError: no study can be made with an option.
+    """
+
+    task: Task | None = None
+    arms: Sequence[str | Arm] | None = None
+    rates: Sequence[float] | None = None
+    folds: int = 5
+    seeds: int = 2
+    hidden: Sequence[int] | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float = 1e-3
+    seed: int = 0
+    group: str | None = None
+    time: str | None = None
+    sizes: Sequence[int] = ()
+    network: str | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse options that no plan can be made of."""
+        if self.task is not None and self.task not in get_args(Task):
+            raise InputError(sentence(f"task must be one of {', '.join(get_args(Task))}", f"got {self.task!r}"))
+        for name, least in (("folds", 2), ("seeds", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            optional = name in ("epochs", "batch_size")
+            if not (optional and value is None) and (type(value) is not int or value < least):
+                raise InputError(sentence(f"{name} must be a whole number of at least {least}", f"got {value!r}"))
+        if self.rates is not None and not (
+            _are_numbers(self.rates) and all(0 <= rate < 1 for rate in self.rates) and any(self.rates)
+        ):
+            raise InputError(sentence("rates must lie in [0, 1) and one must be above 0", f"got {self.rates!r}"))
+        if self.hidden is not None and not (
+            _are_numbers(self.hidden) and self.hidden and all(1 <= width <= _WIDEST for width in self.hidden)
+        ):
+            requirement, seen = f"hidden widths must lie between 1 and {_WIDEST:,}", f"got {self.hidden!r}"
+            raise InputError(sentence(requirement, seen, "give them as 64,64"))
+        if not (_are_numbers(self.sizes) and all(type(n) is int and n >= _SMALLEST for n in self.sizes)):
+            requirement, seen = f"sizes must be whole numbers of at least {_SMALLEST} rows", f"got {self.sizes!r}"
+            raise InputError(sentence(requirement, seen, "give them as 250,500,1000"))
+        for name, words in (("learning_rate", "the learning rate"), ("minutes", "minutes")):
+            value = getattr(self, name)
+            if not (name == "minutes" and value is None) and not (
+                isinstance(value, int | float) and 0 < value < float("inf")
+            ):
+                raise InputError(sentence(f"{words} must be a number above 0", f"got {value!r}"))
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The fields of :class:`StudyOptions` as keyword arguments."""
+
+    task: Task | None
+    arms: Sequence[str | Arm] | None
+    rates: Sequence[float] | None
+    folds: int
+    seeds: int
+    hidden: Sequence[int] | None
+    epochs: int | None
+    batch_size: int | None
+    learning_rate: float
+    seed: int
+    group: str | None
+    time: str | None
+    sizes: Sequence[int]
+    network: str | None
+    minutes: float | None
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, Sequence) and all(isinstance(value, int | float) for value in values)
