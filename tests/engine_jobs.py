@@ -92,3 +92,22 @@ class TwoArgumentsError(Exception):
 
     def __init__(self, text: str, other: int) -> None:
         super().__init__(text)
+
+
+class KilledTraining:
+    """A study's training, of which the process that does job 2 is killed once, after that job's first epoch."""
+
+    def __init__(self, folder: Path, *training: object) -> None:
+        from thinned.studies.training.jobs import Training
+
+        self.killer, self.training = Killer(folder, {}), Training(*training)
+
+    def __call__(self, number: int, report: Report) -> object:
+        first = number == 2 and not self.killer.begin(number)
+
+        def report_or_die(value: int) -> None:
+            report(value)
+            if first:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return self.training(number, report_or_die)

@@ -10,6 +10,7 @@ from thinned.cli.compare import compare_command
 from thinned.cli.console import print_line
 from thinned.cli.explain import explain_command
 from thinned.cli.export import export_command
+from thinned.cli.merge import merge_command
 from thinned.cli.predict import predict_command
 from thinned.cli.report import report_command
 from thinned.cli.study import demo_command, study_command
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command("study")(study_command)
 app.command("demo")(demo_command)
+app.command("merge")(merge_command)
 app.command("report")(report_command)
 app.command("compare")(compare_command)
 app.command("predict")(predict_command)

@@ -5,7 +5,8 @@ import os
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -34,12 +35,23 @@ from thinned.studies.report import html as report
 from thinned.studies.table.encoding import kind_of
 from thinned.studies.table.load import Table, load
 from thinned.studies.training.config import TrainingConfig
+from thinned.studies.training.engines.choose import (
+    EngineName,
+    check_engine,
+    choose_engine,
+    is_configured,
+    main_objects,
+)
+from thinned.studies.training.engines.engine import Engine
+from thinned.studies.training.engines.joblib_engine import Joblib
 from thinned.studies.training.jobs import Progress, run
 from thinned.studies.training.probes import FRACTIONS
 from thinned.studies.training.records import TrainedNetwork
-from thinned.studies.training.store import Store, open_store, write_text, writing
+from thinned.studies.training.store import TEMPORARY, Store, finished_networks, open_store, write_text, writing
 
-__all__ = ["ReportProgress", "Study", "study"]
+__all__ = ["ReportProgress", "Study", "finish_study", "open_engine", "study"]
+
+_LARGE_FILE, _LARGE_FRAME = 100_000, 2_000  # bytes and rows of a table for which workers start early
 
 #: is told the state of a study during its training
 ReportProgress = Callable[[Progress, Plan], None]
@@ -115,6 +127,9 @@ def study(
     out: str | os.PathLike[str] | None = None,
     progress: ReportProgress = lambda step, plan: None,
     command: str | None = None,
+    jobs: int | None = None,
+    engine: EngineName | None = None,
+    address: str | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Study:
     """Measure on held-out rows which way to regularise helps: dropout, at which layer and rate, or another.
@@ -130,6 +145,11 @@ def study(
             and data left there are kept.
         progress: called during training with the state of the study and its plan.
         command: the command line, shown in the report.
+        jobs: number of cohorts trained at a time, each on one core; -1 is one for each core. None takes the number of
+            torch's threads, all of a cluster, or what ``joblib.parallel_config`` says. No number depends on it.
+        engine: "loky" (processes on this machine), "ray" or "dask"; None takes the backend of
+            ``joblib.parallel_config``, and otherwise loky.
+        address: address of a Ray or Dask cluster; None takes the one in use, or starts workers on this machine.
         options: any of these.
 
             - task: "binary", "multiclass" or "regression"; None infers it from the target.
@@ -155,13 +175,51 @@ def study(
     Raises:
         InputError: the table, the target, an option or the folder can't be used.
     """
-    chosen = StudyOptions(**options)
-    table = load(data, target, chosen.task, folds=chosen.folds, group=chosen.group, time=chosen.time)
-    plan = make_plan(table, chosen)
-    with open_store(_folder(out), plan) as store:
-        run(table, plan, store, lambda step: progress(step, plan), chosen.minutes)
-        analysis = _analyse(table, plan, store)
-        return _finish(table, plan, store, analysis, progress, command)
+    chosen, folder = StudyOptions(**options), _folder(out)
+    with open_engine(data, folder, chosen.network, jobs, engine, address) as workers:
+        table = load(data, target, chosen.task, folds=chosen.folds, group=chosen.group, time=chosen.time)
+        plan = make_plan(table, chosen)
+        with open_store(folder, plan) as store:
+            run(
+                table,
+                plan,
+                store,
+                lambda step: progress(step, plan),
+                chosen.minutes,
+                engine=workers,
+                folder=folder / TEMPORARY,
+            )
+            return finish_study(table, plan, store, progress, command)
+
+
+@contextmanager
+def open_engine(
+    data: Any, folder: Path, network: str | None, jobs: int | None, engine: EngineName | None, address: str | None
+) -> Iterator[Engine | None]:
+    """Start an engine while the table is still to be read; None leaves the choice to the training.
+
+    Raises:
+        InputError: the options name no engine, or there is no cluster at the address.
+    """
+    check_engine(jobs, engine, address)
+    if (jobs, engine) == (None, None) and (is_configured() or finished_networks(folder) or not _is_large(data)):
+        yield None
+        return
+    workers = choose_engine(jobs, engine, address, main_objects(network))
+    try:
+        if isinstance(workers, Joblib):
+            workers.start()
+        yield workers
+    finally:
+        workers.close()
+
+
+def _is_large(data: Any) -> bool:
+    """Whether training takes so long that workers are surely worth their start."""
+    if isinstance(data, str | os.PathLike):
+        path = Path(data)
+        return path.is_file() and path.stat().st_size >= _LARGE_FILE
+    return hasattr(data, "columns") and len(data) >= _LARGE_FRAME
 
 
 def _folder(out: str | os.PathLike[str] | None) -> Path:
@@ -182,10 +240,9 @@ def _analyse(table: Table, plan: Plan, store: Store) -> _Analysis:
     return _Analysis(part, _findings(table, plan, records, part.to_dict(), epoch_seconds))
 
 
-def _finish(
-    table: Table, plan: Plan, store: Store, analysis: _Analysis, progress: ReportProgress, command: str | None
-) -> Study:
-    """Fit the recommended setting on all rows, and write model, results and report."""
+def finish_study(table: Table, plan: Plan, store: Store, progress: ReportProgress, command: str | None) -> Study:
+    """Analyse the networks of a store, fit the recommended setting on all rows, and write model, results and report."""
+    analysis = _analyse(table, plan, store)
     recommended = plan.settings[analysis.findings["verdict"]["recommended"]["setting"]]
     if plan.network is None and model.held_setting(store.folder / "model") != recommended:
         _refit(table, plan, recommended, store.folder, progress)

@@ -24,9 +24,10 @@ from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table
 from thinned.studies.training import cohort, probes
 from thinned.studies.training.config import TrainingConfig
-from thinned.studies.training.engines.choose import choose_engine
+from thinned.studies.training.engines.choose import choose_engine, main_objects
 from thinned.studies.training.engines.engine import Engine, Task
 from thinned.studies.training.engines.run_jobs import run_jobs
+from thinned.studies.training.engines.serial import Serial
 from thinned.studies.training.network import MLP, load_network
 from thinned.studies.training.records import Curves, Evaluation, TrainedNetwork
 from thinned.studies.training.shard import Shard
@@ -42,6 +43,8 @@ _SLOWER = 1.7  # a step with batch norm or wider inputs, against one without
 # Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
 # more encoded copies of the table are held than cohorts are trained at a time.
 _ROWS_TOGETHER = 200_000
+# Starting workers takes a few seconds: shorter work is done by the driver itself.
+_FEW_SECONDS, _STEP_SECONDS, _ROWS_PER_SECOND = 4.0, 5e-4, 1.5e6
 
 
 class Progress(NamedTuple):
@@ -129,7 +132,8 @@ def run(
         store: what is finished, and takes what will be.
         progress: called a few times a second.
         minutes: no cohort is begun after so many.
-        engine: where cohorts are trained; None takes the cores of this machine.
+        engine: where cohorts are trained; None takes the cores of this machine, or for a few seconds' work this
+            process.
         folder: for temporary files, best on a file system that all workers see; None makes one.
         shard: the part of the plan that is trained.
     """
@@ -159,7 +163,8 @@ def run(
     end = math.inf if minutes is None else began + 60 * minutes
     with contextlib.ExitStack() as stack:
         if engine is None:
-            engine = choose_engine()
+            small = _expected_seconds(plan, jobs) < _FEW_SECONDS
+            engine = Serial() if small else choose_engine(main=main_objects(plan.network))
             stack.callback(engine.close)
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thinned-"))) / "run"
@@ -167,6 +172,16 @@ def run(
         for _, networks in run_jobs(engine, task, enough=lambda: time.perf_counter() > end, describe=describe):
             store.add(networks, time.perf_counter() - began)
             began = time.perf_counter()
+
+
+def _expected_seconds(plan: Plan, jobs: Sequence[Job]) -> float:
+    """Rough training time of all jobs on one core: a fixed time for each step, and one for each row."""
+    seconds = 0.0
+    for job in jobs:
+        sized = plan.at_size(job.size)
+        rows = sized.epochs * (job.size or plan.rows)
+        seconds += rows / sized.batch_size * _STEP_SECONDS + len(job.members) * rows / _ROWS_PER_SECOND
+    return seconds
 
 
 def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:

@@ -13,7 +13,7 @@ from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.engines.joblib_engine import Joblib
 from thinned.studies.training.engines.serial import Serial
 
-__all__ = ["EngineName", "check_engine", "choose_engine", "main_objects"]
+__all__ = ["EngineName", "check_engine", "choose_engine", "is_configured", "main_objects"]
 
 EngineName = Literal["loky", "ray", "dask"]
 
@@ -68,7 +68,7 @@ def choose_engine(
         from thinned.studies.training.engines.dask_engine import Dask  # noqa: PLC0415 - an extra
 
         return Dask(joblib.cpu_count() if jobs == -1 and address is None else _positive(jobs), address, cores, main)
-    if jobs is None and not _configured():
+    if jobs is None and not is_configured():
         jobs = cores
     chosen = Joblib(jobs, engine, main)
     return Serial() if chosen.workers == 1 else chosen
@@ -85,7 +85,7 @@ def _positive(jobs: int | None) -> int | None:
     return None if jobs == -1 else jobs
 
 
-def _configured() -> bool:
+def is_configured() -> bool:
     """Whether the caller stands in a ``joblib.parallel_config`` that names a backend or a number of jobs."""
     config = getattr(joblib.parallel._backend, "config", {})
     default = joblib.parallel.default_parallel_config

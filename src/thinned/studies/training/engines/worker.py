@@ -21,6 +21,7 @@ from thinned.errors import InputError
 from thinned.studies.training.engines.cores import one_core
 from thinned.studies.training.engines.engine import Done, Failed, Outcome, R, Task
 from thinned.studies.training.engines.environment import environment
+from thinned.studies.training.store import writing
 
 __all__ = ["Run", "RunFiles", "attempt", "run_files", "run_job", "visible_devices", "warm_up"]
 
@@ -73,14 +74,15 @@ def run_files(task: Task[R]) -> Iterator[RunFiles]:
     Jobs that still run when the files are removed end at their next report.
 
     Raises:
-        OSError: the folder can't be written to, or the disk is full.
+        InputError: the folder can't be written to, or the disk is full.
     """
     shutil.rmtree(task.folder, ignore_errors=True)  # of a driver that was killed
     folder = task.folder / uuid.uuid4().hex
     try:
-        folder.mkdir(mode=0o700, parents=True)
-        np.zeros(task.jobs, dtype=np.int64).tofile(folder / _PROGRESS)
-        joblib.dump(task.work, folder / _WORK)
+        with writing():
+            folder.mkdir(mode=0o700, parents=True)
+            np.zeros(task.jobs, dtype=np.int64).tofile(folder / _PROGRESS)
+            joblib.dump(task.work, folder / _WORK)
         yield RunFiles(folder, task.jobs)
     finally:
         shutil.rmtree(task.folder, ignore_errors=True)
