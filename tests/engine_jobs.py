@@ -97,17 +97,15 @@ class TwoArgumentsError(Exception):
 class KilledTraining:
     """A study's training, of which the process that does job 2 is killed once, after that job's first epoch."""
 
-    def __init__(self, folder: Path, *training: object) -> None:
-        from thinned.studies.training.jobs import Training
-
-        self.killer, self.training = Killer(folder, {}), Training(*training)
+    def __init__(self, folder: Path, training: Callable[[int, Report], object]) -> None:
+        self.recorder, self.training = Recorder(folder), training
 
     def __call__(self, number: int, report: Report) -> object:
-        first = number == 2 and not self.killer.begin(number)
+        before = self.recorder.begin(number)
 
         def report_or_die(value: int) -> None:
             report(value)
-            if first:
+            if number == 2 and not before:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         return self.training(number, report_or_die)

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from thinned.studies.results import read
 from thinned.studies.shards import merge_shards, train_shard
 from thinned.studies.training import jobs as jobs_module
 from thinned.studies.training import store as store_module
+from thinned.studies.training.engines.engine import Engine, Task
+from thinned.studies.training.engines.run_jobs import run_jobs
 
 OPTIONS: dict[str, Any] = {
     "arms": ("dropout", "batch_norm"),
@@ -128,7 +130,11 @@ def test_a_worker_that_is_killed_half_way(
 ) -> None:
     begun = tmp_path / "begun"
     begun.mkdir()
-    monkeypatch.setattr(jobs_module, "Training", partial(engine_jobs.KilledTraining, begun))
+
+    def run(engine: Engine, task: Task[Any], **options: Any) -> Iterator[tuple[int, Any]]:
+        return run_jobs(engine, task._replace(work=engine_jobs.KilledTraining(begun, task.work)), **options)
+
+    monkeypatch.setattr(jobs_module, "run_jobs", run)
     assert_same(thinned.study(csv, "y", out=tmp_path / "run", jobs=2, **OPTIONS).results, one)
     assert len(list(begun.glob("2-*"))) == 2
 
