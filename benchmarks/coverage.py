@@ -19,27 +19,46 @@ splits (the plain t) are given.
 import argparse
 import multiprocessing
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from thinned.studies.analysis.analyse import analyse
-from thinned.studies.analysis.selection import Trained
-from thinned.studies.analysis.statistics import compare, nadeau_bengio
+from thinned.studies.analysis.comparisons import compare_arms
+from thinned.studies.analysis.selection import TrainedNetworks
+from thinned.studies.analysis.statistics import nadeau_bengio
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.choose_arms import choose_arms
 from thinned.studies.design.plan import Member, Plan
+from thinned.studies.design.questions import Question
 from thinned.studies.design.setting import Setting
+from thinned.studies.results import Comparison, Interval
 from thinned.studies.training import cohort
 from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.network import MLP
+from thinned.studies.training.records import Curves, Evaluation, TrainedNetwork
 
 ROWS, COLUMNS, TOGETHER = 300, 6, 8
 DECAY = Arm("weight_decay", "weight decay", (Setting(weight_decay=0.3), Setting(weight_decay=3.0)))
 FIRST, LAST = (Arm(where, f"dropout on the {where} layer", (Setting(0.5, where),)) for where in ("first", "last"))
+
+
+class BestEpochPlan(Plan):
+    """A plan without the questions about the last epoch: early stopping has an effect, on the same networks."""
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        return tuple(q for q in super().questions if q.when == q.against_when == "best")
+
+
+class Answer(NamedTuple):
+    """A study's comparison, and the interval of the plain t."""
+
+    comparison: Comparison
+    plain: Interval
 
 
 def draw(task: str, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,8 +90,8 @@ def make_plan(task: str, folds: int, seeds: int, effect: bool, seed: int) -> Pla
     return Plan(arms, folds, seeds, (16, 16), 20, 48, 1e-2, seed, task, "", ROWS)
 
 
-def studies(design: tuple[str, int, int, bool], seed: int) -> list[dict[str, Any]]:
-    """The comparisons of some studies whose networks are trained as one cohort."""
+def studies(design: tuple[str, int, int, bool], seed: int) -> list[dict[str, Answer]]:
+    """The answers, by question, of some studies whose networks are trained as one cohort."""
     torch.set_num_threads(1)
     task, folds, seeds, effect = design
     plan = make_plan(task, folds, seeds, effect, seed)
@@ -92,72 +111,71 @@ def studies(design: tuple[str, int, int, bool], seed: int) -> list[dict[str, Any
                 data.append(split)
     build = partial(MLP, COLUMNS, plan.hidden, 1)
     outcomes = cohort.train(TrainingConfig.of_plan(plan), build, members, data)
-    records: list[list[dict[str, Any]]] = [[] for _ in splits]
+    networks: list[list[TrainedNetwork]] = [[] for _ in splits]
     for i, (split, outcome) in enumerate(zip(data, outcomes, strict=True)):
         study, rest = divmod(i, plan.folds * plan.seeds * len(plan.settings))
         place, setting = divmod(rest, len(plan.settings))
-        records[study].append(record(plan, divmod(place, plan.folds), setting, split, outcome))
-    shown = plan.to_dict()
-    if not effect:  # early stopping has one, on the same networks
-        shown["questions"] = [q for q in shown["questions"] if q["when"] == q["against_when"] == "best"]
-    return [comparisons(own, shown) for own in records]
+        networks[study].append(record(plan, divmod(place, plan.folds), setting, split, outcome))
+    asked = plan if effect else BestEpochPlan(**{field.name: getattr(plan, field.name) for field in fields(plan)})
+    return [answers(TrainedNetworks(own, asked)) for own in networks]
 
 
 def record(
     plan: Plan, place: tuple[int, int], setting: int, split: cohort.Data, outcome: cohort.Outcome
-) -> dict[str, Any]:
+) -> TrainedNetwork:
     """As thinned.studies.training.jobs makes it, with the one score that is compared."""
 
-    def at(epoch: int, output: torch.Tensor) -> dict[str, Any]:
+    def evaluate(epoch: int, output: torch.Tensor) -> Evaluation:
         loss = float(cohort.losses(plan.task, output.double(), split.y[split.test]).mean())
-        score = {"rmse": loss**0.5} if plan.task == "regression" else {"log_loss": loss}
-        validation = float(outcome.validation_loss[epoch])
-        return {"train": float(outcome.train_loss[epoch]), "validation": validation, "test": loss, "scores": score}
+        scores = {"rmse": loss**0.5} if plan.task == "regression" else {"log_loss": loss}
+        train, validation = float(outcome.train_loss[epoch]), float(outcome.validation_loss[epoch])
+        return Evaluation(train, validation, loss, dict(scores))
 
-    return {
-        **dict(zip(("repeat", "fold"), place, strict=True)),
-        "setting": setting,
-        "best_epoch": outcome.best_epoch + 1,
-        "best": at(outcome.best_epoch, outcome.at_best),
-        "end": at(-1, outcome.at_end),
-        "curves": {"train": outcome.train_loss.tolist(), "validation": outcome.validation_loss.tolist()},
-    }
+    repeat, fold = place
+    return TrainedNetwork(
+        repeat=repeat,
+        fold=fold,
+        setting=setting,
+        size=0,
+        best_epoch=outcome.best_epoch + 1,
+        best=evaluate(outcome.best_epoch, outcome.at_best),
+        end=evaluate(-1, outcome.at_end),
+        curves=Curves(tuple(outcome.train_loss.tolist()), tuple(outcome.validation_loss.tolist())),
+    )
 
 
-def comparisons(records: list[dict[str, Any]], plan: dict[str, Any]) -> dict[str, Any]:
+def answers(trained: TrainedNetworks) -> dict[str, Answer]:
     """What a study says to each question, and what the plain t would."""
-    found = analyse(records, plan)["comparisons"]
-    trained = Trained(records, plan)
-    for c in found:
-        gains = trained.nested(c["against"], c["against_when"]) - trained.nested(c["arm"], c["when"])
-        c["plain"] = compare(nadeau_bengio(gains, 0.0))._asdict()
-    return {c["question"]: c for c in found}
+    found = {}
+    for c in compare_arms(trained):
+        gains = trained.arm_scores(c.against, c.against_when) - trained.arm_scores(c.arm, c.when)
+        found[c.question] = Answer(c, nadeau_bengio(gains, 0.0).interval())
+    return found
 
 
-def report(found: Sequence[dict[str, Any]], *, effect: bool) -> None:
+def report(found: Sequence[dict[str, Answer]], *, effect: bool) -> None:
     wrong = np.zeros(len(found), dtype=bool)
     for question, first in found[0].items():
-        of = [study[question] for study in found]
-        estimates = np.array([c["difference"] for c in of])
-        truth = (estimates.sum() - estimates) / (len(of) - 1) if effect else np.zeros(len(of))
+        answers = [study[question] for study in found]
+        comparisons = [answer.comparison for answer in answers]
+        estimates = np.array([c.difference for c in comparisons])
+        truth = (estimates.sum() - estimates) / (len(found) - 1) if effect else np.zeros(len(found))
+        conservative = [c.nadeau_bengio for c in comparisons]
         covered = {
-            "own": [c["low"] <= t <= c["high"] for c, t in zip(of, truth, strict=True)],
-            "Nadeau-Bengio": [
-                c["nadeau_bengio"]["low"] <= t <= c["nadeau_bengio"]["high"] for c, t in zip(of, truth, strict=True)
-            ],
-            "plain": [c["plain"]["low"] <= t <= c["plain"]["high"] for c, t in zip(of, truth, strict=True)],
+            "own": [c.low <= t <= c.high for c, t in zip(comparisons, truth, strict=True)],
+            "Nadeau-Bengio": [c.low <= t <= c.high for c, t in zip(conservative, truth, strict=True)],
+            "plain": [a.plain.low <= t <= a.plain.high for a, t in zip(answers, truth, strict=True)],
         }
-        width = np.median(
-            [(c["high"] - c["low"]) / (c["nadeau_bengio"]["high"] - c["nadeau_bengio"]["low"]) for c in of]
-        )
-        outcomes = [c["outcome"] for c in of]
+        pairs = zip(comparisons, conservative, strict=True)
+        width = np.median([(own.high - own.low) / (wide.high - wide.low) for own, wide in pairs])
+        outcomes = [c.outcome for c in comparisons]
         sign = np.sign(truth)
         said = np.array([{"helps": 1, "hurts": -1}.get(o, 0) for o in outcomes])
         wrong |= (said != 0) & (said != sign)
         shares = ", ".join(f"{name} {100 * np.mean(values):.1f} %" for name, values in covered.items())
         print(
-            f"  {'*' if first['primary'] else ' '} {question:56} truth {truth.mean():+.4f} ± "
-            f"{estimates.std() / len(of) ** 0.5:.4f}, covered: {shares}; width {width:.2f} of Nadeau-Bengio's; "
+            f"  {'*' if first.comparison.primary else ' '} {question:56} truth {truth.mean():+.4f} ± "
+            f"{estimates.std() / len(found) ** 0.5:.4f}, covered: {shares}; width {width:.2f} of Nadeau-Bengio's; "
             f"found {np.mean(said != 0):.0%}"
         )
     kind = "findings in the wrong direction" if effect else "family-wise false alarms"

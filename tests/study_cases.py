@@ -1,21 +1,28 @@
 """Records of studies that were never trained, with what is true about them known."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from thinned.studies.analysis.analyse import analyse
+from thinned.studies.analysis.selection import TrainedNetworks
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.choose_arms import choose_arms
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
+from thinned.studies.table.load import Table
+from thinned.studies.training.records import TrainedNetwork
 
 RATES = (0.1, 0.3, 0.5)
 DECAYS = Arm("weight_decay", "weight decay", tuple(Setting(weight_decay=decay) for decay in (0.01, 0.1, 1.0)))
 
 
-def make_plan(arms: Sequence[str | Arm] = ("dropout", DECAYS), rates: Sequence[float] = RATES, **changes: Any) -> dict:
-    """A plan as JSON: settings 0 is none, then those of the arms in order."""
+def make_plan(arms: Sequence[str | Arm] = ("dropout", DECAYS), rates: Sequence[float] = RATES, **changes: Any) -> Plan:
+    """A plan whose setting 0 is none, followed by those of the arms in order."""
     plan = Plan(
         arms=choose_arms(arms, rates),
         folds=5,
@@ -29,34 +36,53 @@ def make_plan(arms: Sequence[str | Arm] = ("dropout", DECAYS), rates: Sequence[f
         data="",
         rows=5000,
     )
-    return plan.to_dict() | changes
+    return dataclasses.replace(plan, **changes)
 
 
-def make_records(plan: Mapping[str, Any], of: Callable[[int, int, int], Mapping[str, Any]]) -> list[dict[str, Any]]:
+def typed(records: Iterable[Mapping[str, Any]]) -> list[TrainedNetwork]:
+    """Records of :func:`make_records` as the store gives them."""
+    return [msgspec.convert(record, TrainedNetwork) for record in records]
+
+
+def trained_networks(records: Iterable[Mapping[str, Any]], plan: Plan, share: float | None = None) -> TrainedNetworks:
+    return TrainedNetworks(typed(records), plan, share)
+
+
+def analysed(
+    records: Iterable[Mapping[str, Any]], plan: Plan, table: Table | None = None, *, share: float | None = None
+) -> dict[str, Any]:
+    """Settings, arms, comparisons, verdict and warnings as ``results.json`` has them."""
+    return as_json(analyse(trained_networks(records, plan, share), table)._asdict())
+
+
+def as_json(content: Any) -> Any:
+    """Entries of the results as the JSON file has them."""
+    return json.loads(json.dumps(msgspec.to_builtins(content)))
+
+
+def make_records(plan: Plan, of: Callable[[int, int, int], Mapping[str, Any]]) -> list[dict[str, Any]]:
     """``of(repeat, fold, setting)`` tells what differs from a network that gets its test and validation rows at 1."""
-    name = "rmse" if plan["task"] == "regression" else "log_loss"
+    name = "rmse" if plan.task == "regression" else "log_loss"
     records = []
-    for repeat in range(plan["seeds"]):
-        for fold in range(plan["folds"]):
-            for setting in range(len(plan["settings"])):
+    for repeat in range(plan.seeds):
+        for fold in range(plan.folds):
+            for setting in range(len(plan.settings)):
                 told = {"train": 0.5, "validation": 1.0, "test": 1.0} | dict(of(repeat, fold, setting))
                 at = {part: told.pop(part) for part in ("train", "validation", "test")}
                 at["scores"] = {name: at["test"], "roc_auc": 0.8}
-                curves = {part: [1.0] * plan["epochs"] for part in ("train", "validation")}
+                curves = {part: [1.0] * plan.epochs for part in ("train", "validation")}
                 record = {"repeat": repeat, "fold": fold, "setting": setting, "size": 0, "best_epoch": 10}
                 records.append(record | {"best": at, "end": at, "curves": curves} | told)
     return records
 
 
-def noisy(
-    plan: Mapping[str, Any], gains: Sequence[float], noise: float, seed: int, shared: float = 0.0
-) -> list[dict[str, Any]]:
+def noisy(plan: Plan, gains: Sequence[float], noise: float, seed: int, shared: float = 0.0) -> list[dict[str, Any]]:
     """Each setting takes its gain off a loss of 1, on validation rows exactly, on test rows with normal noise.
 
     ``shared`` is the noise of a split, common to all of its settings.
     """
     rng = np.random.default_rng(seed)
-    shape = plan["seeds"], plan["folds"], len(gains)
+    shape = plan.seeds, plan.folds, len(gains)
     tests = 1 - np.array(gains) + noise * rng.normal(size=shape) + shared * rng.normal(size=(*shape[:2], 1))
 
     def of(repeat: int, fold: int, setting: int) -> dict[str, float]:

@@ -126,7 +126,7 @@ def test_they_work_in_pipelines_searches_and_cross_validation() -> None:
     assert cross_val_score(ThinnedClassifier(**FAST), rows, y, cv=3, scoring="roc_auc").mean() > 0.8
     grid = {"dropout": [0.0, 0.4], "members": np.array([1, 3]), "hidden": [(4,), (4, 4)]}
     search = GridSearchCV(ThinnedClassifier(**FAST), grid, cv=2, error_score="raise").fit(rows, y)
-    assert search.best_estimator_.model_.card.members == search.best_params_["members"]
+    assert search.best_estimator_.model_.metadata.members == search.best_params_["members"]
     again = clone(search.best_estimator_)
     assert not hasattr(again, "model_")
     assert again.get_params() == search.best_estimator_.get_params()
@@ -164,7 +164,7 @@ def test_it_is_the_studys_model() -> None:
     plan = make_plan(table, arms=arms, hidden=(8,), epochs=10, learning_rate=1e-2, seed=seed)
     expected = model.fit(table, TrainingConfig.of_plan(plan), setting, members=2)
     assert found.predict(x).tobytes() == expected.predict(table.features).tobytes()
-    assert found.model_.card.setting == setting
+    assert found.model_.metadata.setting == setting
 
 
 @pytest.mark.parametrize(
@@ -194,14 +194,14 @@ def test_every_parameter_has_an_effect(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"dropout": 1.0}, r"rates must lie in \[0, 1\), got 1.0"),
+        ({"dropout": 1.0}, r"rates must lie in \[0, 1\); got 1.0"),
         ({"where": "everywhere"}, "where must be one of"),
-        ({"weight_decay": -1}, "weight decay must be a number of at least 0, got -1"),
-        ({"batch_norm": True}, "batch_norm must be one of None, 'before', 'after', got True"),
+        ({"weight_decay": -1}, "weight decay must be a number of at least 0; got -1"),
+        ({"batch_norm": True}, "batch_norm must be one of None, 'before', 'after'; got True"),
         ({"hidden": (0,)}, "hidden widths must lie between 1 and 65,536"),
-        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
-        ({"batch_size": 2.5}, "batch_size must be a whole number of at least 1, got 2.5"),
-        ({"members": 0}, "members must be a whole number of at least 1, got 0"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1; got 0"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number of at least 1; got 2.5"),
+        ({"members": 0}, "members must be a whole number of at least 1; got 0"),
         ({"learning_rate": 0}, "the learning rate must be a number above 0; got 0"),
     ],
 )
@@ -217,7 +217,7 @@ def test_targets_that_cannot_be_used() -> None:
         ThinnedClassifier(**FAST).fit(x, np.ones(len(x)))
     with pytest.raises(InputError, match=r"y must lie within ±1e\+30"):
         ThinnedRegressor(**FAST).fit(x, y * 1e30)
-    with pytest.raises(InputError, match="as many rows, got 442 and 5"):
+    with pytest.raises(InputError, match="same number of rows; got 442 and 5"):
         ThinnedRegressor(**FAST).fit(x, y[:5])
     with pytest.raises(ValueError, match="Unknown label type"):
         ThinnedClassifier(**FAST).fit(x, y + 0.5)

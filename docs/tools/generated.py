@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def main(files: dict[Path, str], script: str) -> int:
-    """Write the files that are not what they should be; with ``--check`` name them, and return 1 if there are any."""
+    """Write the stale files; with ``--check`` name them instead, and return 1 if there are any."""
     stale = [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in sys.argv:
         for path in stale:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from thinned import ensemble, functional, layers, masks, schedules, uncertainty
 from thinned.audits import Audit, Finding, audit
 from thinned.batchnorm import recalibrate_batchnorm
-from thinned.conversion.api import address, convert
+from thinned.conversion.api import ConversionReport, address, convert
 from thinned.errors import InputError
 from thinned.functional import scaled_dot_product_attention
 from thinned.init import dropout_init_
@@ -48,6 +48,7 @@ __all__ = [
     "Audit",
     "BatchDropout",
     "ConcreteDropout",
+    "ConversionReport",
     "DropBlock2d",
     "DropConnect",
     "DropPath",

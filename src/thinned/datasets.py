@@ -12,11 +12,11 @@ __all__ = ["churn"]
 def churn() -> "pd.DataFrame":
     """Customers of a telephone company, and whether they left.
 
-    5,000 rows and 20 columns: 19 attributes and the target ``churn``, "yes" for the 707 customers who left and "no" for
-    the 4,293 who stayed. Four attributes are text (``state``, ``area_code``, ``international_plan``,
-    ``voice_mail_plan``), the others are numbers: age of the account, voice mails, minutes, calls and charges by day,
+    The table has 5,000 rows and 20 columns: 19 attributes, and the target ``churn``: "yes" for the 707 who left and
+    "no" for the 4,293 who stayed. Four attributes are text (``state``, ``area_code``, ``international_plan``,
+    ``voice_mail_plan``). The others are numbers: age of the account, voice mails, minutes, calls and charges by day,
     evening, night and abroad, and calls to customer service. No value is missing. A charge is its minutes times a
-    tariff, so four columns repeat four others.
+    tariff, so that four columns repeat four others.
 
     Returns:
         A new frame at each call, (5000, 20), with the columns' dtypes as pandas reads them from CSV.

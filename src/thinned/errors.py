@@ -1,19 +1,22 @@
-"""Validation, and the one form of error message: requirement, value seen, remedy."""
+"""Errors, the one form of their messages, and the check of a rate."""
 
 __all__ = ["InputError", "check_p", "sentence"]
 
 
 class InputError(ValueError):
-    """A file, table or folder that was handed over can't be used; the command line exits with 2."""
+    """The input can't be used: a file, table, folder or argument. The command line exits with code 2."""
 
 
-def sentence(requirement: str, seen: str, remedy: str = "") -> str:
-    """Join the parts of an error message into the one form that all of ours have."""
-    return "; ".join(part for part in (requirement, seen, remedy) if part)
+def sentence(requirement: str, value: str, remedy: str = "") -> str:
+    """Join the parts of an error message: ``requirement; value; remedy``."""
+    return "; ".join(part for part in (requirement, value, remedy) if part)
 
 
 def check_p(p: float) -> float:
     """Return ``p`` as a float.
+
+    Args:
+        p: probability of dropping.
 
     Raises:
         TypeError: ``p`` is not a number.

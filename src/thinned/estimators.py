@@ -1,12 +1,12 @@
 """scikit-learn estimators: :class:`ThinnedClassifier` and :class:`ThinnedRegressor`.
 
-Their networks are those that a study leaves: several, trained together as one batched program, each stopped early by
-rows of its own, and averaged. ``pip install 'thinned[study]'``.
+They fit the networks of a study: several are trained together as one batched program, each keeps its best epoch on
+validation rows of its own, and predictions are averaged. ``pip install 'thinned[study]'`` installs what they need.
 """
 
 import operator
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,15 +23,20 @@ from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import VALIDATION
 from thinned.studies.model import model
 from thinned.studies.table.load import LARGEST, Table, Task, read_frame
+from thinned.studies.table.settle import settle
 from thinned.studies.training.config import TrainingConfig
 
 __all__ = ["ThinnedClassifier", "ThinnedRegressor"]
 
-_STEPS = 1000  # of training, at least: 50 epochs of a few hundred rows are too few for Adam's small steps
+Value = TypeVar("Value")
+Rows = object  # a data frame of pandas or polars, or an array
+Target = npt.NDArray[np.generic]
+
+_LEAST_STEPS = 1000  # of training: 50 epochs of a few hundred rows are too few for Adam's small steps
 
 
 class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """What both estimators share: parameters, and how a network is fitted with them."""
+    """Parameters of both estimators, and fitting a network with them."""
 
     def __init__(
         self,
@@ -47,7 +52,7 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         batch_size: int | None = None,
         learning_rate: float = 1e-3,
         members: int = 5,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.dropout = dropout
         self.where = where
@@ -62,32 +67,32 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         self.members = members
         self.random_state = random_state
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Any:  # the tags of scikit-learn, which has no types
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
 
-    def _rows(self, X: Any, *, reset: bool) -> pd.DataFrame:  # noqa: N803 (scikit-learn's name for it)
-        """A data frame keeps its columns' types, anything else must be an array of numbers."""
+    def _rows(self, X: Rows, *, reset: bool) -> pd.DataFrame:  # noqa: N803 (scikit-learn's name for it)
+        """Rows as a data frame; a given frame keeps the types of its columns, an array must hold numbers."""
         if hasattr(X, "columns"):
             validate_data(self, X, reset=reset, skip_check_array=True)
             return read_frame(X)
         values = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan")
         return pd.DataFrame(values, columns=[f"x{i}" for i in range(values.shape[1])])
 
-    def _target(self, y: Any, rows: int) -> npt.NDArray[Any]:
-        """One value for each row."""
+    def _target(self, y: object, rows: int) -> Target:
+        """The target as an array, checked to have one value for each row."""
         if y is None:
             raise InputError(sentence(f"{type(self).__name__} requires y to be passed", "but the target y is None"))
-        values: npt.NDArray[Any] = column_or_1d(y, warn=True)
+        values: Target = column_or_1d(y, warn=True)
         assert_all_finite(values, input_name="y")
         if len(values) != rows:
-            raise InputError(sentence("X and y must have as many rows", f"got {rows} and {len(values)}"))
+            raise InputError(sentence("X and y must have the same number of rows", f"got {rows} and {len(values)}"))
         if rows < 2:
             raise InputError(sentence("fitting needs at least 2 rows", f"got n_samples={rows}"))
         return values
 
-    def _fit(self, frame: pd.DataFrame, target: npt.NDArray[Any], task: Task, classes: tuple[str, ...]) -> Self:
+    def _fit(self, frame: pd.DataFrame, target: Target, task: Task, classes: tuple[str, ...]) -> Self:
         """Fit ``model_`` with the parameters of this estimator."""
         setting = Setting(
             dropout=self.dropout,
@@ -97,8 +102,18 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
             batch_norm=self.batch_norm,
             embedding=self.embedding,
         )
-        table = Table(frame, target, task, classes, target_name="y", name="data frame", sha256="")
-        members = _whole(self.members)
+        settled = settle(frame)
+        table = Table(
+            settled.features,
+            target,
+            task,
+            classes,
+            target_name="y",
+            name="data frame",
+            sha256="",
+            readings=settled.readings,
+        )
+        members = _python_int(self.members)
         if type(members) is not int or members < 1:
             raise InputError(sentence("members must be a whole number of at least 1", f"got {members!r}"))
         self.model_ = model.fit(table, self._config(setting, task, len(target)), setting, members=members)
@@ -106,13 +121,13 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
 
     def _config(self, setting: Setting, task: Task, rows: int) -> TrainingConfig:
         """The configuration of training, with what the user left open chosen by the number of rows."""
-        counts = {name: _whole(getattr(self, name)) for name in ("epochs", "batch_size")}
-        hidden = None if self.hidden is None else tuple(map(_whole, self.hidden))
-        StudyOptions(hidden=hidden, learning_rate=self.learning_rate, **counts)  # refuses what can't be used
+        counts = {name: _python_int(getattr(self, name)) for name in ("epochs", "batch_size")}
+        hidden = None if self.hidden is None else tuple(map(_python_int, self.hidden))
+        StudyOptions(hidden=hidden, learning_rate=self.learning_rate, **counts)  # checks them
         budget = choose_budget(rows, int(rows * (1 - VALIDATION) * (1 - VALIDATION)), hidden, **counts)
         if self.epochs is None:
             steps = max(1, int(rows * (1 - VALIDATION)) // budget.batch_size)
-            budget = budget._replace(epochs=max(budget.epochs, -(-_STEPS // steps)))
+            budget = budget._replace(epochs=max(budget.epochs, -(-_LEAST_STEPS // steps)))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         return TrainingConfig(
             task=task, settings=(setting,), learning_rate=self.learning_rate, seed=seed, **budget._asdict()
@@ -122,29 +137,30 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
 class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
     """Classifier: a multilayer perceptron with dropout.
 
-    ``members`` networks of linear, ReLU and dropout layers are trained by Adam as one batched program. Each holds out
-    another fifth of the rows (with more than five members, another part of that many), by which it keeps its best
-    epoch; their predictions are averaged. A data frame may hold numbers, categories, text, dates and missing values:
-    the study's encoding is fitted with the networks. An array must hold numbers, or NaN where one is missing.
+    Adam trains ``members`` networks of linear, ReLU and dropout layers as one batched program. Each network holds out
+    another fifth of the rows (with more than five members, another part of that many) and keeps its best epoch on them;
+    predictions are averaged. A data frame may hold numbers, categories, text, dates and missing values: the encoding of
+    a study is fitted with the networks. An array must hold numbers, or NaN for missing values.
 
     Args:
         dropout: rate, in [0, 1).
-        where: the layers that have it: "hidden" (all of them), "first" or "last" of them, "input" or "output".
-        weight_decay: of matrices, decoupled from the gradient (AdamW).
+        where: layers with dropout: "hidden" (all hidden layers), their "first" or "last", "input" or "output".
+        weight_decay: decay of weight matrices, decoupled from the gradient (AdamW).
         max_norm: largest norm of a hidden unit's incoming weights; None is no limit.
-        batch_norm: batch norm on the hidden layers, with dropout directly "before" or "after" it; None is without.
-        embedding: "piecewise" gives numbers their piecewise-linear encoding besides (Gorishniy et al. 2022).
+        batch_norm: position of dropout around batch norm on the hidden layers, "before" or "after" it; None is no
+            batch norm.
+        embedding: "piecewise" adds the piecewise-linear encoding of numbers (Gorishniy et al. 2022).
         hidden: widths of the hidden layers; None takes two of the power of two nearest to √rows, from 16 to 256.
-        epochs: training budget; None takes 50, fewer from 5,000 training rows on, but at least 1,000 steps.
-        batch_size: rows a step; None takes about a hundredth of the training rows, from 16 to 512.
-        learning_rate: of Adam.
+        epochs: epochs of training; None takes 50, fewer from 5,000 training rows on, but at least 1,000 steps.
+        batch_size: rows of a step; None takes about a hundredth of the training rows, from 16 to 512.
+        learning_rate: learning rate of Adam.
         members: number of networks.
-        random_state: as everywhere in scikit-learn. An int gives the same bits again.
+        random_state: as in all of scikit-learn; an int makes fits repeat bit for bit.
 
     Attributes:
         model_: the fitted :class:`thinned.studies.model.Model`, for uncertainties, intervals and ONNX.
         n_features_in_: number of columns.
-        feature_names_in_: their names, where the rows came with names.
+        feature_names_in_: names of the columns, where the rows had names.
         classes_: the classes, sorted.
 
     Example:
@@ -155,7 +171,7 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
         True
     """
 
-    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+    def fit(self, X: Rows, y: object) -> Self:  # noqa: N803
         """Fit to rows and their classes.
 
         Args:
@@ -163,7 +179,7 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
             y: classes of any type that can be sorted, ``(rows,)``; at least two.
 
         Raises:
-            InputError: a parameter, a column or the target can't be used; a ``ValueError``.
+            InputError: a parameter, a column or the target cannot be used; a ``ValueError``.
         """
         frame = self._rows(X, reset=True)
         target = self._target(y, len(frame))
@@ -174,12 +190,12 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
         task: Task = "binary" if len(self.classes_) == 2 else "multiclass"
         return self._fit(frame, codes.astype(np.int64), task, tuple(map(str, self.classes_)))
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
+    def predict_proba(self, X: Rows) -> npt.NDArray[np.float64]:  # noqa: N803
         """Probabilities, ``(rows, classes)``, in the order of ``classes_``."""
         check_is_fitted(self)
         return self.model_.predict(self._rows(X, reset=False))
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
+    def predict(self, X: Rows) -> Target:  # noqa: N803
         """The most probable class, ``(rows,)``."""
         probability = self.predict_proba(X)
         return np.asarray(self.classes_[probability.argmax(axis=1)])
@@ -188,8 +204,8 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
 class ThinnedRegressor(RegressorMixin, _Thinned):  # type: ignore[misc]
     """Regressor: a multilayer perceptron with dropout.
 
-    Parameters and fitted attributes are those of :class:`ThinnedClassifier`, but for ``classes_``. Members keep the
-    epoch of least squared error, on the standardised target.
+    Parameters and fitted attributes are those of :class:`ThinnedClassifier`, except ``classes_``. Members keep the
+    epoch of the smallest squared error on the standardised target.
 
     Example:
         >>> from sklearn.datasets import load_diabetes
@@ -199,7 +215,7 @@ class ThinnedRegressor(RegressorMixin, _Thinned):  # type: ignore[misc]
         True
     """
 
-    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+    def fit(self, X: Rows, y: object) -> Self:  # noqa: N803
         """Fit to rows and their values.
 
         Args:
@@ -207,7 +223,7 @@ class ThinnedRegressor(RegressorMixin, _Thinned):  # type: ignore[misc]
             y: values, ``(rows,)``, within ±1e30.
 
         Raises:
-            InputError: a parameter, a column or the target can't be used; a ``ValueError``.
+            InputError: a parameter, a column or the target cannot be used; a ``ValueError``.
         """
         frame = self._rows(X, reset=True)
         target = self._target(y, len(frame)).astype(np.float64)
@@ -216,12 +232,12 @@ class ThinnedRegressor(RegressorMixin, _Thinned):  # type: ignore[misc]
             raise InputError(sentence(f"y must lie within ±{LARGEST:g}", f"got {largest:g}", "change its unit"))
         return self._fit(frame, target, "regression", ())
 
-    def predict(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
+    def predict(self, X: Rows) -> npt.NDArray[np.float64]:  # noqa: N803
         """The predicted value, ``(rows,)``."""
         check_is_fitted(self)
         return self.model_.predict(self._rows(X, reset=False))
 
 
-def _whole(value: Any) -> Any:
-    """NumPy's integers, as a search over parameters gives them, as Python's; anything else as it is."""
-    return operator.index(value) if isinstance(value, np.integer) else value
+def _python_int(value: Value) -> Value:
+    """Python's integer for one of NumPy's, which a search over parameters gives; any other value as it is."""
+    return cast("Value", operator.index(value)) if isinstance(value, np.integer) else value

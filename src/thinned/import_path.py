@@ -1,60 +1,66 @@
-"""Objects that a command line names: ``package.module:name``."""
+"""Import paths of objects, as a command line names them: ``package.module:name``."""
 
 import contextlib
 import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from thinned.errors import InputError, sentence
 
-__all__ = ["find", "source_digest", "working_directory"]
+__all__ = ["import_object", "source_digest", "working_directory"]
 
 
-def find(place: str, what: str) -> Any:
-    """Import what ``place`` names; modules of the working directory can be imported, as under ``python -m``.
+def import_object(path: str, description: str) -> object:
+    """Import the object at ``path``; modules of the working directory can be imported, as under ``python -m``.
 
     Args:
-        place: ``package.module:name``, where the name may have dots.
-        what: stands in messages for what is looked for.
+        path: ``package.module:name``; the name may have dots.
+        description: name of the object in messages, such as "the model".
 
     Raises:
         InputError: there is no such module or name, or the module raises.
     """
-    module, _, name = place.partition(":")
+    module, _, name = path.partition(":")
     if not module or not name:
-        raise InputError(sentence(f"{what} must be given as package.module:name", f"got {place!r}"))
+        raise InputError(sentence(f"{description} must be given as package.module:name", f"got {path!r}"))
     with working_directory():
         try:
-            found: Any = importlib.import_module(module)
-        except Exception as error:  # an import runs code of the user's, which may raise anything
-            seen = f"{place!r}: {type(error).__name__}: {error}"
-            raise InputError(sentence(f"the module of {what} must be importable from here", seen)) from error
+            imported: object = importlib.import_module(module)
+        except Exception as error:  # an import runs the user's code, which may raise anything
+            value = f"{path!r}: {type(error).__name__}: {error}"
+            raise InputError(sentence(f"the module of {description} must be importable from here", value)) from error
     for part in name.split("."):
-        if not hasattr(found, part):
+        if not hasattr(imported, part):
             raise InputError(sentence(f"{module} must have {name}", f"there is no {part!r}"))
-        found = getattr(found, part)
-    return found
+        imported = getattr(imported, part)
+    return imported
 
 
 @contextlib.contextmanager
 def working_directory() -> Iterator[None]:
-    """Put the working directory first among the places that modules are looked for in."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    """Put the working directory first on the path that modules are imported from."""
+    directory = str(Path.cwd())
+    sys.path.insert(0, directory)
     try:
         yield
     finally:
-        sys.path.remove(here)
+        sys.path.remove(directory)
 
 
-def source_digest(place: str) -> str | None:
-    """SHA-256 of the Python file that holds a function or class; None where there is no such file."""
-    try:
-        path = inspect.getsourcefile(inspect.unwrap(find(place, "the network")))
-    except TypeError:
+def source_digest(function: str | Callable[..., object]) -> str | None:
+    """SHA-256 of the Python file that defines a function or class; None if there is no such file.
+
+    Args:
+        function: the function or class itself, or its import path.
+    """
+    imported = import_object(function, "the network") if isinstance(function, str) else function
+    if not callable(imported):
         return None
-    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(imported))
+    except TypeError:  # a built-in, or an instance of a class
+        return None
+    return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()

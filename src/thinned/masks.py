@@ -15,7 +15,7 @@ __all__ = ["keep_mask", "mask_index", "shared_axes"]
 
 
 def shared_axes(shared: Sequence[int], ndim: int) -> tuple[int, ...]:
-    """Sorted, non-negative axes that share a decision.
+    """Sort the axes that share a decision, and make them non-negative.
 
     Raises:
         IndexError: an axis does not exist.
@@ -33,8 +33,15 @@ def shared_axes(shared: Sequence[int], ndim: int) -> tuple[int, ...]:
 def mask_index(shape: Sequence[int], shared: Sequence[int] = ()) -> torch.Tensor:
     """The mask's row-major index of each element of a tensor; elements that share a decision have the same one.
 
+    Args:
+        shape: shape of the tensor.
+        shared: axes that share one decision.
+
     Returns:
         int64 of ``shape``.
+
+    Raises:
+        IndexError: a shared axis does not exist.
     """
     region = Region(shared_axes(shared, len(shape)))
     return aten.index_of(tuple(shape), region, torch.device("cpu")).expand(*shape)
@@ -49,10 +56,10 @@ def keep_mask(
     shared: Sequence[int] = (),
     packed: bool = False,
 ) -> torch.Tensor:
-    """The keep decisions that ``functional.dropout`` takes at an address.
+    """The keep decisions of ``functional.dropout`` at an address.
 
     Args:
-        shape: of the tensor that is dropped.
+        shape: shape of the tensor that is dropped.
         p: probability of dropping, in [0, 1].
         key: 64-bit key.
         call: 64-bit number of the training forward pass.
@@ -78,7 +85,7 @@ def keep_mask(
     keep = philox.threshold(check_p(p))
     key, call = key & 0xFFFFFFFFFFFFFFFF, call & 0xFFFFFFFFFFFFFFFF
     axes = shared_axes(shared, len(shape))
-    small = [1 if axis in axes else size for axis, size in enumerate(shape)]
+    small = Region(axes).mask_shape(shape)
     if packed and not axes:
         return native.keep_mask(math.prod(small), key, call, keep, packed=True)
     mask = native.keep_mask(math.prod(small), key, call, keep).reshape(small).expand(*shape).contiguous()

@@ -1,7 +1,7 @@
 """The specification of every mask, in NumPy: Philox bits, ``fold_in`` and keep decisions.
 
-All other implementations (C++, torch, Triton) must give these bits. Philox4x32-10 is from Salmon et al. 2011,
-"Parallel random numbers: as easy as 1, 2, 3"; ten rounds, since its authors leave a doubt at seven.
+All other implementations (C++, torch) must give these bits. Philox4x32-10 is from Salmon et al. 2011,
+"Parallel random numbers: as easy as 1, 2, 3"; ten rounds, because its authors leave a doubt at seven.
 """
 
 import hashlib
@@ -175,12 +175,12 @@ def normals(index: npt.ArrayLike, key: int, call: int = 0) -> _Floats:
 
 
 def threshold(p: float) -> int:
-    """How many of the 65,536 lane values keep an element: round((1 − p) · 65536), at least 1 while p < 1."""
+    """The number of lane values, of 65,536, that keep an element: round((1 − p) · 65536), at least 1 while p < 1."""
     return max(round((1.0 - p) * 65536), 1 if p < 1 else 0)
 
 
 def scale(p: float) -> float:
-    """What survivors are multiplied by: the inverse of the *quantised* keep probability, so that E[dropout(a)] = a."""
+    """The factor of survivors: the inverse of the *quantised* keep probability, so that E[dropout(a)] = a."""
     kept = threshold(p)
     return 65536 / kept if kept else 0.0
 

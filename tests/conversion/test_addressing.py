@@ -241,7 +241,7 @@ class TestCheckpointing:
 
         model = Careless()
         api.address(model, 5)
-        with pytest.raises(RuntimeError, match="preserve_rng_state=True, block"):
+        with pytest.raises(RuntimeError, match="preserve_rng_state=True; block"):
             model(X).sum().backward()
 
     @pytest.mark.parametrize("reentrant", [True, False])

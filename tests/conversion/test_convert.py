@@ -277,9 +277,9 @@ class TestInPlace:
         thinned.convert(inner)
         with pytest.raises(ValueError, match=r"its part 0 was converted before, on its own; convert the outermost"):
             thinned.convert(nn.Sequential(inner))
-        with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got int"):
+        with pytest.raises(TypeError, match=r"model must be a torch.nn.Module; got int"):
             thinned.convert(3)
-        with pytest.raises(TypeError, match=r"seed must be an int, got seed=0.5"):
+        with pytest.raises(TypeError, match=r"seed must be an int; got seed=0.5"):
             thinned.address(inner, 0.5)
 
     def test_the_signature_stays(self):

@@ -34,7 +34,7 @@ from thinned.errors import InputError
 from thinned.studies import api
 from thinned.studies.model import model
 from thinned.studies.model.model import Model
-from thinned.studies.table import read_csv
+from thinned.studies.table import read_files
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.training import store
 
@@ -80,7 +80,7 @@ def with_row(row: str) -> str:
 # --- tables ------------------------------------------------------------------------------------------------------
 
 TABLES: dict[str, tuple[str | bytes, str]] = {
-    "one row": ("a,b,y\n1,2,yes\n", "a study of 2 folds needs at least 50 rows, got 1"),
+    "one row": ("a,b,y\n1,2,yes\n", "a study of 2 folds needs at least 50 rows; got 1"),
     "one column": ("y\n" + "0\n1\n" * 30, "'y' is the only column; check the separator"),
     "byte order mark alone": (b"\xef\xbb\xbf", "has blank lines only"),
     "unclosed quote in the header": ('"' + GOOD, "breaks off or has a stray quote"),
@@ -90,8 +90,8 @@ TABLES: dict[str, tuple[str | bytes, str]] = {
     ),
     "ragged: a cell too many": (with_row("61,1,no,9"), "line 62 of"),
     "ragged: a cell too few": (with_row("61,1"), "has 2 where the header has 3"),
-    "names that differ by blanks": (GOOD.replace("a,b", "a, a"), "column names must differ, 'a' is there 2 times"),
-    "a name of blanks": (GOOD.replace("a,b", "a,  "), "every column needs a name, column 2 of 3 has none"),
+    "names that differ by blanks": (GOOD.replace("a,b", "a, a"), "column names must differ; 'a' is there 2 times"),
+    "a name of blanks": (GOOD.replace("a,b", "a,  "), "every column needs a name; column 2 of 3 has none"),
     "NUL in the header": (GOOD.replace("a,b", "a\0,b"), "has a NUL byte at offset 1, line 1"),
     "NUL in a late row": (with_row("61,\0,no"), "has a NUL byte at offset"),
     "a whole number of 401 digits": (with_row(f"{10**400},1,no"), "column 'a' has infinite values in 1 row"),
@@ -101,7 +101,7 @@ TABLES: dict[str, tuple[str | bytes, str]] = {
         "a,y\n" + "".join(f"{i},{10**400 + i}\n" for i in range(60)),
         "column 'y' has infinite values in 60 rows",
     ),
-    "all constant": ("a,b,y\n" + "".join(f"1,x,{i % 2}\n" for i in range(60)), "a feature must vary, each of the 2"),
+    "all constant": ("a,b,y\n" + "".join(f"1,x,{i % 2}\n" for i in range(60)), "a feature must vary; each of the 2"),
     "all empty": ("a,b,y\n" + "".join(f",,{i % 2}\n" for i in range(60)), "a feature must vary"),
     "mixed target": (
         "a,y\n" + "".join(f"{i},{[i, 'x', '2020-01-01'][i % 3]}\n" for i in range(60)),
@@ -110,9 +110,9 @@ TABLES: dict[str, tuple[str | bytes, str]] = {
     "one class": ("a,y\n" + "".join(f"{i},no\n" for i in range(60)), "'y' is 'no' in every row"),
     "a class rarer than the folds": (
         "a,y\n" + "".join(f"{i},{'rare' if i == 7 else i % 2}\n" for i in range(60)),
-        "each class needs at least 2 rows, one for each fold, class 'rare' of 'y' has 1",
+        "column 'y' must hold numbers only; no number is line 9 ('rare') of 60 rows",
     ),
-    "a target known in part": (with_row("61,1,"), "the target must be known in every row, 'y' is missing in 1 of 61"),
+    "a target known in part": (with_row("61,1,"), "the target must be known in every row; 'y' is missing in 1 of 61"),
     "Latin-1 name": ("é,b,y\n".encode("latin-1") + GOOD.encode(), "has the byte 0xe9 at offset 0, line 1"),
     "UTF-16 without a mark": (GOOD.encode("utf-16-le"), "has a NUL byte at offset 1, line 1"),
     "UTF-32": (GOOD.encode("utf-32"), "is UTF-16 or UTF-32; save it as UTF-8"),
@@ -129,15 +129,15 @@ ZIPPED: dict[str, tuple[bytes, str]] = {
     "gzip with a wrong sum": (gzip.compress(GOOD.encode())[:-8] + bytes(8), "a gzip file must be intact"),
 }
 PARQUET: dict[str, tuple[bytes, str]] = {
-    "no rows": (packed(columns().slice(0, 0)), "needs at least 50 rows, got 0"),
-    "no columns": (packed(pa.table({})), "a table needs columns, this one has none"),
+    "no rows": (packed(columns().slice(0, 0)), "needs at least 50 rows; got 0"),
+    "no columns": (packed(pa.table({})), "a table needs columns; this one has none"),
     "repeated names": (
         packed(pa.Table.from_arrays([pa.array([0, 1] * 30)] * 3, names=["a", "a", "y"])),
-        "column names must differ, 'a' is there 2 times",
+        "column names must differ; 'a' is there 2 times",
     ),
     "an empty name": (
         packed(pa.Table.from_arrays([pa.array([0, 1] * 30)] * 2, names=["", "y"])),
-        "every column needs a name, column 1 of 2 has none",
+        "every column needs a name; column 1 of 2 has none",
     ),
     "lists": (packed(columns(x=[[1, 2]] * 60)), "column 'x' holds ndarray values"),
     "lists of lists": (packed(columns(x=[[[1], []]] * 60)), "column 'x' holds ndarray values"),
@@ -188,11 +188,11 @@ def test_a_table_larger_than_memory(kind: str, name: str, tmp_path: Path, monkey
     path = tmp_path / name
     if kind == "csv":
         path.write_text(GOOD)
-        monkeypatch.setattr(read_csv, "_memory", lambda: 100)
+        monkeypatch.setattr(read_files, "_memory", lambda: 100)
     else:
         bomb(path, kind)
         assert path.stat().st_size < 100_000
-        monkeypatch.setattr(read_csv, "_memory", lambda: 30_000_000)
+        monkeypatch.setattr(read_files, "_memory", lambda: 30_000_000)
     refused("a table must fit into memory three times", "study", path, "--target", "y", "--out", tmp_path / "o")
 
 
@@ -333,7 +333,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "the model a link": (linked_model, "holds 'model/thesis.txt'"),
     "more in the model's folder": (model_with_more, "holds 'model/thesis.txt'"),
     "more in the folder": (lambda folder: (folder / "notes.txt").write_text("mine"), "holds 'notes.txt'"),  # type: ignore[dict-item,return-value]
-    "no store": (lambda folder: (folder / "study.sqlite").unlink(), "must be new, empty or a study's own"),
+    "no store": (lambda folder: (folder / "study.sqlite").unlink(), "must be new, empty or that of the same study"),
 }
 
 
@@ -421,22 +421,22 @@ def json_without(name: str) -> Callable[[bytes], bytes]:
 
 
 RESULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut in half": (lambda data: data[: len(data) // 2], "must be the folder of a finished study, reading"),
-    "empty": (lambda data: b"", "must be the folder of a finished study, reading"),
-    "not UTF-8": (lambda data: b"\xff\xfe" + data, "must be the folder of a finished study, reading"),
+    "cut in half": (lambda data: data[: len(data) // 2], "must be the folder of a finished study; reading"),
+    "empty": (lambda data: b"", "must be the folder of a finished study; reading"),
+    "not UTF-8": (lambda data: b"\xff\xfe" + data, "must be the folder of a finished study; reading"),
     "a list": (lambda data: b"[]", "holds something else"),
     "a number": (lambda data: b"7", "holds something else"),
-    "deeper than any stack": (lambda data: b"[" * 100_000, "must be the folder of a finished study, reading"),
+    "deeper than any stack": (lambda data: b"[" * 100_000, "must be the folder of a finished study; reading"),
     "NaN": (lambda data: data.replace(b'"schema": 2', b'"schema": NaN'), "it holds NaN, which is no number"),
     "beyond all floats": (lambda data: data.replace(b'"schema": 2', b'"schema": 1e999'), "it holds 1e999, which is no"),
     "too many digits": (lambda data: data.replace(b'"schema": 2', b'"schema": ' + b"1" * 5000), "reading"),
     "an older schema": (json_with(schema=1), "results must be of schema 2"),
     "a schema to come": (json_with(schema=99), "is of schema 99; use the version of thinned that wrote it"),
     "no schema": (json_without("schema"), "holds something else"),
-    "no verdict": (json_without("verdict"), "must be as the study wrote it, it was changed since"),
-    "another verdict": (json_with(verdict="yes"), "must be as the study wrote it, it was changed since"),
-    "no settings": (json_without("settings"), "must be as the study wrote it, it was changed since"),
-    "settings of another kind": (json_with(settings=[1]), "must be as the study wrote it, it was changed since"),
+    "no verdict": (json_without("verdict"), "must be as the study wrote it; it was changed since"),
+    "another verdict": (json_with(verdict="yes"), "must be as the study wrote it; it was changed since"),
+    "no settings": (json_without("settings"), "must be as the study wrote it; it was changed since"),
+    "settings of another kind": (json_with(settings=[1]), "must be as the study wrote it; it was changed since"),
 }
 
 
@@ -513,7 +513,7 @@ class Harmful:
 
 
 def number_reading(**fields: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda state: state["readings"][0].update(fields)
+    return lambda state: state["encodings"][0].update(fields)
 
 
 def nan_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -521,7 +521,7 @@ def nan_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def level_twice(state: dict[str, Any]) -> None:
-    state["readings"].append({"kind": "level", "name": "b", "levels": ["x", "x"], "rare": False, "missing": False})
+    state["encodings"].append({"kind": "level", "name": "b", "levels": ["x", "x"], "rare": False, "missing": False})
 
 
 CHANGED, OTHERS, DAMAGED = (
@@ -529,35 +529,35 @@ CHANGED, OTHERS, DAMAGED = (
     "must hold what model.json describes",
     "a saved encoder must be as the study wrote",
 )
-CARD = "must describe a saved model, its"
+CONTENT = "must describe a saved model; its content is another"
 MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
     "weights changed": (rewrite("model/weights.safetensors", lambda data: data[:-1] + b"\x01"), CHANGED),
     "encoder changed": (rewrite("model/encoder.skops", lambda data: data + b"\0"), CHANGED),
-    "weights a folder": (folder_for("model/weights.safetensors"), "must hold a saved model, reading it failed"),
-    "description a folder": (folder_for("model/model.json"), "must hold a saved model, reading it failed"),
+    "weights a folder": (folder_for("model/weights.safetensors"), "must hold a saved model; reading it failed"),
+    "description a folder": (folder_for("model/model.json"), "must hold a saved model; reading it failed"),
     "model a file": (lambda f: (shutil.rmtree(f / "model"), (f / "model").write_text("x")), "must hold a saved model"),  # type: ignore[dict-item,return-value]
-    "description cut short": (rewrite("model/model.json", lambda data: data[:50]), "it is not JSON"),
-    "description deeper than any stack": (rewrite("model/model.json", b"[" * 100_000), "it is not JSON"),
-    "description a list": (rewrite("model/model.json", b"[]"), "its entries are others"),
-    "description not UTF-8": (rewrite("model/model.json", b"\xff"), "it is not JSON"),
-    "an entry more": (card_with(run="os.system"), "its entries are others"),
-    "another file named": (card_with(files={"../../../etc/passwd": "", "encoder.skops": ""}), f"{CARD} files can't"),
-    "a file more": (card_with(files={"weights.safetensors": "", "encoder.skops": "", "x": ""}), f"{CARD} files"),
-    "a sum of another kind": (card_with(files={"weights.safetensors": 7, "encoder.skops": []}), CHANGED),
-    "huge inputs": (card_with(inputs=10**15), f"{CARD} inputs can't be"),
+    "description cut short": (rewrite("model/model.json", lambda data: data[:50]), CONTENT),
+    "description deeper than any stack": (rewrite("model/model.json", b"[" * 100_000), CONTENT),
+    "description a list": (rewrite("model/model.json", b"[]"), CONTENT),
+    "description not UTF-8": (rewrite("model/model.json", b"\xff"), CONTENT),
+    "an entry more": (card_with(run="os.system"), "contains unknown field"),
+    "another file named": (card_with(files={"../../../etc/passwd": "", "encoder.skops": ""}), "at `$.files`"),
+    "a file more": (card_with(files={"weights.safetensors": "", "encoder.skops": "", "x": ""}), "at `$.files`"),
+    "a sum of another kind": (card_with(files={"weights.safetensors": 7, "encoder.skops": []}), "at `$.files"),
+    "huge inputs": (card_with(inputs=10**15), "at `$.inputs`"),
     "other inputs": (card_with(inputs=999_999), OTHERS),
     "huge layers": (card_with(hidden=[1_000_000] * 90), OTHERS),
-    "endless layers": (card_with(hidden=[4] * 100_000), f"{CARD} hidden can't be"),
-    "huge members": (card_with(members=1_000_000), f"{CARD} held_out can't be"),
-    "a truth for a number": (card_with(members=True), f"{CARD} members can't be"),
-    "a text for a number": (card_with(center="0"), f"{CARD} center can't be"),
-    "a task of another kind": (card_with(task=["binary"]), f"{CARD} task can't be"),
-    "another task": (card_with(task="regression"), f"{CARD} classes can't be"),
-    "a class more": (card_with(classes=["a", "b", "c"]), f"{CARD} classes can't be"),
-    "a setting of another kind": (card_with(setting=7), f"{CARD} setting can't be"),
-    "a rate of text": (card_with(setting={"dropout": "0.5"}), f"{CARD} setting can't be"),
-    "a rate of 2": (card_with(setting={"dropout": 2.0}), f"{CARD} setting can't be"),
-    "an entry more in the setting": (card_with(setting={"call": "os.system"}), f"{CARD} setting can't be"),
+    "endless layers": (card_with(hidden=[4] * 100_000), "at `$.hidden`"),
+    "huge members": (card_with(members=1_000_000), "held-out parts"),
+    "a truth for a number": (card_with(members=True), "at `$.members`"),
+    "a text for a number": (card_with(center="0"), "at `$.center`"),
+    "a task of another kind": (card_with(task=["binary"]), "at `$.task`"),
+    "another task": (card_with(task="regression"), "2 classes do not make a regression task"),
+    "a class more": (card_with(classes=["a", "b", "c"]), "3 classes do not make a binary task"),
+    "a setting of another kind": (card_with(setting=7), "at `$.setting`"),
+    "a rate of text": (card_with(setting={"dropout": "0.5"}), "at `$.setting.dropout`"),
+    "a rate of 2": (card_with(setting={"dropout": 2.0}), "at `$.setting`"),
+    "an entry more in the setting": (card_with(setting={"call": "os.system"}), "its setting has other entries"),
     "weights no file of weights": (tampered("weights.safetensors", b"PK\x03\x04"), "must hold a saved model"),
     "weights with a huge header": (tampered("weights.safetensors", (2**62).to_bytes(8, "little")), "reading it failed"),
     "weights out of bounds": (
@@ -588,16 +588,26 @@ MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "encoder of functions": (encoder_with(lambda state: {"columns": os.path.join}), "objects of other types"),
     "encoder a list": (encoder_with(lambda state: [1]), DAMAGED),
-    "encoder of another format": (encoder_with(lambda state: state.update(format=2)), DAMAGED),
+    "encoder of another format": (encoder_with(lambda state: state.update(format=3)), DAMAGED),
+    "encoder of an earlier version": (encoder_with(lambda state: state.update(format=1)), "an earlier version of"),
     "encoder without means": (encoder_with(lambda state: state.update(mean=None)), DAMAGED),
     "encoder of infinite means": (encoder_with(lambda state: state["mean"].fill(np.inf)), DAMAGED),
     "encoder of vanishing deviations": (encoder_with(lambda state: state["deviation"].fill(1e-320)), DAMAGED),
-    "encoder of unknown readings": (encoder_with(number_reading(kind="eval")), DAMAGED),
+    "encoder of unknown encodings": (encoder_with(number_reading(kind="eval")), DAMAGED),
     "encoder with an entry more": (encoder_with(number_reading(code="x")), DAMAGED),
     "encoder of huge counts": (encoder_with(number_reading(rows=10**400)), DAMAGED),
     "encoder of no quantiles": (encoder_with(number_reading(quantiles=np.zeros((2, 2)))), DAMAGED),
     "encoder of repeated levels": (encoder_with(level_twice), DAMAGED),
-    "encoder of a strange date format": (encoder_with(lambda state: date_form(state, "%!%")), DAMAGED),
+    "encoder of no readings": (encoder_with(lambda state: state.update(readings="{}")), DAMAGED),
+    "encoder of readings of code": (encoder_with(lambda state: state.update(readings='{"a": "eval"}')), DAMAGED),
+    "encoder of readings deeper than any stack": (
+        encoder_with(lambda state: state.update(readings="[" * 100_000)),
+        DAMAGED,
+    ),
+    "encoder of an unknown order of dates": (
+        encoder_with(lambda state: state.update(readings=state["readings"].replace("month-first", "%!%"))),
+        DAMAGED,
+    ),
 }  # fmt: skip
 
 
@@ -605,10 +615,6 @@ def claimed(data: bytes, size: int) -> bytes:
     """The archive, whose directory claims a size for its last file."""
     entry = data.rindex(b"PK\x01\x02")
     return data[: entry + 24] + size.to_bytes(4, "little") + data[entry + 28 :]
-
-
-def date_form(state: dict[str, Any], form: str) -> None:
-    next(read_csv for read_csv in state["readings"] if read_csv["kind"] == "date").update(form=form)
 
 
 @pytest.mark.parametrize("case", MODELS)

@@ -199,5 +199,5 @@ def test_a_compiled_model():
 
 
 def test_errors():
-    with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got function"):
+    with pytest.raises(TypeError, match=r"model must be a torch.nn.Module; got function"):
         sites.find(F.dropout, torch.ones(2))

@@ -6,7 +6,6 @@ import typer
 
 from thinned import __version__
 from thinned.cli.audit import audit_command
-from thinned.cli.compare import compare_command
 from thinned.cli.console import print_line
 from thinned.cli.explain import explain_command
 from thinned.cli.export import export_command
@@ -28,7 +27,6 @@ app.command("study")(study_command)
 app.command("demo")(demo_command)
 app.command("merge")(merge_command)
 app.command("report")(report_command)
-app.command("compare")(compare_command)
 app.command("predict")(predict_command)
 app.command("export")(export_command)
 app.command("explain")(explain_command)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from thinned.errors import InputError, sentence
-from thinned.import_path import find, working_directory
+from thinned.import_path import import_object, working_directory
 
 __all__ = ["ForwardInputs", "build_model", "inputs_of_shapes", "read_inputs"]
 
@@ -34,7 +34,7 @@ def build_model(import_path: str, *, meta: bool = False) -> nn.Module:
     Raises:
         InputError: there is no such model, or building it raises.
     """
-    model = find(import_path, "the model")
+    model = import_object(import_path, "the model")
     if not isinstance(model, nn.Module) and callable(model):
         torch.manual_seed(_SEED)
         np.random.seed(_SEED)  # noqa: NPY002 - the global one, which the factory may use

@@ -28,5 +28,5 @@ def export_command(folder: FolderArgument, file: _File) -> None:
             difference = model.export_onnx(file)
         except ImportError as error:
             raise exit_with_sentence(f"thinned: {error}") from None
-    networks = f"{model.card.members} networks of {model.card.inputs} encoded columns"
+    networks = f"{model.metadata.members} networks of {model.metadata.inputs} encoded columns"
     print_line(f"{networks}: {file} (onnxruntime differs by at most {difference:.1e})")

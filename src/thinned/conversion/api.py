@@ -1,19 +1,22 @@
 """Makes every dropout of a model ours, and gives its masks addresses: ``convert`` and ``address``."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import nn
 
 from thinned import layers
-from thinned.conversion.runtime import CLOCK, Circuit, Entry, Parts, Report, entry_of
+from thinned.conversion.clock import CLOCK
+from thinned.conversion.report import ConversionReport
+from thinned.conversion.routed_class import original_class, route, wrapper_of
+from thinned.conversion.runtime import ConvertedModel, ForwardWrapper
+from thinned.conversion.sharding import Parts, PartsOfSite, check_parts
 from thinned.errors import sentence
 from thinned.layers import Addressed
 from thinned.layers.base import register_address
-from thinned.tracing import sites
+from thinned.tracing.modules import TORCH_DROPOUTS, named
+from thinned.tracing.site import Recording
+from thinned.tracing.sites import record
 
-__all__ = ["Report", "address", "convert"]
+__all__ = ["ConversionReport", "address", "convert"]
 
 _LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Dropout: layers.Dropout,
@@ -25,7 +28,7 @@ _LAYERS: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def convert(model: nn.Module, *args: Any, **kwargs: Any) -> Report:
+def convert(model: nn.Module, *args: object, **kwargs: object) -> ConversionReport:
     """Make every dropout of a model ours, in place.
 
     Dropout modules of ``torch.nn`` become ours: the same objects, of another class. What torch's functions drop in a
@@ -53,16 +56,13 @@ def convert(model: nn.Module, *args: Any, **kwargs: Any) -> Report:
         1 sites converted, 0 not
           1: Dropout
     """
-    circuit = _circuit(model)
-    for name, module in sites.named(model):
-        _convert_module(name, module, circuit.report)
-        _enter(name, module, circuit)
+    converted = _convert(model)
     if args or kwargs:
-        _complete(circuit.report, sites.record(model, *args, **kwargs))
-    return circuit.report
+        _complete(converted.report, record(model, *args, **kwargs))
+    return converted.report
 
 
-def address(model: nn.Module, seed: int, *, parts: Parts | Callable[[str], Parts] | None = None) -> Report:
+def address(model: nn.Module, seed: int, *, parts: Parts | PartsOfSite | None = None) -> ConversionReport:
     """Give every mask of a model an address, so that a run can be repeated, resumed and split.
 
     The model is converted (:func:`convert`). The mask of a site in training forward number ``n`` of the model, counted
@@ -98,48 +98,33 @@ def address(model: nn.Module, seed: int, *, parts: Parts | Callable[[str], Parts
     """
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(sentence("seed must be an int", f"got seed={seed!r}"))
-    report = convert(model)
-    circuit = _circuit(model)
-    circuit.seed, circuit.parts = seed, {} if parts is None else _checked(parts)
+    parts = check_parts(parts)
+    converted = _convert(model)
+    converted.seed, converted.parts = seed, parts
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    if CLOCK in model._buffers:
-        del model._buffers[CLOCK]
-    else:
-        model.register_load_state_dict_pre_hook(_tolerate)  # type: ignore[no-untyped-call]
+    model._buffers.pop(CLOCK, None)
     model.register_buffer(CLOCK, torch.zeros((), dtype=torch.int64, device=device))
-    for name, module in sites.named(model):
-        _enter(name, module, circuit)
-        if (entry := entry_of(module)) is not None:
-            entry.know_keys()
-    return report
+    _wrap(converted)
+    return converted.report
 
 
-def _checked(parts: Parts | Callable[[str], Parts]) -> Parts | Callable[[str], Parts]:
-    if not callable(parts):
-        for axis, (part, count) in parts.items():
-            if not 0 <= part < count:
-                raise ValueError(
-                    sentence(
-                        "parts must give (part, count) with 0 <= part < count", f"got {(part, count)} for axis {axis}"
-                    )
-                )
-    return parts
+def _convert(model: nn.Module) -> ConvertedModel:
+    converted = _converted_model(model)
+    for name, module in named(model):
+        _convert_module(name, module, converted.report)
+    _wrap(converted)
+    return converted
 
 
-def _tolerate(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
-    """A state dict from before the model was addressed leaves the clock as it is."""
-    state_dict.setdefault(prefix + CLOCK, module._buffers[CLOCK])
-
-
-def _circuit(model: nn.Module) -> Circuit:
-    """The circuit of a model, made where there is none."""
+def _converted_model(model: nn.Module) -> ConvertedModel:
+    """What the wrappers of a model share, made where there is none."""
     if not isinstance(model, nn.Module):
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
-    entry = entry_of(model)
-    if entry is not None and entry.circuit.root is model:
-        return entry.circuit
+    wrapper = wrapper_of(model)
+    if wrapper is not None and wrapper.model.root is model:
+        return wrapper.model
     for name, module in model.named_modules():
-        if entry_of(module) is not None:
+        if wrapper_of(module) is not None:
             raise ValueError(
                 sentence(
                     "a model must be converted or addressed as a whole",
@@ -147,41 +132,50 @@ def _circuit(model: nn.Module) -> Circuit:
                     "convert the outermost model only",
                 )
             )
-    return Circuit(model)
+    return ConvertedModel(model)
 
 
-def _convert_module(name: str, module: nn.Module, report: Report) -> None:
-    ours = _LAYERS.get(type(module))
+def _convert_module(name: str, module: nn.Module, report: ConversionReport) -> None:
+    original = original_class(module)
+    ours = _LAYERS.get(original)
     if isinstance(module, torch.jit.ScriptModule):
         report.unconverted[name] = "TorchScript can't be looked into"
     elif ours is not None:
-        report.converted[name] = type(module).__name__
+        report.converted[name] = original.__name__
         module.__class__ = ours  # the same object: hooks, flags and whoever refers to it see no change
         register_address(module)
     elif (
-        isinstance(module, nn.modules.dropout._DropoutNd)
-        and not isinstance(module, Addressed)
-        and type(module).forward not in {base.forward for base in _LAYERS}
+        issubclass(original, TORCH_DROPOUTS)
+        and not issubclass(original, Addressed)
+        and original.forward not in {base.forward for base in _LAYERS}
     ):
         report.unconverted.setdefault(
-            name, f"{type(module).__name__} has a forward of its own; torch functions that it calls are taken over"
+            name, f"{original.__name__} has a forward of its own; torch functions that it calls are taken over"
         )
 
 
-def _enter(name: str, module: nn.Module, circuit: Circuit) -> None:
-    """Put an entry in place of the forward of a module that may drop."""
-    if entry_of(module) is not None or isinstance(module, torch.jit.ScriptModule):
-        return
+def _wrap(converted: ConvertedModel) -> None:
+    """Wrap the forward of every module that may drop, and compute the keys of addressed ones."""
+    converted.wrappers = []
+    for name, module in named(converted.root):
+        if wrapper_of(module) is None and _may_drop(module, converted):
+            route(module, ForwardWrapper(module, name, converted, is_layer=isinstance(module, Addressed)))
+        if (wrapper := wrapper_of(module)) is not None:
+            converted.wrappers.append(wrapper)
+            if converted.seed is not None:
+                wrapper.compute_keys()
+
+
+def _may_drop(module: nn.Module, converted: ConvertedModel) -> bool:
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
     if isinstance(module, Addressed):
-        if circuit.seed is not None:
-            module.forward = Entry(module, name, circuit, site=True).forward
-        return
+        return converted.seed is not None
     own_code = not type(module).__module__.startswith(("torch.nn.modules.", "thinned."))
-    if own_code or module is circuit.root or isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
-        module.forward = Entry(module, name, circuit, site=False).forward
+    return own_code or module is converted.root or isinstance(module, (nn.MultiheadAttention, nn.RNNBase))
 
 
-def _complete(report: Report, recording: sites.Recording) -> None:
+def _complete(report: ConversionReport, recording: Recording) -> None:
     for site in recording.sites:
         if site.name not in report.unconverted:
             report.converted.setdefault(site.name, site.op)

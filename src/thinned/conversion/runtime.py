@@ -1,414 +1,351 @@
 """What runs while a converted model runs: torch's functions become ours, and masks get their addresses.
 
-A model has one :class:`Circuit`. Modules whose forward may drop have an :class:`Entry` in place of ``forward``: it
-knows where the model is, so that a block that activation checkpointing runs again outside the model is known, too.
-Nothing here runs in evaluation.
+A model has one :class:`ConvertedModel`. A module whose forward may drop has a :class:`ForwardWrapper` around its
+forward, which knows the module's name, so that a block that is run again outside the model is known, too. Nothing here
+runs in evaluation. The state of a running pass is in its :class:`thinned.conversion.forward_pass.ForwardPass`.
 """
 
 import functools
-import inspect
-import types
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from thinned import layers, ops, philox
-from thinned.conversion.replacements import COUNTERPARTS
+from thinned import ops, philox
+from thinned.conversion import torch_private
+from thinned.conversion.clock import CLOCK, tick
+from thinned.conversion.forward_pass import ForwardPass, MaskCount, Running, Snapshot, thread
+from thinned.conversion.recomputation import (
+    Start,
+    capture,
+    counts_of,
+    draw_mark,
+    missing_forward,
+    note_start,
+    surroundings,
+)
+from thinned.conversion.replacements import REPLACEMENTS
+from thinned.conversion.report import ConversionReport
+from thinned.conversion.sharding import WHOLE_WEIGHT_LAYERS, Parts, PartsOfSite, place
 from thinned.errors import sentence
-from thinned.kernels.address import Region, signed
-from thinned.tracing.sites import recording, site_name
-from thinned.tracing.torch_functions import DESCRIPTIONS, NOISE
+from thinned.kernels.address import signed
+from thinned.layers.base import given_address
+from thinned.tracing.recorder import recording
+from thinned.tracing.sites import site_name
+from thinned.tracing.torch_functions import BINDERS, NOISE
 
-__all__ = ["CLOCK", "Circuit", "Entry", "Report", "entry_of"]
+__all__ = ["ConvertedModel", "ForwardWrapper"]
 
-CLOCK = "thinned_clock"
-Parts = Mapping[int, tuple[int, int]]  # axis -> (part, number of equal parts)
-_KEYS = 8  # masks of one module in one forward pass whose keys are known beforehand, as torch.compile needs them
-_FORWARDS = 64  # forward passes whose backward may still come
-
-
-class Report:
-    """What of a model is ours, and what is not. Functional sites are added as the model runs.
-
-    Attributes:
-        converted: site name to what it was.
-        unconverted: site name to the reason.
-    """
-
-    def __init__(self) -> None:
-        self.converted: dict[str, str] = {}
-        self.unconverted: dict[str, str] = {}
-
-    def __repr__(self) -> str:
-        lines = [f"{len(self.converted)} sites converted, {len(self.unconverted)} not"]
-        lines += [f"  {name or '(the model)'}: {what}" for name, what in self.converted.items()]
-        lines += [f"  NOT CONVERTED {name or '(the model)'}: {why}" for name, why in self.unconverted.items()]
-        return "\n".join(lines)
+Forward = Callable[..., object]
+_KEYS = 128  # masks of one module in one forward pass whose keys are known beforehand, as torch.compile needs them
+_FORWARDS = 64  # forward passes within custom autograd functions whose backward may still come
 
 
-class _Mode(TorchFunctionMode):
-    """Sends torch's dropout functions to the circuit."""
+class _RoutedFunctions(TorchFunctionMode):
+    """Hands torch's dropout functions to the pass that runs."""
 
-    def __init__(self, circuit: "Circuit") -> None:
-        super().__init__()
-        self.circuit = circuit
-
-    def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
-        if func in DESCRIPTIONS:
-            return self.circuit.call(func, args, kwargs)
-        if func in NOISE and not torch.compiler.is_compiling():
-            self.circuit.noise(func)
+        forward_pass = thread.forward_pass
+        if forward_pass is not None and forward_pass.routed:
+            if func in BINDERS:
+                return forward_pass.model.replace(forward_pass, func, args, kwargs)
+            if func in NOISE and not torch.compiler.is_compiling():
+                forward_pass.model.note_noise(forward_pass, func)
         return func(*args, **kwargs)
 
 
-_NO_BATCH = (layers.DropConnect, layers.EmbeddingDropout)  # masks of weights, which all processes share
+class ConvertedModel:
+    """What the wrappers of one model share.
 
-
-def _place(parts: Parts, region: Region, shape: Sequence[int]) -> Region:
-    """The region of a tensor of ``shape`` in a mask that is larger along the axes of ``parts``."""
-    full, start = list(region.full or shape), list(region.start or [0] * len(shape))
-    for axis, (part, count) in parts.items():
-        if not -len(full) <= axis < len(full):
-            raise IndexError(
-                sentence(f"an axis of parts must lie in [{-len(full)}, {len(full) - 1}] here", f"got {axis}")
-            )
-        start[axis] += part * full[axis]
-        full[axis] *= count
-    return Region(region.shared, tuple(full), tuple(start))
-
-
-def _tick(clock: torch.Tensor) -> torch.Tensor:
-    call = clock.clone()
-    clock.add_(1)
-    return call
-
-
-# An operator, since the partitioner of a compiled graph may otherwise save the clock in place of its copy, and find it
-# advanced in the backward pass: gradients of another mask.
-torch.library.define("thinned::tick", "(Tensor(a!) clock) -> Tensor")
-torch.library.impl("thinned::tick", "CompositeExplicitAutograd", _tick)
-
-
-@torch.library.register_fake("thinned::tick")  # type: ignore[untyped-decorator]
-def _fake_tick(clock: torch.Tensor) -> torch.Tensor:
-    return torch.empty_like(clock)
-
-
-class Circuit:
-    """The state that the entries of one model share.
+    Args:
+        root: the model, which has the clock.
 
     Attributes:
-        entries: of all modules that have one.
-        root: the model, which has the clock.
+        wrappers: of all modules that have one.
         seed: None while keys are drawn.
         parts: which part of its masks this process has, or a function that tells it for a site's name.
+        report: which sites were converted.
     """
-
-    entries: list["Entry"]
 
     def __init__(self, root: nn.Module) -> None:
         self.root = root
+        self.wrappers: list[ForwardWrapper] = []
         self.seed: int | None = None
-        self.parts: Parts | Callable[[str], Parts] = {}
-        self.report = Report()
-        self.mode = _Mode(self)
-        self._clear()
+        self.parts: Parts | PartsOfSite = {}
+        self.report = ConversionReport()
+        self.marked: deque[dict[tuple[str, int], Snapshot]] = deque(maxlen=_FORWARDS)
 
-    def _clear(self) -> None:
-        self.__dict__.setdefault("entries", [])  # all of the model's
-        self.stack: list[Entry] = []
-        self.on = False  # whether the mode is on torch's stack
-        self.call_number: int | torch.Tensor = 0  # of this forward pass: an int where nobody has to wait for a device
-        self.call_tensor: torch.Tensor | None = None  # the same, for compiled parts
-        self.again = False  # whether this is a recomputation in a backward pass
-        self.history: deque[dict[tuple[str, int], tuple[int | torch.Tensor, int]]] = deque(maxlen=_FORWARDS)
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "marked": deque(maxlen=_FORWARDS)}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("root", "seed", "parts", "report", "mode")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._clear()
-
-    def begin(self) -> None:
-        """The outermost module that trains is entered."""
-        compiling = torch.compiler.is_compiling()
-        self.again = not compiling and torch._C._current_graph_task_id() != -1
-        if self.seed is None or self.again:
-            return
-        clock = self.root.get_buffer(CLOCK)
-        self.call_tensor = torch.ops.thinned.tick(clock) if compiling else _tick(clock)
-        self.call_number = int(self.call_tensor) if not compiling and clock.is_cpu else self.call_tensor
-        if not compiling:
-            self.history.append({})
-
-    def end(self) -> None:
-        """It is left again, by whatever way."""
-        for entry in self.entries:
-            if entry.count:
-                entry.count = 0
-        self.call_tensor = None
-
-    def where(self) -> dict[str, Any]:
-        """The address of the next mask of the module that runs: keyword arguments of a functional form."""
-        entry = self.stack[-1]
-        ordinal, entry.count = entry.count, entry.count + 1
+    def begin(self, wrapper: "ForwardWrapper", module: nn.Module) -> ForwardPass:
+        """Make the pass of an outermost module; a pass that is repeated gets its number once more."""
         if self.seed is None:
-            return {}
+            return ForwardPass(self)
+        clock = (module if wrapper.path == "" else self.root).get_buffer(CLOCK)
         if torch.compiler.is_compiling():
-            return {"key": entry.compiled_key(ordinal), "call": self._compiled_call()}
-        if not torch._C._are_functorch_transforms_active():
-            call, ordinal = self._recall(entry, ordinal)
-        else:
-            call = self.call_number
-        return {"key": entry.key(ordinal), "call": call}
+            forward_index = torch.ops.thinned.tick(clock)
+            return ForwardPass(self, forward_index, forward_index)
+        start = None if thread.replay is None else thread.replay.next_start(self)
+        if start is None:
+            if torch_private.in_backward():
+                return self._recall(wrapper)
+            number = tick(clock)
+            start = Start(self, int(number) if clock.is_cpu else number, number)
+        if not Running(wrapper, True, None, False).same_surroundings():
+            note_start(start, wrapper.path)
+        return ForwardPass(self, start.forward_index, start.forward_tensor)
 
-    def _compiled_call(self) -> torch.Tensor:
-        if self.call_tensor is None:
-            raise RuntimeError(
-                sentence(
-                    "a compiled part of an addressed model must run within a forward pass of the model",
-                    "it runs in a backward pass",
-                    "compile the whole model, or checkpoint within the compiled part",
-                )
-            )
-        return self.call_tensor
+    def _recall(self, wrapper: "ForwardWrapper") -> ForwardPass:
+        """The pass whose module an ``autograd.Function`` runs again."""
+        mark = draw_mark(wrapper.path)
+        for marks in reversed(tuple(self.marked)):
+            if (snapshot := marks.get(mark)) is not None:
+                forward_pass = ForwardPass(self, snapshot.forward_index, snapshot.forward_tensor, recalled=True)
+                for other in self.wrappers:
+                    other.count.number = snapshot.counts.get(other, 0)
+                return forward_pass
+        raise missing_forward(wrapper.path)
 
-    def _recall(self, entry: "Entry", ordinal: int) -> tuple[int | torch.Tensor, int]:
-        """The forward pass and ordinal of this call; in a recomputation, those of the call that it repeats.
-
-        A checkpointed region restores torch's generator, so a number drawn from it is the same both times, and tells
-        which of a site's calls this one repeats: neither the clock, which went on, nor an order of calls does.
-        """
-        mark = entry.path, int(torch.empty((), dtype=torch.int64).random_())
-        if not self.again:
-            self.history[-1][mark] = self.call_number, ordinal
-            return self.call_number, ordinal
-        for forward in reversed(self.history):
-            if (first := forward.get(mark)) is not None:
-                return first
-        raise RuntimeError(
-            sentence(
-                "activation checkpointing of an addressed model needs preserve_rng_state=True",
-                f"{entry.path or 'the model'} was run in a backward pass, and not from a state that its forward had",
-                "leave that argument of torch.utils.checkpoint.checkpoint at its default",
-            )
-        )
-
-    def call(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run our counterpart of a torch function."""
-        counterpart = COUNTERPARTS.get(func)
-        if torch.compiler.is_compiling():
-            return func(*args, **kwargs) if counterpart is None else self._counterpart(counterpart, args, kwargs)
-        entry, name = self.stack[-1], func.__name__
-        reason = "" if counterpart else f"{name} has no counterpart"
-        if entry.checkpointed_within():
-            reason = (
-                f"{name} is called without gradients, or by a checkpointed function that is not a module, whose "
-                "recomputation would not be seen; checkpoint a module instead"
-            )
-        masks = len(DESCRIPTIONS[func](*args, **kwargs).shapes)
-        for ordinal in range(entry.count, entry.count + masks):
-            known = self.report.unconverted if reason else self.report.converted
-            known.setdefault(site_name(entry.path, ordinal), reason or name)
-        if reason or counterpart is None:
-            return func(*args, **kwargs)
-        return self._counterpart(counterpart, args, kwargs)
-
-    def _counterpart(self, counterpart: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if not self.parts:
-            return counterpart(self.where, *args, **kwargs)
-        with self.placed():
-            return counterpart(self.where, *args, **kwargs)
-
-    def noise(self, func: Any) -> None:
-        """The model draws random numbers by itself."""
-        name = func.__name__
-        self.report.unconverted.setdefault(
-            f"{self.stack[-1].path}:{name}", f"{name} is the model's own random number, not a dropout of torch's"
-        )
+    def mark(self, forward_pass: ForwardPass, path: str) -> None:
+        """Note that the module at ``path`` may be run again by an ``autograd.Function``."""
+        if not forward_pass.marks:
+            self.marked.append(forward_pass.marks)
+        forward_pass.marks[draw_mark(path)] = forward_pass.snapshot()
 
     @contextmanager
-    def placed(self) -> Iterator[None]:
-        """Within, masks are the parts of larger ones that this process has."""
-        entry = self.stack[-1]
-        parts = self.parts(site_name(entry.path, entry.count)) if callable(self.parts) else self.parts
-        if not parts or (not callable(self.parts) and isinstance(entry.module, _NO_BATCH)):
-            yield
-            return
-        with ops.placed(functools.partial(_place, parts)):
-            yield
-
-    @contextmanager
-    def off(self) -> Iterator[None]:
-        """Take the mode off torch's stack: a module in evaluation is left alone, its fast path included."""
-        if not self.on or torch.overrides._get_current_function_mode() is not self.mode:  # type: ignore[no-untyped-call]
-            yield
-            return
-        self.on = False
+    def resumed(self, snapshot: Snapshot, *, routed: bool) -> Iterator[None]:
+        """Within, the pass of ``snapshot`` runs on from there."""
+        before = thread.forward_pass
+        thread.forward_pass = forward_pass = ForwardPass(self, snapshot.forward_index, snapshot.forward_tensor)
+        forward_pass.running = list(snapshot.running)
+        forward_pass.routed = routed
         try:
-            with torch.overrides._pop_mode_temporarily():
+            with counts_of(snapshot, self), _RoutedFunctions() if routed else nullcontext():
                 yield
         finally:
-            self.on = True
+            thread.forward_pass = before
+
+    def replace(
+        self,
+        forward_pass: ForwardPass,
+        func: Callable[..., object],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+    ) -> object:
+        """Run our replacement of a torch function."""
+        replacement = REPLACEMENTS.get(func)
+        if not torch.compiler.is_compiling():
+            wrapper, name = forward_pass.running[-1].wrapper, func.__name__
+            reason = "" if replacement else f"{name} has no counterpart"
+            if self._runs_again_unseen(forward_pass):
+                reason = (
+                    f"{name} is called by a checkpointed function that is not a module, or by an autograd.Function, "
+                    "whose recomputation would not be seen; checkpoint a module instead"
+                )
+            first, masks = wrapper.count.number, len(BINDERS[func](*args, **kwargs).shapes)
+            for ordinal in range(first, first + masks):
+                known = self.report.unconverted if reason else self.report.converted
+                known.setdefault(site_name(wrapper.path, ordinal), reason or name)
+            if reason:
+                return func(*args, **kwargs)
+        if replacement is None:
+            return func(*args, **kwargs)
+        if not self.parts:
+            return replacement(forward_pass.next_address, *args, **kwargs)
+        with self.placed(forward_pass):
+            return replacement(forward_pass.next_address, *args, **kwargs)
+
+    def _runs_again_unseen(self, forward_pass: ForwardPass) -> bool:
+        """Tell whether a function of the innermost module will be run again where nobody routes it."""
+        innermost = forward_pass.running[-1]
+        if innermost.same_surroundings():
+            return False
+        around = surroundings()
+        if self.seed is not None:
+            replays = capture(around, forward_pass, innermost.wrapper.path)
+            return around.custom_function and not replays
+        return around.custom_function or bool(around.regions)
+
+    def note_noise(self, forward_pass: ForwardPass, func: Callable[..., object]) -> None:
+        """Report that the model draws random numbers by itself."""
+        path, name = forward_pass.running[-1].wrapper.path, func.__name__
+        reason = f"{name} is the model's own random number, not a dropout of torch's"
+        self.report.unconverted.setdefault(f"{path}:{name}", reason)
+
+    @contextmanager
+    def placed(self, forward_pass: ForwardPass) -> Iterator[None]:
+        """Within, masks are the parts of larger ones that this process has."""
+        wrapper = forward_pass.running[-1].wrapper
+        parts = self.parts
+        if callable(parts):
+            parts = parts(site_name(wrapper.path, wrapper.count.number))
+        elif wrapper.whole_weight:
+            parts = {}
+        if not parts:
+            yield
+            return
+        with ops.placed(functools.partial(place, parts)):
+            yield
 
 
-class Entry:
-    """Stands in place of a module's ``forward``, and tells the circuit where the model is."""
+class ForwardWrapper:
+    """Runs a module's forward as a part of its model's forward pass.
 
-    def __init__(self, module: nn.Module, path: str, circuit: Circuit, *, site: bool) -> None:
-        self.module, self.path, self.circuit, self.site = module, path, circuit, site
-        self.inner = module.__dict__.get("forward")  # somebody else's, such as accelerate's
-        self.count = 0
+    Args:
+        module: the module.
+        path: its qualified name.
+        model: what all wrappers of the model share.
+
+    Attributes:
+        inner: a forward that somebody else had put in place of the class's, such as accelerate.
+        count: masks that the module has drawn in the pass of this thread.
+    """
+
+    def __init__(self, module: nn.Module, path: str, model: ConvertedModel, *, is_layer: bool) -> None:
+        self.path, self.model, self.is_layer = path, model, is_layer
+        self.whole_weight = isinstance(module, WHOLE_WEIGHT_LAYERS)
+        self.inner: Forward | None = module.__dict__.pop("forward", None)
+        self.count = MaskCount()
         self.keys: list[int] = []
-        self.key_tensors: torch.Tensor | None = None
-        circuit.entries.append(self)
+        self.key_tensor = torch.empty(0, dtype=torch.int64)
+        self.known_keys = 0
 
-    @property
-    def forward(self) -> types.MethodType:
-        """What stands in place of the module's ``forward``, with the signature of the one that stood there before."""
-        return types.MethodType(_stand_in(self.inner or type(self.module).forward, self.inner is not None), self)
-
-    def original(self, *args: Any, **kwargs: Any) -> Any:
-        """Run what ``forward`` was before."""
-        if self.inner is not None:
-            return self.inner(*args, **kwargs)
-        return type(self.module).forward(self.module, *args, **kwargs)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's forward, with its dropout ours."""
-        circuit = self.circuit
-        if recording() or (not self.module.training and not circuit.on):
-            return self.original(*args, **kwargs)
-        if not self.module.training:
-            with circuit.off():
-                return self.original(*args, **kwargs)
-        outermost = not circuit.stack
-        if outermost:
-            circuit.begin()
-        circuit.stack.append(self)
-        self._note_checkpointing()
+    def run(
+        self, module: nn.Module, forward: Forward, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> object:
+        """Run ``forward``, that of the module's own class, with its dropout ours."""
+        compiling = torch.compiler.is_compiling()
+        outer = thread.forward_pass
+        if not compiling and recording():
+            return self._original(module, forward, args, kwargs)
+        if not module.training:
+            if outer is None or not outer.routed:
+                return self._original(module, forward, args, kwargs)
+            with _unrouted(outer):
+                return self._original(module, forward, args, kwargs)
+        if outer is not None and outer.model is self.model:
+            return self._within(outer, module, forward, args, kwargs)
+        forward_pass = self.model.begin(self, module)
+        forward_pass.routed = outer is not None and outer.routed
+        thread.forward_pass = forward_pass
         try:
-            return self._run(*args, **kwargs)
+            return self._within(forward_pass, module, forward, args, kwargs)
         finally:
-            circuit.stack.pop()
-            if outermost:
-                circuit.end()
+            thread.forward_pass = outer
+            forward_pass.close()
 
-    def _run(self, *args: Any, **kwargs: Any) -> Any:
-        circuit = self.circuit
-        if self.site and not circuit.parts:
-            return self._drop(*args, **kwargs)
-        if self.site:
-            with circuit.placed():
-                return self._drop(*args, **kwargs)
-        if circuit.on:
-            return self.original(*args, **kwargs)
-        circuit.on = True
+    def _within(
+        self,
+        forward_pass: ForwardPass,
+        module: nn.Module,
+        forward: Forward,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+    ) -> object:
+        forward_pass.running.append(self._running(forward_pass))
         try:
-            with circuit.mode:
-                return self.original(*args, **kwargs)
+            if self.is_layer:
+                return self._drop(forward_pass, module, forward, args, kwargs)
+            if forward_pass.routed:
+                return self._original(module, forward, args, kwargs)
+            forward_pass.routed = True
+            try:
+                with _RoutedFunctions():
+                    return self._original(module, forward, args, kwargs)
+            finally:
+                forward_pass.routed = False
         finally:
-            circuit.on = False
+            forward_pass.running.pop()
 
-    def _drop(self, *args: Any, **kwargs: Any) -> Any:
-        """A dropout layer of ours: it reads its address from its attributes, which stand before its buffers."""
-        module = self.module
-        if module._buffers.get("key") is not None:  # an address that somebody gave it
-            return self.original(*args, **kwargs)
-        where = self.circuit.where()
+    def _running(self, forward_pass: ForwardPass) -> Running:
+        """This module among those that run; regions that it is the first to run in are captured."""
         if torch.compiler.is_compiling():
-            return self._drop_compiled(where, *args, **kwargs)
-        for name, value in where.items():
-            object.__setattr__(module, name, value)
-        try:
-            return self.original(*args, **kwargs)
-        finally:
-            for name in where:
-                object.__delattr__(module, name)
+            return Running(self, True, None, False)
+        gradients, saving = torch.is_grad_enabled(), torch_private.saving()
+        outer = forward_pass.running[-1] if forward_pass.running else None
+        marked = forward_pass.recalled or (outer is not None and outer.marked)
+        if self.model.seed is None:
+            return Running(self, gradients, saving, False)
+        if outer is None or not outer.same_surroundings():
+            around = surroundings() if outer is not None or not gradients else None
+            replays = [] if around is None else capture(around, forward_pass, self.path)
+            marked = marked or (around is not None and around.custom_function and not replays)
+        if marked and not (forward_pass.recalled and outer is None):
+            self.model.mark(forward_pass, self.path)
+        return Running(self, gradients, saving, marked)
 
-    def _drop_compiled(self, where: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        for name, value in where.items():
-            setattr(self.module, name, value)
-        try:
-            return self.original(*args, **kwargs)
-        finally:
-            for name in where:
-                setattr(self.module, name, None)
+    def _original(
+        self, module: nn.Module, forward: Forward, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> object:
+        """Run what ran before the conversion."""
+        return forward(module, *args, **kwargs) if self.inner is None else self.inner(*args, **kwargs)
+
+    def _drop(
+        self,
+        forward_pass: ForwardPass,
+        module: nn.Module,
+        forward: Forward,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+    ) -> object:
+        """Run a dropout layer of ours at its next address."""
+        if module._buffers.get("key") is not None:  # an address that somebody gave it
+            return self._original(module, forward, args, kwargs)
+        with self.model.placed(forward_pass) if self.model.parts else nullcontext():
+            address = forward_pass.next_address()
+            before = given_address.layer, given_address.key, given_address.call
+            given_address.layer, given_address.key, given_address.call = module, address["key"], address["call"]
+            try:
+                return self._original(module, forward, args, kwargs)
+            finally:
+                given_address.layer, given_address.key, given_address.call = before
 
     def key(self, ordinal: int) -> int:
-        """The key of a mask."""
-        seed = self.circuit.seed or 0
-        while ordinal >= len(self.keys):
-            name = site_name(self.path, len(self.keys))
-            self.keys.append(philox.fold_in(seed, philox.site_number(name)))
+        """The key of a mask: by its number in the pass."""
+        if ordinal >= self.known_keys:
+            self.compute_keys(2 * ordinal)
         return self.keys[ordinal]
 
-    def know_keys(self) -> None:
-        """Work out the first keys, which a compiled graph reads as a tensor."""
-        self.keys = []
-        self.key_tensors = torch.tensor([signed(self.key(ordinal)) for ordinal in range(_KEYS)])
+    def compute_keys(self, number: int = _KEYS) -> None:
+        """Compute the first keys, which a compiled graph reads as a tensor."""
+        names = [philox.site_number(site_name(self.path, ordinal)) for ordinal in range(number)]
+        self.keys = philox.fold_in_each(self.model.seed or 0, names).tolist()
+        self.key_tensor = torch.tensor([signed(key) for key in self.keys])
+        self.known_keys = number
 
-    def compiled_key(self, ordinal: int) -> torch.Tensor:
+    def compiled_key(self, ordinal: int, device: torch.device) -> torch.Tensor:
         """The key of a mask, for a compiled graph."""
-        if self.key_tensors is None or ordinal >= _KEYS:
+        if ordinal >= self.known_keys:
             raise RuntimeError(
                 sentence(
-                    f"a module of a compiled, addressed model may draw {_KEYS} masks in one forward pass",
+                    f"a module of a compiled model may draw {self.known_keys} masks in one forward pass",
                     f"{self.path or 'the model'} draws more",
-                    "make modules of its parts, or run it without torch.compile",
+                    "run one forward pass without torch.compile first",
                 )
             )
-        return self.key_tensors[ordinal].to(self.circuit._compiled_call().device)
-
-    def _note_checkpointing(self) -> None:
-        if not torch.compiler.is_compiling():
-            self._gradients, self._saving = torch.is_grad_enabled(), _saving()
-
-    def checkpointed_within(self) -> bool:
-        """Whether this module's own forward has entered a checkpointed region that is not a module."""
-        if self._gradients and not torch.is_grad_enabled():
-            return True  # as reentrant checkpointing runs it
-        return _saving() is not self._saving and "checkpoint" in getattr(_saving(), "__qualname__", "")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_gradients", "_saving")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.circuit.__dict__.setdefault("entries", []).append(self)  # which may not have its own state yet
+        return self.key_tensor[ordinal].to(device)
 
 
-def entry_of(module: nn.Module) -> Entry | None:
-    """The entry that stands in place of a module's forward."""
-    forward = module.__dict__.get("forward")
-    entry = forward.__self__ if isinstance(forward, types.MethodType) else None
-    return entry if isinstance(entry, Entry) else None
-
-
-@functools.cache
-def _stand_in(function: Callable[..., Any], bound: bool) -> Callable[..., Any]:
-    """One function for all modules of a class, so that torch.compile can share their code."""
-
-    @functools.wraps(function)
-    def forward(entry: Entry, /, *args: Any, **kwargs: Any) -> Any:
-        return entry(*args, **kwargs)
-
-    signature = inspect.signature(function)
-    first = [inspect.Parameter("entry", inspect.Parameter.POSITIONAL_ONLY)]
-    parameters = list(signature.parameters.values())
-    forward.__signature__ = signature.replace(parameters=first + (parameters if bound else parameters[1:]))  # type: ignore[attr-defined]
-    forward.__name__ = "forward"  # under which pickle finds it
-    return forward
-
-
-def _saving() -> Any:
-    """The function that packs tensors for backward, None by default."""
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
-    return hooks[0] if hooks else None
+@contextmanager
+def _unrouted(forward_pass: ForwardPass) -> Iterator[None]:
+    """Take our mode off torch's stack: a module in evaluation is left alone, its fast path included."""
+    if not isinstance(torch_private.innermost_function_mode(), _RoutedFunctions):
+        yield
+        return
+    forward_pass.routed = False
+    try:
+        with torch_private.without_innermost_function_mode():
+            yield
+    finally:
+        forward_pass.routed = True

@@ -164,7 +164,7 @@ class AdditiveHead:
         return SubsetSums.from_layer(self._layer, source.dropped, source.p) if source.form is Form.DROPOUT else None
 
     def is_last(self, output: torch.Tensor) -> bool:
-        """Whether the model's output is that of the layer, or a view of it."""
+        """Tell whether the model's output is that of the layer, or a view of it."""
         _, own, version = self._calls[0]
         same = output.untyped_storage().data_ptr() == own.untyped_storage().data_ptr()
         return same and output.numel() == own.numel() and own._version == version

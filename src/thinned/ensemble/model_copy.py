@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from thinned.conversion.runtime import entry_of
+from thinned.conversion.routed_class import WRAPPER, original_class, wrapper_of
 
 __all__ = ["copy_modules"]
 
@@ -46,9 +46,12 @@ class _Copier:
         elif isinstance(compiled := module._modules.get("_orig_mod"), nn.Module):
             self._modules[key] = self.module(compiled)
         else:
-            copied = self._modules[key] = object.__new__(type(module))
+            copied = self._modules[key] = object.__new__(original_class(module))
             for name, value in list(module.__dict__.items()):
-                copied.__dict__[name] = self._attribute(module, name, value)
+                if name != WRAPPER:
+                    copied.__dict__[name] = self._attribute(module, name, value)
+            if (wrapper := wrapper_of(module)) is not None and wrapper.inner is not None:
+                copied.__dict__["forward"] = self._value(wrapper.inner)
             _set_forward(copied)
         return self._modules[key]
 
@@ -63,8 +66,6 @@ class _Copier:
             copied = {key: None if buffer is None else self._buffer(buffer) for key, buffer in buffers}
         elif name == "_compiled_call_impl":
             copied = None
-        elif name == "forward" and (entry := entry_of(module)) is not None:
-            copied = self._value(entry.inner)
         elif isinstance(value, dict) and "hooks" in name:
             copied = type(value)((key, self._value(hook)) for key, hook in value.items())
         else:

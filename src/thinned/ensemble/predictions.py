@@ -1,4 +1,4 @@
-"""From a network's output to its prediction, and weighted moments of many members' predictions."""
+"""Predictions of a network's outputs, and weighted moments of many members' predictions."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -16,7 +16,7 @@ _Logarithms = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 
 class Predictor(NamedTuple):
-    """How outputs become predictions.
+    """Makes predictions of outputs.
 
     Attributes:
         kind: "values" are predictions as they stand; "logits" become probabilities by softmax over the last axis, or by

@@ -21,7 +21,7 @@ def over_members(function: Callable[..., object], *args: object) -> object:
     Raises:
         NotImplementedError: under ``vmap``, sequences are packed or have no batch, or members differ in weights.
     """
-    call = Recurrent.of(*args)
+    call = Recurrent.bind(*args)
     if call.batch_sizes is not None or call.input.ndim != 3 or not torch._C._are_functorch_transforms_active():
         return function(*args)
     several = isinstance(call.hidden, tuple | list)

@@ -1,9 +1,8 @@
 """The function mode that gives the chosen sites of a pass their masks."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +10,14 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from thinned import ops
-from thinned.conversion.replacements import COUNTERPARTS, layer_by_layer
+from thinned.conversion.forward_pass import MaskAddress
+from thinned.conversion.replacements import REPLACEMENTS, run_layer_by_layer
 from thinned.ensemble.mask_sources import NoMask, SampledMask
 from thinned.ensemble.pass_functions import PrivateGenerators, TorchFunction, normalise
 from thinned.ensemble.rnn_vmap import RECURRENT, over_members
 from thinned.layers import Addressed, ConcreteDropout
 from thinned.tracing import sites
-from thinned.tracing.torch_functions import DESCRIPTIONS, Recurrent
+from thinned.tracing.torch_functions import BINDERS
 
 __all__ = ["SiteMode"]
 
@@ -120,7 +120,7 @@ class SiteMode(TorchFunctionMode):
         self, func: TorchFunction, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
     ) -> object:
         kwargs = kwargs or {}
-        if func in DESCRIPTIONS:
+        if func in BINDERS:
             return self._dropout(func, args, kwargs)
         result = self._generators.call(normalise(func), args, kwargs)
         if func in _CONVOLUTIONS:
@@ -131,19 +131,19 @@ class SiteMode(TorchFunctionMode):
         path, module = self._innermost()
         if isinstance(module, Addressed):
             return func(*args, **kwargs)  # the layer has got its source already
-        call = DESCRIPTIONS[func](*args, **kwargs)
+        call = BINDERS[func](*args, **kwargs)
         active = call.active and call.p > 0
         sources = [self._next_source(path, active) for _ in call.shapes]
         recurrent = functools.partial(over_members, func) if func in RECURRENT else None
-        if not active or func not in COUNTERPARTS:
+        if not active or func not in REPLACEMENTS:
             return (recurrent or func)(*args, **kwargs)
         if isinstance(module, _TORCH_DROPOUTS):  # values of members do not fit into a tensor that members share
             args, kwargs = args[:3], {name: value for name, value in kwargs.items() if name != "inplace"}
         masks = iter([NoMask(None) if source is None else source for source in sources])
 
-        def next_address() -> dict[str, object]:
-            return {"key": next(masks)}
+        def next_address() -> MaskAddress:
+            return {"key": next(masks)}  # type: ignore[typeddict-item]
 
         if recurrent is not None:
-            return layer_by_layer(recurrent, next_address, Recurrent.of(*args), args)
-        return cast("Callable[..., object]", COUNTERPARTS[func])(next_address, *args, **kwargs)
+            return run_layer_by_layer(recurrent, next_address, args)
+        return REPLACEMENTS[func](next_address, *args, **kwargs)

@@ -216,7 +216,7 @@ class _SmallerLayers:
 
     @staticmethod
     def _has_units(module: nn.Module, kept: _KeptUnits) -> bool:
-        """Whether the inputs, or outputs, of a layer are the units of a site."""
+        """Tell whether the inputs, or outputs, of a layer are the units of a site."""
         if type(module) is nn.Linear:
             return kept.axis == kept.ndim - 1
         return isinstance(module, _CONVOLUTIONS) and module.groups == 1 and kept.axis == 1 and len(kept.units) > 0

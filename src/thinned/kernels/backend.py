@@ -11,7 +11,7 @@ __all__ = ["Backend"]
 
 
 class Backend(Protocol):
-    """What computes dropout, without autograd."""
+    """A module that computes dropout, without autograd."""
 
     def dropout(
         self,

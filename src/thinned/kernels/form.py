@@ -1,4 +1,4 @@
-"""What is computed of a tensor and its mask, and the numbers that it takes."""
+"""The forms of dropout: the arithmetic on a tensor and its mask, and its constants."""
 
 import math
 from enum import IntEnum
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 __all__ = ["SELU_SATURATION", "Affine", "Form", "affine"]
 
-SELU_SATURATION = -1.7580993408473766  # −λα: what SELU's most negative activation comes to (Klambauer et al. 2017)
+SELU_SATURATION = -1.7580993408473766  # −λα: the limit of SELU at minus infinity (Klambauer et al. 2017)
 
 
 class Form(IntEnum):
-    """What is computed of x, with K the keep threshold and q = K / 65,536.
+    """The result for an element x, with K the keep threshold and q = K / 65,536.
 
     The numbers up to ``ALPHA_BACKWARD`` are those of csrc/dropout.h. ``GAUSSIAN`` takes normals from a backend instead
     of decisions; :mod:`thinned.ops.backends` multiplies.

@@ -1,5 +1,6 @@
 """State that every dropout layer holds: its rate and the address of its masks."""
 
+import threading
 from collections.abc import Callable
 from typing import Self, TypedDict
 
@@ -8,14 +9,32 @@ from torch import nn
 
 from thinned.errors import check_p
 
-__all__ = ["Addressed", "MaskAddress", "dropout_layers", "register_address"]
+__all__ = ["Addressed", "MaskAddress", "dropout_layers", "given_address", "register_address"]
+
+
+class _GivenAddress(threading.local):
+    """The address that a running forward pass gives to the layer that this thread calls.
+
+    Attributes:
+        layer: the layer; None between calls.
+        key: key of its next mask; None where the key is to be drawn.
+        call: number of the training forward pass.
+    """
+
+    def __init__(self) -> None:
+        self.layer: nn.Module | None = None
+        self.key: int | torch.Tensor | None = None
+        self.call: int | torch.Tensor = 0
+
+
+given_address = _GivenAddress()
 
 
 class MaskAddress(TypedDict):
     """The keyword arguments that a function takes from its layer, but for the rate."""
 
-    key: torch.Tensor | None
-    call: torch.Tensor | int
+    key: int | torch.Tensor | None
+    call: int | torch.Tensor
 
 
 def register_address(layer: nn.Module) -> None:
@@ -55,6 +74,8 @@ class Addressed(nn.Module):
 
     @property
     def _mask_address(self) -> MaskAddress:
+        if given_address.layer is self:
+            return {"key": given_address.key, "call": given_address.call}
         call = self.call
         return {"key": self.key, "call": 0 if call is None else call}
 

@@ -61,12 +61,12 @@ class ConcreteDropout(Addressed):
         )
 
     def regulariser(self, weight: torch.Tensor, rows: int, length_scale: float = 1e-2) -> torch.Tensor:
-        """What to add to a *mean* log-likelihood loss (equations 3 and 4): KL of the weights, minus the entropy of p.
+        """The term to add to a *mean* log-likelihood loss (equations 3 and 4): KL of the weights minus entropy of p.
 
         Args:
-            weight: of the layer that follows, ``(out, in, ...)``; dropout acts on its ``in`` inputs.
+            weight: weight of the layer that follows, ``(out, in, ...)``; dropout acts on its ``in`` inputs.
             rows: number of training examples.
-            length_scale: of the prior over functions; larger pulls the weights to 0 more.
+            length_scale: length scale of the prior over functions; a larger one pulls the weights to 0 more.
 
         Returns:
             0-dim: length_scale² · Σ w² / ((1 − p) · 2 · rows) − in · H(p) / rows.

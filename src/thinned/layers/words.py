@@ -13,7 +13,7 @@ class WordDropout(Addressed):
     """Drop whole words: their vectors become 0 (Iyyer et al. 2015), or their numbers ``unk_index`` (Bowman et al.).
 
     Put it on token numbers before the embedding, or on the word vectors after it; in a decoder, on the words it is
-    fed, so that it must use the latent state. Not on labels, and not where a single word decides the label.
+    fed, so that it must use the latent state. Do not put it on labels, and not where a single word decides the label.
 
     Args:
         p: probability of dropping a word, in [0, 1].

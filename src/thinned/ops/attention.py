@@ -39,7 +39,7 @@ class AttentionArgs(NamedTuple):
 
 
 class AttentionGrads(NamedTuple):
-    """What autograd wants of each argument."""
+    """The gradient of each argument."""
 
     query: torch.Tensor
     key: torch.Tensor

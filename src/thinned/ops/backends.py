@@ -68,7 +68,7 @@ def _gaussian(x: torch.Tensor, normals: torch.Tensor, keep: int | torch.Tensor) 
 
 
 class MaskedCall(NamedTuple):
-    """What a call computes, apart from its tensors."""
+    """One call of a backend, apart from its tensors."""
 
     address: Address
     region: Region

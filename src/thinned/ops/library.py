@@ -50,7 +50,7 @@ class OperatorArgs(NamedTuple):
 
 
 class OperatorGrads(NamedTuple):
-    """What autograd wants of each argument."""
+    """The gradient of each argument."""
 
     x: torch.Tensor | None
     residual: torch.Tensor | None

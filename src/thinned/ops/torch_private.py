@@ -31,7 +31,7 @@ class VmapInfo(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """How many members there are."""
+        """The number of members."""
         ...
 
 

@@ -1,6 +1,5 @@
 """``thinned.study``: from a table to a verdict, a report and a model."""
 
-import json
 import os
 import platform
 import tempfile
@@ -10,9 +9,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
-import msgspec
 import pandas as pd
 import torch
 
@@ -20,19 +18,13 @@ import thinned
 from thinned import pages
 from thinned.errors import InputError, sentence
 from thinned.studies import results
-from thinned.studies.analysis.analyse import analyse
-from thinned.studies.analysis.claims import mechanisms
-from thinned.studies.analysis.claims import rates as claims
-from thinned.studies.analysis.claims.sample_size import gains
+from thinned.studies.analysis.analyse import make_results
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import OptionKeywords, StudyOptions
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
-from thinned.studies.design.splits import make_splits, test_share
-from thinned.studies.metrics import METRICS, SELECTION
-from thinned.studies.model import model
+from thinned.studies.model import model, storage
 from thinned.studies.report import html as report
-from thinned.studies.table.encoding import kind_of
 from thinned.studies.table.load import Table, load
 from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.engines.choose import (
@@ -45,7 +37,6 @@ from thinned.studies.training.engines.choose import (
 from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.engines.joblib_engine import Joblib
 from thinned.studies.training.jobs import Progress, run
-from thinned.studies.training.probes import FRACTIONS
 from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import TEMPORARY, Store, finished_networks, open_store, write_text, writing
 
@@ -62,39 +53,39 @@ class Study:
 
     Attributes:
         folder: where its files are: ``results.json``, ``report.html``, ``study.sqlite`` and ``model/``.
-        results: the content of ``results.json``.
+        results: the content of ``results.json``, with typed entries: ``study.results.verdict.outcome``.
     """
 
-    def __init__(self, folder: Path, held: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, content: results.Results) -> None:
         self.folder = folder
-        self.results = held
+        self.results = content
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Study":
         """Read a finished study.
 
         Raises:
-            InputError: the folder holds none, or one whose results are of another version or were changed.
+            InputError: the folder holds none, or its results are of another schema or not as a study writes them.
         """
         return cls(Path(folder), results.read(folder))
 
     @property
     def verdict(self) -> str:
         """The answer in a few sentences."""
-        verdict = self.results["verdict"]
-        return f"{verdict['headline']} {verdict['detail']}"
+        verdict = self.results.verdict
+        return f"{verdict.headline} {verdict.detail}"
 
     @property
     def table(self) -> pd.DataFrame:
         """One row a setting: mean losses and held-out scores at the best validation epoch."""
         rows = {
-            setting["label"]: {
-                **{f"{part}_loss": setting["best"][part]["mean"] for part in ("train", "validation", "test")},
-                **{name: score["mean"] for name, score in setting["best"]["scores"].items()},
-                "best_epoch": setting["best_epoch"],
-                "improvement": setting["improvement"]["best"]["mean"],
+            setting.label: {
+                **{f"{part}_loss": loss.mean for part, loss in setting.best.losses.items()},
+                **{name: score.mean for name, score in setting.best.scores.items()},
+                "best_epoch": setting.best_epoch,
+                "improvement": setting.improvement.best.mean,
             }
-            for setting in self.results["settings"]
+            for setting in self.results.settings
         }
         return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -117,7 +108,7 @@ class Study:
         return model.Model.load(self.folder / "model")
 
     def __repr__(self) -> str:
-        return f"Study({str(self.folder)!r}: {self.results['verdict']['headline']})"
+        return f"Study({str(self.folder)!r}: {self.results.verdict.headline})"
 
 
 def study(
@@ -226,48 +217,44 @@ def _folder(out: str | os.PathLike[str] | None) -> Path:
     return Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
 
 
-class _Analysis(NamedTuple):
-    """The part of the plan that was finished, and what its networks say."""
-
-    plan: Plan
-    findings: dict[str, Any]
-
-
-def _analyse(table: Table, plan: Plan, store: Store) -> _Analysis:
-    networks, part = _finished(store.networks(), plan)
-    records = [msgspec.to_builtins(network) for network in networks]
-    epoch_seconds = store.seconds / (len(store) * plan.epochs)
-    return _Analysis(part, _findings(table, plan, records, part.to_dict(), epoch_seconds))
+def _run_summary(plan: Plan, finished: Plan, store: Store, command: str | None) -> results.RunSummary:
+    """How the networks were trained; ``finished`` is the part of the plan that was."""
+    names = {arm.name for arm in finished.arms}
+    return results.RunSummary(
+        networks=len(store),
+        left_out=tuple(arm.label for arm in plan.arms if arm.name not in names),
+        seconds=store.seconds,
+        networks_per_second=len(store) / max(store.seconds, 1e-9),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        threads=torch.get_num_threads(),
+        versions={
+            "thinned": thinned.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+        command=command,
+    )
 
 
 def finish_study(table: Table, plan: Plan, store: Store, progress: ReportProgress, command: str | None) -> Study:
     """Analyse the networks of a store, fit the recommended setting on all rows, and write model, results and report."""
-    analysis = _analyse(table, plan, store)
-    recommended = plan.settings[analysis.findings["verdict"]["recommended"]["setting"]]
-    if plan.network is None and model.held_setting(store.folder / "model") != recommended:
-        _refit(table, plan, recommended, store.folder, progress)
-    found = _results(table, plan, store, analysis.plan.to_dict(), analysis.findings, command)
-    finished = Study(store.folder, results.seal(found))
+    networks, finished = _finished(store.networks(), plan)
+    epoch_seconds = store.seconds / (len(store) * plan.epochs)
+    summary = _run_summary(plan, finished, store, command)
+    content = make_results(table, plan, finished, networks, summary, epoch_seconds)
+    return _write(table, plan, store.folder, content, progress)
+
+
+def _write(table: Table, plan: Plan, folder: Path, content: results.Results, progress: ReportProgress) -> Study:
+    """Fit the recommended setting on all rows, and write model, results and report."""
+    recommended = plan.settings[content.verdict.recommended.setting]
+    if plan.network is None and storage.saved_setting(folder / "model") != recommended:
+        _refit(table, plan, recommended, folder, progress)
+    study = Study(folder, content)
     with writing():
-        write_text(store.folder / "results.json", json.dumps(finished.results, indent=1, allow_nan=False))
-    finished.report()
-    return finished
-
-
-def _findings(
-    table: Table, plan: Plan, records: list[dict[str, Any]], shown: dict[str, Any], epoch_seconds: float
-) -> dict[str, Any]:
-    """What the numbers say: all of ``results.json`` that is computed from the trained networks."""
-    splits = make_splits(plan, table)
-    share = test_share(splits)
-    claimed = {
-        "rate": claims.rate(records, shown, share=share),
-        "price": claims.price(records, shown, share=share, epoch_seconds=epoch_seconds),
-        "sizes": gains(records, shown, [len(split.train) for split in splits]),
-        "coadaptation": mechanisms.coadaptation(records, shown, FRACTIONS, share=share),
-        "variance_shift": mechanisms.variance_shift(records, shown, share=share),
-    }
-    return {**analyse(records, shown, table, share=share), "claims": claimed}
+        write_text(folder / "results.json", results.serialise(content))
+    study.report()
+    return study
 
 
 def _finished(networks: list[TrainedNetwork], plan: Plan) -> tuple[list[TrainedNetwork], Plan]:
@@ -295,41 +282,3 @@ def _refit(table: Table, plan: Plan, setting: Setting, folder: Path, progress: R
     fitted = model.fit(table, TrainingConfig.of_plan(plan), setting, report_epoch)
     with writing():
         fitted.save(folder / "model")
-
-
-def _results(
-    table: Table, plan: Plan, store: Store, shown: dict[str, Any], findings: dict[str, Any], command: str | None
-) -> dict[str, Any]:
-    """What ``results.json`` holds: nothing in a report comes from anywhere else."""
-    counts = pd.Series(table.target).value_counts()
-    return {
-        "schema": results.SCHEMA,
-        "data": {
-            "name": table.name,
-            "rows": plan.rows,
-            "columns": table.features.shape[1],
-            "target": table.target_name,
-            "task": table.task,
-            "classes": {name: int(counts.get(code, 0)) for code, name in enumerate(table.classes)},
-            "sha256": table.sha256,
-            "read_as": {str(name): kind_of(table.features[name]) for name in table.features.columns},
-        },
-        "plan": {**plan.to_dict(), "digest": plan.digest},
-        "run": {
-            "networks": len(store),
-            "left_out": [arm.label for arm in plan.arms if arm.name not in {a["name"] for a in shown["arms"]}],
-            "seconds": store.seconds,
-            "networks_per_second": len(store) / max(store.seconds, 1e-9),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "threads": torch.get_num_threads(),
-            "versions": {
-                "thinned": thinned.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-            "command": command,
-        },
-        "metrics": {name: METRICS[name]._asdict() for name in findings["arms"][0]["best"]["scores"]},
-        "selection": SELECTION[plan.task],
-        **findings,
-    }

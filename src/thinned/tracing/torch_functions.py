@@ -1,25 +1,25 @@
-"""The functions of torch that drop: what a call of each one says about its masks.
+"""The functions of torch that drop, and the masks that a call of each one draws.
 
-Each description has the signature of the function that it describes, so that calling it binds the arguments.
+Each binder has the signature of its function, so that calling it binds the arguments.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 
-__all__ = ["DESCRIPTIONS", "NOISE", "Call"]
+__all__ = ["BINDERS", "NOISE", "DropoutCall", "Recurrent"]
 
 
-class Call(NamedTuple):
+class DropoutCall(NamedTuple):
     """One call of a torch function that drops.
 
     Attributes:
         kind: "functional", "attention" or "rnn".
         p: probability of dropping.
-        active: whether the call drops: its training flag.
-        shapes: of what is dropped, one for each mask that the call draws.
+        active: training flag of the call.
+        shapes: shapes of the dropped tensors, one for each mask that the call draws.
     """
 
     kind: str
@@ -28,15 +28,15 @@ class Call(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
 
 
-def _functional(training: bool) -> Callable[..., Call]:
-    def describe(input: torch.Tensor, p: float = 0.5, training: bool = training, inplace: bool = False) -> Call:  # noqa: A002, ARG001
-        return Call("functional", p, training, (tuple(input.shape),))
+def _functional(training: bool) -> Callable[..., DropoutCall]:
+    def bind(input: torch.Tensor, p: float = 0.5, training: bool = training, inplace: bool = False) -> DropoutCall:  # noqa: A002, ARG001
+        return DropoutCall("functional", p, training, (tuple(input.shape),))
 
-    return describe
+    return bind
 
 
-def _plain(input: torch.Tensor, p: float, train: bool) -> Call:  # noqa: A002
-    return Call("functional", p, train, (tuple(input.shape),))
+def _plain(input: torch.Tensor, p: float, train: bool) -> DropoutCall:  # noqa: A002
+    return DropoutCall("functional", p, train, (tuple(input.shape),))
 
 
 def _attention(
@@ -47,8 +47,8 @@ def _attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,  # noqa: ARG001
     **_: object,
-) -> Call:
-    return Call("attention", dropout_p, True, ((*query.shape[:-1], key.shape[-2]),))
+) -> DropoutCall:
+    return DropoutCall("attention", dropout_p, True, ((*query.shape[:-1], key.shape[-2]),))
 
 
 def _multi_head(
@@ -66,10 +66,10 @@ def _multi_head(
     *_: object,
     training: bool = True,
     **__: object,
-) -> Call:
+) -> DropoutCall:
     batch = query.shape[1] if query.ndim == 3 else 1
     keys = key.shape[0] + (bias_k is not None) + add_zero_attn
-    return Call("attention", dropout_p, training, ((batch, num_heads, query.shape[0], keys),))
+    return DropoutCall("attention", dropout_p, training, ((batch, num_heads, query.shape[0], keys),))
 
 
 class Recurrent(NamedTuple):
@@ -77,7 +77,7 @@ class Recurrent(NamedTuple):
 
     input: torch.Tensor
     batch_sizes: torch.Tensor | None  # of a packed sequence
-    hidden: Any
+    hidden: torch.Tensor | Sequence[torch.Tensor]
     weights: Sequence[torch.Tensor]
     has_biases: bool
     num_layers: int
@@ -87,25 +87,32 @@ class Recurrent(NamedTuple):
     batch_first: bool
 
     @classmethod
-    def of(cls, *args: Any) -> "Recurrent":
-        """Bind positional arguments, as torch.nn.RNNBase passes them."""
-        if isinstance(args[3], bool):
-            x, hidden, *rest = args
-            return cls(x, None, hidden, *rest)
-        return cls._make((*args, False))
+    def bind(cls, *args: object) -> "Recurrent":
+        """Bind positional arguments, as ``torch.nn.RNNBase`` passes them."""
+        ordered = (args[0], None, *args[1:]) if isinstance(args[3], bool) else (*args, False)
+        return cls(*cast("tuple[Any, ...]", ordered))
+
+    @property
+    def several_states(self) -> bool:
+        """Whether the hidden state is a sequence of tensors, as an LSTM's is."""
+        return not isinstance(self.hidden, torch.Tensor)
+
+    @property
+    def states(self) -> tuple[torch.Tensor, ...]:
+        """The hidden states."""
+        return (self.hidden,) if isinstance(self.hidden, torch.Tensor) else tuple(self.hidden)
 
     def dropped(self) -> tuple[int, ...]:
         """The shape that is dropped between two layers."""
-        hidden = self.hidden[0] if isinstance(self.hidden, (tuple, list)) else self.hidden
-        return (*self.input.shape[:-1], hidden.shape[-1] * (1 + self.bidirectional))
+        return (*self.input.shape[:-1], self.states[0].shape[-1] * (1 + self.bidirectional))
 
 
-def _recurrent(*args: Any) -> Call:
-    call = Recurrent.of(*args)
-    return Call("rnn", call.p, call.training, (call.dropped(),) * (call.num_layers - 1))
+def _recurrent(*args: object) -> DropoutCall:
+    call = Recurrent.bind(*args)
+    return DropoutCall("rnn", call.p, call.training, (call.dropped(),) * (call.num_layers - 1))
 
 
-DESCRIPTIONS: dict[Any, Callable[..., Call]] = {
+BINDERS: Mapping[Callable[..., object], Callable[..., DropoutCall]] = {
     F.dropout: _functional(True),
     F.dropout1d: _functional(True),
     F.dropout2d: _functional(True),

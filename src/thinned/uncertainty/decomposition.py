@@ -80,7 +80,7 @@ def split_variance(values: torch.Tensor, noise: float | torch.Tensor | None = No
     """
     if values.ndim == 0 or len(values) < 2:
         raise InputError(sentence("a variance needs at least two members", f"got shape {tuple(values.shape)}"))
-    epistemic = values.var(0)
+    epistemic = values.var(0) if values.numel() else values.sum(0)  # var warns about a tensor without elements
     noise = torch.as_tensor(0.0 if noise is None else noise, dtype=values.dtype, device=values.device)
     if not bool((noise >= 0).all()):
         raise InputError(sentence("noise must be a variance, at least 0", f"got {float(noise.min()):.4g}"))

@@ -9,12 +9,16 @@ import torch
 import torch.nn.functional as F
 from audit_corpus import (
     BATCH,
+    FEATURES,
     HOSTS,
+    VECTOR,
     Body,
     Case,
     check_twins,
 )
 from torch import nn
+
+import thinned
 
 
 def cases() -> Iterator[Case]:
@@ -38,3 +42,15 @@ def cases() -> Iterator[Case]:
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
 def test_a_planted_mistake_is_found_and_its_twin_is_not(case: Case) -> None:
     check_twins(case)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_each_place_of_a_shared_dropout_is_judged(shared: bool) -> None:
+    first = nn.Dropout(0.5)
+    head = first if shared else nn.Dropout(0.5)
+    model = nn.Sequential(nn.Linear(FEATURES, 16), nn.ReLU(), first, nn.Linear(16, 2), head)
+    assert "TD201" in thinned.audit(model, VECTOR).codes()
+    right = nn.Sequential(
+        nn.Linear(FEATURES, 16), nn.ReLU(), first, nn.Linear(16, 16), nn.ReLU(), head, nn.Linear(16, 2)
+    )
+    assert "TD201" not in thinned.audit(right, VECTOR).codes()

@@ -61,3 +61,16 @@ def test_features_in_the_last_axis_are_not_repaired_by_guess() -> None:
     model = nn.Sequential(nn.Linear(4, 6), nn.Dropout1d(0.2), nn.Linear(6, 2))
     result = thinned.audit(model, torch.randn(8, 5, 4), fix=True)
     assert (result.codes(), result.fixed, type(model[1])) == ({"TD204"}, (), nn.Dropout1d)
+
+
+def test_each_place_of_a_shared_dropout_is_judged() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.drop, self.line = nn.Conv1d(STEPS, CHANNELS, 3), nn.Dropout1d(0.2), nn.Linear(CHANNELS, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.line(self.drop(self.drop(self.conv(x)).mean(2) @ torch.eye(CHANNELS)))
+
+    result = thinned.audit(Shared(), SEQUENCE)
+    assert {(finding.code, finding.severity) for finding in result} == {("TD204", "error"), ("TD306", "info")}

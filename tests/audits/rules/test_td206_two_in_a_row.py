@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
 import torch.nn.functional as F
 from audit_corpus import (
+    FEATURES,
     VECTOR,
     Body,
     Case,
@@ -14,6 +16,8 @@ from audit_corpus import (
     mlp,
 )
 from torch import nn
+
+import thinned
 
 
 def cases() -> Iterator[Case]:
@@ -39,3 +43,19 @@ def cases() -> Iterator[Case]:
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
 def test_a_planted_mistake_is_found_and_its_twin_is_not(case: Case) -> None:
     check_twins(case)
+
+
+def test_each_place_of_a_shared_dropout_is_judged() -> None:
+    drop = nn.Dropout(0.2)
+    model = nn.Sequential(nn.Linear(FEATURES, 16), drop, nn.Linear(16, 16), drop, nn.ReLU(), drop, nn.Linear(16, 2))
+    assert "TD206" in thinned.audit(model, VECTOR).codes()
+
+
+def test_locked_dropout_is_meant_to_follow_word_dropout() -> None:
+    tokens, locked = torch.randint(50, (6, 11)), thinned.LockedDropout(0.4, time_dim=1)
+    for words, codes in (
+        (thinned.EmbeddingDropout(50, 16, p=0.1), set()),
+        (nn.Sequential(nn.Embedding(50, 16), thinned.WordDropout(0.05)), set()),
+        (nn.Sequential(nn.Embedding(50, 16), nn.Dropout(0.3)), {"TD206"}),
+    ):
+        assert thinned.audit(nn.Sequential(words, locked, nn.Linear(16, 2)), tokens).codes() == codes

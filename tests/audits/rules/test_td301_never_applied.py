@@ -1,5 +1,7 @@
 """TD301: dropout that never runs."""
 
+import importlib
+import textwrap
 from collections.abc import Iterator
 
 import pytest
@@ -33,17 +35,56 @@ def test_a_planted_mistake_is_found_and_its_twin_is_not(case: Case) -> None:
     check_twins(case)
 
 
-def test_a_removal_that_the_model_cannot_bear_is_undone() -> None:
-    class Reading(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.drop, self.last = nn.Linear(3, 3), nn.Dropout(0.3), nn.Linear(3, 2)
+SOURCES = {
+    "method": ("drop_m", "def training_step(self, x):\n    return self.last(self.drop_m(self.first(x))).sum()"),
+    "branch": ("drop_b", "def forward(self, x, more=False):\n    return self.last(self.drop_b(x) if more else x)"),
+    "string": ("drop_s", "def other(self):\n    return operator.attrgetter('drop_s')(self)"),
+    "dynamic": ("drop_d", "def other(self, n):\n    return getattr(self, 'drop_' + n)"),
+    "children": ("drop_c", "def other(self):\n    return list(self.children())[1]"),
+    "user": ("drop_u", "def step(model, x):\n    return model.drop_u(x)", ""),
+}
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            assert self.drop.p
-            return self.last(self.first(x))
 
-    model = Reading()
+@pytest.mark.parametrize("kind", [*SOURCES, "unknown", "instance", "none"])
+def test_a_dropout_that_may_be_used_elsewhere_is_not_removed(kind, tmp_path, monkeypatch) -> None:
+    name, code, indent = (*SOURCES.get(kind, ("drop_n", "pass")), "    ")[:3]
+    init = "        super().__init__()\n        self.first, self.last = nn.Linear(3, 3), nn.Linear(3, 2)\n"
+    init += f"        self.{name} = nn.Dropout(0.3)\n"
+    forward = "" if kind == "branch" else "    def forward(self, x):\n        return self.last(self.first(x))\n"
+    text = f"import operator\nfrom torch import nn\n\nclass Model(nn.Module):\n    def __init__(self):\n{init}{forward}"
+    text += textwrap.indent(code, indent) + "\n"
+    names: dict[str, type[nn.Module]] = {"__name__": "typed_at_a_prompt"}
+    if kind == "unknown":
+        exec(text, names)
+        model = names["Model"]()
+    else:
+        (tmp_path / f"model_{kind}.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        model = importlib.import_module(f"model_{kind}").Model()
+    if kind == "instance":
+        model.step = lambda x: x
+    result = thinned.audit(model, torch.randn(4, 3), fix=True)
+    removed = kind == "none"
+    assert ("TD301" in result.codes(), bool(result.fixed), hasattr(model, name)) == (not removed, removed, not removed)
+
+
+def test_a_removal_that_the_model_cannot_bear_is_undone(tmp_path, monkeypatch) -> None:
+    text = """
+import operator
+from torch import nn
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.drop, self.last = nn.Linear(3, 3), nn.Dropout(0.3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        assert operator.attrgetter("dr" + "op")(self).p
+        return self.last(self.first(x))
+"""
+    (tmp_path / "model_reading.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = importlib.import_module("model_reading").Model()
     result = thinned.audit(model, torch.randn(4, 3), fix=True)
     assert ("TD301" in result.codes(), result.fixed) == (True, ())
     assert list(model._modules) == ["first", "drop", "last"]

@@ -2,17 +2,24 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from study_cases import make_plan, make_records
+from study_cases import as_json, make_plan, make_records, trained_networks
 
-from thinned.studies.analysis.claims import rates
+from thinned.studies.analysis.claims.epoch_cost import epoch_cost_claim
+from thinned.studies.analysis.claims.underfitting import underfitting_claim
+from thinned.studies.design.plan import Plan
 
 RATES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8)
 PLAN = make_plan(["dropout"], RATES, epochs=40)
+
+
+def judged(claim: Callable[..., Any], records: list[dict[str, Any]], plan: Plan = PLAN, **options: Any) -> Any:
+    """A claim about these records as ``results.json`` has it."""
+    return as_json(claim(trained_networks(records, plan), **options))
 
 
 def studied(losses: Sequence[dict[str, float]], noise: float = 0.001) -> list[dict[str, Any]]:
@@ -38,12 +45,12 @@ def from_rate(start: float, best: float = 0.3) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize(("start", "holds"), [(0.5, False), (0.6, False), (0.7, True), (0.8, True), (9.0, False)])
 def test_where_underfitting_starts(start: float, holds: bool) -> None:
-    found = rates.rate(studied(from_rate(start)), PLAN)
+    found = judged(underfitting_claim, studied(from_rate(start)))
     assert found is not None
     assert found["best"]["best_rate"] == 0.3
     assert found["best"]["underfits_from"] == found["end"]["underfits_from"] == (start if start < 1 else None)
     assert found["holds"] is holds
-    assert ("does not hold" in found["sentence"]) is not holds
+    assert f"rates from {start:g} on underfit" in found["sentence"] or start > 1
     assert found["rates"] == [0.0, *RATES]
     assert [len(found["end"][part]) for part in ("train", "validation", "test")] == [7, 7, 7]
     assert found["best"]["train"][1]["mean"] == pytest.approx(0.101, abs=0.002)
@@ -52,14 +59,14 @@ def test_where_underfitting_starts(start: float, holds: bool) -> None:
 
 def test_a_grid_that_ends_at_the_claim_cannot_tell() -> None:
     plan = make_plan(["dropout"], (0.1, 0.7))
-    found = rates.rate(make_records(plan, lambda *place: {}), plan)
+    found = judged(underfitting_claim, make_records(plan, lambda *place: {}), plan)
     assert found is not None
     assert found["holds"] is None
 
 
 def test_a_higher_training_loss_alone_is_no_underfitting() -> None:
     losses = [at | {"test": 0.8} for at in from_rate(0.5)]
-    found = rates.rate(studied(losses), PLAN)
+    found = judged(underfitting_claim, studied(losses))
     assert found is not None
     assert found["best"]["underfits_from"] is None
 
@@ -67,14 +74,14 @@ def test_a_higher_training_loss_alone_is_no_underfitting() -> None:
 def test_one_bad_rate_amid_good_ones_is_no_underfitting() -> None:
     losses = from_rate(9.0)
     losses[3] = {"train": 1.0, "validation": 2.0, "test": 2.0}
-    found = rates.rate(studied(losses), PLAN)
+    found = judged(underfitting_claim, studied(losses))
     assert found is not None
     assert found["best"]["underfits_from"] is None
 
 
 def test_underfitting_within_the_noise_is_none() -> None:
     losses = from_rate(0.7)
-    found = rates.rate(studied(losses, noise=2.0), PLAN)
+    found = judged(underfitting_claim, studied(losses, noise=2.0))
     assert found is not None
     assert found["best"]["underfits_from"] != 0.7
 
@@ -82,7 +89,7 @@ def test_underfitting_within_the_noise_is_none() -> None:
 def test_worse_than_none_is_another_question() -> None:
     """Dropout that is too strong may still beat none at all."""
     losses = [at | ({"test": 1.5} if not number else {}) for number, at in enumerate(from_rate(0.6))]
-    found = rates.rate(studied(losses), PLAN)
+    found = judged(underfitting_claim, studied(losses))
     assert found is not None
     assert found["best"]["underfits_from"] == 0.6
     assert found["best"]["worse_than_none_from"] is None
@@ -111,7 +118,7 @@ def priced(ratio: float, spread: float = 0.0, none: float = 3.0, best_epoch: int
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 1.3, 2.0, 2.9])
 def test_the_price_is_the_ratio_of_epochs(ratio: float) -> None:
     """Exponential curves between whole epochs: the straight line between two epochs is off by less than 2 % of one."""
-    found = rates.price(priced(ratio), PLAN, epoch_seconds=0.5)
+    found = judged(epoch_cost_claim, priced(ratio), epoch_seconds=0.5)
     assert found is not None
     row = found["rates"][0]
     assert found["epochs"] == 10
@@ -128,15 +135,15 @@ def test_the_price_is_the_ratio_of_epochs(ratio: float) -> None:
     ("ratio", "spread", "holds"), [(2.0, 0.1, True), (3.5, 0.05, False), (1.2, 0.05, False), (1.5, 1.0, None)]
 )
 def test_whether_dropout_doubles_the_epochs(ratio: float, spread: float, holds: bool | None) -> None:
-    found = rates.price(priced(ratio, spread), PLAN)
+    found = judged(epoch_cost_claim, priced(ratio, spread))
     assert found is not None
     assert found["holds"] is holds
-    assert {True: "holds here", False: "does not hold", None: "cannot be told"}[holds] in found["sentence"]
+    assert f"{found['rates'][0]['ratio']['mean']:.1f} times the epochs" in found["sentence"]
     assert found["seconds"] is None
 
 
 def test_a_level_that_is_not_reached_is_a_lower_bound() -> None:
-    found = rates.price(priced(10.0), PLAN)
+    found = judged(epoch_cost_claim, priced(10.0))
     assert found is not None
     row = found["rates"][0]
     assert (row["reached"], row["epochs"], row["ratio"]["high"]) == (0, None, None)
@@ -152,7 +159,7 @@ def test_a_level_that_is_reached_on_some_splits() -> None:
         r | {"curves": {"train": [9.0] * 40, "validation": [9.0] * 40}} if r["fold"] == 0 and r["setting"] else r
         for r in records
     ]
-    found = rates.price(slow, PLAN)
+    found = judged(epoch_cost_claim, slow)
     assert found is not None
     row = found["rates"][0]
     assert row["reached"] == 8
@@ -163,13 +170,13 @@ def test_a_level_that_is_reached_on_some_splits() -> None:
 
 
 def test_a_level_of_the_first_epoch_costs_one_epoch() -> None:
-    found = rates.price(priced(1.0, best_epoch=1), PLAN)
+    found = judged(epoch_cost_claim, priced(1.0, best_epoch=1))
     assert found is not None
     assert found["epochs"] == 1
     assert found["rates"][0]["ratio"]["mean"] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("claim", [rates.rate, rates.price])
+@pytest.mark.parametrize("claim", [underfitting_claim, epoch_cost_claim])
 def test_without_dropout_there_is_nothing_to_claim(claim: Any) -> None:
     plan = make_plan(["weight_decay"])
-    assert claim(make_records(plan, lambda *place: {}), plan) is None
+    assert judged(claim, make_records(plan, lambda *place: {}), plan) is None

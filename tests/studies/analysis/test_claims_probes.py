@@ -1,6 +1,7 @@
 """What is found inside networks, against each network by itself in float64; and what is said of it."""
 
 import copy
+import dataclasses
 import html
 import json
 from collections.abc import Callable
@@ -12,13 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from study_cases import make_plan, make_records
+from study_cases import as_json, make_plan, make_records, trained_networks, typed
 from torch import nn
 
 import thinned
 from thinned import philox
 from thinned.studies import Study
-from thinned.studies.analysis.claims import mechanisms, sample_size
+from thinned.studies.analysis.claims.coadaptation import coadaptation_claim
+from thinned.studies.analysis.claims.sample_size import sample_size_claim
+from thinned.studies.analysis.claims.variance_shift import variance_shift_claim
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.plan import Member, Plan
 from thinned.studies.design.setting import Setting
@@ -209,6 +212,16 @@ def test_removal_masks_take_exact_shares_and_more_of_the_same() -> None:
 
 # what is said of the findings
 
+
+def judged(claim: Callable[..., Any], records: list[dict[str, Any]], plan: Plan) -> Any:
+    """A claim about these records as ``results.json`` has it."""
+    return as_json(claim(trained_networks(records, plan)))
+
+
+def by_size(records: list[dict[str, Any]], plan: Plan, training_rows: list[int]) -> Any:
+    return as_json(sample_size_claim(typed(records), plan, training_rows))
+
+
 DROPOUT = make_plan(["dropout"], (0.1, 0.5))
 
 
@@ -226,7 +239,7 @@ def units(of: Callable[[int], float], lost: float = 0.1) -> list[dict[str, Any]]
 
 @pytest.mark.parametrize(("dropped", "holds"), [(0.1, True), (0.3, None), (0.5, False)])
 def test_the_claim_of_coadaptation_may_hold_and_fail(dropped: float, holds: bool | None) -> None:
-    found = mechanisms.coadaptation(units(lambda s: 0.3 if s == 0 else dropped), DROPOUT, FRACTIONS)
+    found = judged(coadaptation_claim, units(lambda s: 0.3 if s == 0 else dropped), DROPOUT)
     assert found is not None
     assert found["holds"] is holds
     assert found["best_rate"] == 0.1
@@ -240,11 +253,11 @@ def test_the_claim_of_coadaptation_may_hold_and_fail(dropped: float, holds: bool
 
 def test_networks_that_were_not_looked_into_have_no_claim() -> None:
     records = make_records(DROPOUT, lambda *place: {})
-    assert mechanisms.coadaptation(records, DROPOUT, FRACTIONS) is None
-    assert mechanisms.variance_shift(records, DROPOUT) is None
+    assert judged(coadaptation_claim, records, DROPOUT) is None
+    assert judged(variance_shift_claim, records, DROPOUT) is None
     normed = make_plan(["batch_norm", "dropout_before_bn"])
-    assert mechanisms.variance_shift(make_records(normed, lambda *place: {}), normed) is None
-    assert mechanisms.coadaptation(make_records(normed, lambda *place: {}), normed, FRACTIONS) is None
+    assert judged(variance_shift_claim, make_records(normed, lambda *place: {}), normed) is None
+    assert judged(coadaptation_claim, make_records(normed, lambda *place: {}), normed) is None
 
 
 @pytest.mark.parametrize(
@@ -255,14 +268,14 @@ def test_the_claim_of_variance_shift_may_hold_and_fail(ratio: float, repaired: f
     rng = np.random.default_rng(1)
 
     def told(repeat: int, fold: int, setting: int) -> dict[str, Any]:
-        if plan["settings"][setting]["batch_norm"] is None:
+        if plan.settings[setting].batch_norm is None:
             return {"probes": {}}
-        dropped = plan["settings"][setting]["dropout"] > 0
+        dropped = plan.settings[setting].dropout > 0
         ratios = [0.9 * ratio, (ratio if dropped else 1.0) + 0.01 * rng.normal()]
         after = 0.5 - (repaired if dropped else 0) + 0.01 * rng.normal()
         return {"probes": {"variance_shift": {"ratios": ratios, "before": 0.5, "after": after}}}
 
-    found = mechanisms.variance_shift(make_records(plan, told), plan)
+    found = judged(variance_shift_claim, make_records(plan, told), plan)
     assert found is not None
     assert [(arm["arm"], arm["rate"]) for arm in found["arms"]] == [
         ("batch_norm", 0.0),
@@ -278,9 +291,9 @@ def test_the_claim_of_variance_shift_may_hold_and_fail(ratio: float, repaired: f
 TRAINING = [3200] * 10
 
 
-def sized(gain: dict[int, float], noise: float = 0.002) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def sized(gain: dict[int, float], noise: float = 0.002) -> tuple[Plan, list[dict[str, Any]]]:
     """A plan with sizes, and records in which the second setting of dropout gains so much at each size (0: all)."""
-    plan = make_plan(["dropout", "weight_decay"], (0.1, 0.5), sizes=[size for size in gain if size])
+    plan = make_plan(["dropout", "weight_decay"], (0.1, 0.5), sizes=tuple(size for size in gain if size))
     rng = np.random.default_rng(2)
     records = []
     for size, value in gain.items():
@@ -311,7 +324,7 @@ def test_a_threshold_is_seen_where_there_is_one(
     gain: dict[int, float], holds: bool | None, threshold: int | None
 ) -> None:
     plan, records = sized(gain)
-    found = sample_size.gains(records, plan, TRAINING)
+    found = by_size(records, plan, TRAINING)
     assert found is not None
     assert found["sizes"] == [size or 3200 for size in gain]
     assert found["holds"] is holds
@@ -325,18 +338,18 @@ def test_a_threshold_is_seen_where_there_is_one(
 def test_sizes_that_were_not_finished_are_left_out() -> None:
     plan, records = sized({250: 0.0, 1000: 0.05, 0: 0.1})
     part = [r for r in records if r["size"] != 1000 or r["setting"] != 1]  # the rest of the grid is there
-    found = sample_size.gains(part, plan, TRAINING)
+    found = by_size(part, plan, TRAINING)
     assert found is not None
     assert found["sizes"] == [250, 1000, 3200]
     none = [r for r in records if r["size"] != 1000 or r["setting"] != 0]
-    found = sample_size.gains(none, plan, TRAINING)
+    found = by_size(none, plan, TRAINING)
     assert found is not None
     assert found["sizes"] == [250, 3200]
-    assert sample_size.gains(records, plan | {"sizes": []}, TRAINING) is None
-    uneven = sample_size.gains(records, plan, [1600, 3200] * 5)  # by time: there is no one number for the whole
+    assert by_size(records, dataclasses.replace(plan, sizes=()), TRAINING) is None
+    uneven = by_size(records, plan, [1600, 3200] * 5)  # by time: there is no one number for the whole
     assert uneven is not None
     assert uneven["sizes"] == [250, 1000]
-    assert sample_size.gains([r for r in records if r["setting"] in (0, 3)], plan, TRAINING) is None
+    assert by_size([r for r in records if r["setting"] in (0, 3)], plan, TRAINING) is None
 
 
 def test_a_study_tells_the_claims(tmp_path: Any) -> None:
@@ -355,9 +368,9 @@ def test_a_study_tells_the_claims(tmp_path: Any) -> None:
         sizes=(40, 60),
         out=tmp_path / "run",
     )
-    claims = Study.load(found.folder).results["claims"]
-    assert claims["sizes"]["sizes"] == [40, 60, 96]
-    assert claims["coadaptation"]["rates"] == [0.0, 0.3]
-    assert {arm["arm"] for arm in claims["variance_shift"]["arms"]} == {"batch_norm", "dropout_before_bn"}
+    claims = Study.load(found.folder).results.claims
+    assert claims.sizes.sizes == (40, 60, 96)
+    assert claims.coadaptation.rates == (0.0, 0.3)
+    assert {arm.arm for arm in claims.variance_shift.arms} == {"batch_norm", "dropout_before_bn"}
     page = html.unescape(found.report(tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert all(claims[name]["sentence"] in page for name in ("sizes", "coadaptation", "variance_shift"))
+    assert all(claim.sentence in page for claim in (claims.sizes, claims.coadaptation, claims.variance_shift))

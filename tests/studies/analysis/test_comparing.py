@@ -10,26 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from thinned.studies.analysis.statistics import Spread, compare, equivalence, holm, nadeau_bengio, resampled
+from thinned.studies.analysis.statistics import Spread, equivalence, holm, nadeau_bengio, paired_test, resampled
 
 differences = st.lists(st.floats(-10, 10), min_size=2, max_size=30)
 
 
 def test_nadeau_and_bengios_correction() -> None:
     d = np.array([0.1, 0.3, 0.2, -0.05])
-    found = compare(nadeau_bengio(d, 0.25))
+    found = paired_test(nadeau_bengio(d, 0.25))
     error = math.sqrt(np.var(d, ddof=1) * (1 / 4 + 0.25))
     assert found.difference == pytest.approx(np.mean(d))
     assert found.high - found.difference == pytest.approx(stats.t.ppf(0.975, 3) * error)
     assert found.p_value == pytest.approx(2 * stats.t.sf(np.mean(d) / error, 3))
-    assert compare(nadeau_bengio(d, 0.0)).p_value == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+    assert paired_test(nadeau_bengio(d, 0.0)).p_value == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
 
 
 @given(differences)
 def test_one_repeat_is_the_ordinary_t_test(d: list[float]) -> None:
     spread = resampled(np.array([d]))
     if spread.error > 1e-6:
-        assert compare(spread).p_value == pytest.approx(stats.ttest_1samp(d, 0).pvalue, rel=1e-6)
+        assert paired_test(spread).p_value == pytest.approx(stats.ttest_1samp(d, 0).pvalue, rel=1e-6)
     assert (spread.splits, spread.df) == (len(d), len(d) - 1)
 
 
@@ -60,8 +60,8 @@ def test_splits_without_a_value_are_left_out() -> None:
 
 
 def test_equal_differences_have_an_interval_of_no_width() -> None:
-    assert compare(resampled(np.zeros((1, 2))))[:4] == (0.0, 0.0, 0.0, 1.0)
-    assert compare(resampled(np.full((2, 2), 0.5)))[:4] == (0.5, 0.5, 0.5, 0.0)
+    assert paired_test(resampled(np.zeros((1, 2))))[:4] == (0.0, 0.0, 0.0, 1.0)
+    assert paired_test(resampled(np.full((2, 2), 0.5)))[:4] == (0.5, 0.5, 0.5, 0.0)
     assert equivalence(Spread(0.5, 0.0, 1, 2), 0.1) == (1.0, 0.0, 0.0)
     assert equivalence(Spread(0.1, 0.0, 1, 2), 0.1) == (0.0, 1.0, 0.0)
     assert equivalence(Spread(-0.5, 0.0, 1, 2), 0.1) == (0.0, 0.0, 1.0)
@@ -84,8 +84,8 @@ def test_coverage_over_repeated_cross_validation(of_rows: float, repeats: int) -
         dealt = np.stack([gains[rng.permutation(100)].reshape(5, 20).mean(1) for _ in range(repeats)])
         d = dealt + math.sqrt(1 - of_rows) * rng.normal(size=dealt.shape)
         for i, spread in enumerate([resampled(d), nadeau_bengio(d, 0.0), nadeau_bengio(d, 0.25)]):
-            low, high = list(spread.interval().values())[1:]
-            covered[i] += low <= 0 <= high
+            interval = spread.interval()
+            covered[i] += interval.low <= 0 <= interval.high
     measured, plain, supposed = covered / 2000
     assert 0.932 - 0.028 < measured < 0.979 + 0.016
     if of_rows == 0:
@@ -106,10 +106,10 @@ def test_the_detectable_difference_is_found_in_four_of_five_studies() -> None:
     assert exact == pytest.approx(0.8, abs=0.03)
     rng = np.random.default_rng(0)
     studies = rng.normal(effect / math.sqrt(splits), 1, (4000, 1, splits))
-    found = np.mean([compare(resampled(d)).p_value < 0.05 for d in studies])
+    found = np.mean([paired_test(resampled(d)).p_value < 0.05 for d in studies])
     assert abs(found - exact) < 4.9 * math.sqrt(exact * (1 - exact) / 4000)
     one = resampled(studies[0])
-    assert compare(one).detectable == pytest.approx(effect * one.error)
+    assert paired_test(one).detectable == pytest.approx(effect * one.error)
 
 
 @given(differences, st.integers(2, 10), st.floats(1e-3, 2))
@@ -160,6 +160,6 @@ def test_the_family_of_correlated_tests_keeps_its_error_rate(false_nulls: int) -
         control = rng.normal(size=10)
         arms = rng.normal(size=(6, 10))
         arms[:false_nulls] += 2
-        adjusted = holm([compare(resampled((arm - control)[None])).p_value for arm in arms], weights)
+        adjusted = holm([paired_test(resampled((arm - control)[None])).p_value for arm in arms], weights)
         alarms += any(p <= 0.05 for p in adjusted[false_nulls:])
     assert alarms <= stats.binom.isf(1e-6, 2000, 0.05)

@@ -1,24 +1,24 @@
 """Warnings: each has a study that deserves it and one that does not."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from study_cases import make_plan, make_records, noisy
+from study_cases import analysed, make_plan, make_records, noisy
 
-from thinned.studies.analysis.analyse import analyse
-from thinned.studies.analysis.leakage import chance, telling_columns
-from thinned.studies.analysis.warnings import Caution
+from thinned.studies.analysis.leakage import baseline_loss, leaking_columns
+from thinned.studies.analysis.warnings import WarningKind
+from thinned.studies.design.plan import Plan
 from thinned.studies.table.load import Table, load
 
 PLAN = make_plan()
 GAINS = [0, 0.2, 0.3, 0.2, 0.05, 0.1, 0.05]
 
 
-def codes(records: list[dict[str, Any]], plan: Mapping[str, Any] = PLAN, table: Table | None = None) -> dict[str, str]:
-    return {w["code"]: w["message"] for w in analyse(records, plan, table)["warnings"]}
+def codes(records: list[dict[str, Any]], plan: Plan = PLAN, table: Table | None = None) -> dict[str, str]:
+    return {w["code"]: w["message"] for w in analysed(records, plan, table)["warnings"]}
 
 
 def changed(**told: Any) -> list[dict[str, Any]]:
@@ -47,26 +47,27 @@ def test_a_clean_study_has_no_warning() -> None:
     assert codes(records, PLAN, table) == {}
 
 
-@pytest.mark.parametrize("caution", Caution)
-def test_every_warning_has_a_next_step(caution: Caution) -> None:
-    assert caution.code == caution.name.lower()
-    assert caution.value.endswith(".")
+@pytest.mark.parametrize("kind", WarningKind)
+def test_every_warning_has_a_title_and_a_next_step(kind: WarningKind) -> None:
+    assert kind.code == kind.name.lower()
+    assert kind.title
+    assert kind.next_step.endswith(".")
 
 
 def test_few_rows() -> None:
-    assert "400 rows" in codes(changed(), PLAN | {"rows": 500})["few_rows"]
-    assert "few_rows" not in codes(changed(), PLAN | {"rows": 1000})
-    by_time = PLAN | {"rows": 800, "time": "when"}  # windows of 133, 267, 400, 533 and 667 rows
-    assert "On average a network had 400 rows" in codes(changed(), by_time)["few_rows"]
+    assert "400 rows" in codes(changed(), replace(PLAN, rows=500))["few_rows"]
+    assert "few_rows" not in codes(changed(), replace(PLAN, rows=1000))
+    by_time = replace(PLAN, rows=800, time="when")  # windows of 133, 267, 400, 533 and 667 rows
+    assert "On average, a network had 400 rows" in codes(changed(), by_time)["few_rows"]
 
 
 def test_few_splits() -> None:
-    small = PLAN | {"folds": 2, "seeds": 2}
+    small = replace(PLAN, folds=2, seeds=2)
     assert "4 splits" in codes(make_records(small, lambda *place: {}), small)["few_splits"]
 
 
 def test_a_test_fold_too_small_to_tell() -> None:
-    assert "too small to tell" in codes(noisy(PLAN, [0] * 7, 0.3, 0), PLAN)["small_test_fold"]
+    assert "Only a difference of 39% of the log loss" in codes(noisy(PLAN, [0] * 7, 0.3, 0), PLAN)["small_test_fold"]
     assert "small_test_fold" not in codes(noisy(PLAN, [0] * 7, 0.02, 0), PLAN)
     assert "small_test_fold" not in codes(noisy(PLAN, [0, 2, 2, 2, 0, 0, 0], 0.3, 0), PLAN)  # it could tell
 
@@ -104,7 +105,7 @@ def test_networks_that_blew_up() -> None:
         curve = [1.0] * 19 + [2.5 if setting == 6 and repeat else 1.9]
         return {"validation": 1 - GAINS[setting], "curves": {"train": curve, "validation": curve}}
 
-    assert "weight decay 1, the training loss of 5 of 10 networks" in codes(make_records(PLAN, of))["diverged"]
+    assert "weight decay 1: the training loss of 5 of 10 networks" in codes(make_records(PLAN, of))["diverged"]
 
 
 def test_nothing_to_regularise() -> None:
@@ -126,8 +127,8 @@ def test_nothing_learnt() -> None:
 def test_chance_is_the_best_constant_prediction() -> None:
     table = make_table(task="multiclass")
     shares = np.bincount(table.target) / 400
-    assert chance(table) == pytest.approx(-np.log(shares)[table.target].mean())
-    assert chance(make_table(task="regression")) == 1
+    assert baseline_loss(table) == pytest.approx(-np.log(shares)[table.target].mean())
+    assert baseline_loss(make_table(task="regression")) == 1
 
 
 def test_a_rare_class() -> None:
@@ -136,7 +137,7 @@ def test_a_rare_class() -> None:
     few = Table(**{**vars(table), "target": target})
     assert "about 6 rows of class “yes”" in codes(changed(), PLAN, few)["rare_class"]
     assert "rare_class" not in codes(changed(), PLAN, table)
-    assert "about 5 rows" in codes(changed(), PLAN | {"time": "when"}, few)["rare_class"]  # of six stretches
+    assert "about 5 rows" in codes(changed(), replace(PLAN, time="when"), few)["rare_class"]  # of six stretches
 
 
 # --- columns that tell the target --------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ LEAKS = {
 @pytest.mark.parametrize("name", LEAKS)
 def test_a_column_that_leaks_the_target_is_found(name: str) -> None:
     table = make_table(**{name: LEAKS[name]})
-    assert [column for column, _ in telling_columns(table)] == [name]
+    assert [column for column, _ in leaking_columns(table)] == [name]
     assert f"Column “{name}” alone" in codes(changed(test=0.5), PLAN, table)["leaking_column"]
 
 
@@ -165,7 +166,7 @@ def test_a_number_for_each_row_leaks_nothing(task: str) -> None:
         name=lambda y, rng: [f"customer {i}" for i in rng.permutation(len(y))],
         flat=lambda y, rng: 1,
     )
-    assert list(telling_columns(table)) == []
+    assert list(leaking_columns(table)) == []
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
@@ -175,7 +176,7 @@ def test_leaks_of_other_tasks(task: str) -> None:
         task=task,
         other=lambda y, rng: pd.Series(pd.factorize(y)[0]) if task == "multiclass" else np.exp(y / 20),
     )
-    [(column, value)] = telling_columns(table)
+    [(column, value)] = leaking_columns(table)
     assert column == "other"
     assert value > 0.99
 
@@ -183,4 +184,4 @@ def test_leaks_of_other_tasks(task: str) -> None:
 def test_a_class_that_is_not_in_both_halves_is_no_error() -> None:
     table = make_table()
     few = Table(**{**vars(table), "target": np.where(np.arange(400) < 1, 1, 0)})
-    assert list(telling_columns(few)) == []
+    assert list(leaking_columns(few)) == []

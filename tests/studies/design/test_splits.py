@@ -158,7 +158,7 @@ def test_a_model_of_groups_of_unequal_size(tmp_path: Path) -> None:
     plan, table = planned(frame, group="site")
     assert len({len(train) for train, _ in refit_parts(table, plan.seed, 5)}) > 1
     model = fit(table, TrainingConfig.of_plan(plan), plan.settings[0])
-    assert model.card.members == 5
+    assert model.metadata.members == 5
     assert model.predict(frame[["x"]]).shape == (150, 2)
 
 

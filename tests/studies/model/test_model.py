@@ -1,11 +1,11 @@
 """The model that a study leaves: what it computes, saves and exports."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,7 +79,7 @@ def fitted(task: str, name: str) -> Model:
 
 def by_hand(found: Model, rows: np.ndarray, call: int | None) -> np.ndarray:
     """Each member's prediction in NumPy, float64, one network and one layer at a time; with mask ``call``, or whole."""
-    setting, members = found.card.setting, []
+    setting, members = found.metadata.setting, []
     places = {"hidden": ["hidden.0.dropout", "hidden.1.dropout"], "input": ["input_dropout"]}
     active = places | {"last": ["hidden.1.dropout"]}
 
@@ -90,7 +90,7 @@ def by_hand(found: Model, rows: np.ndarray, call: int | None) -> np.ndarray:
         kept = philox.keep(np.arange(x.shape[1]), setting.dropout, key, call)
         return np.where(kept, x * philox.scale(setting.dropout), 0.0)
 
-    for m in range(found.card.members):
+    for m in range(found.metadata.members):
         w = {name: value[m].double().numpy() for name, value in found._weights.items()}
         x = drop(rows.astype(np.float64), "input_dropout", m)
         for layer in ("hidden.0", "hidden.1"):
@@ -104,10 +104,10 @@ def by_hand(found: Model, rows: np.ndarray, call: int | None) -> np.ndarray:
             if setting.batch_norm != "before":
                 x = drop(x, f"{layer}.dropout", m)
         x = x @ w["output.weight"].T + w["output.bias"]
-        if found.card.task == "regression":
-            members.append(x[:, 0] * found.card.spread + found.card.center)
+        if found.metadata.task == "regression":
+            members.append(x[:, 0] * found.metadata.spread + found.metadata.center)
         else:
-            logits = np.hstack([np.zeros_like(x), x]) if found.card.task == "binary" else x
+            logits = np.hstack([np.zeros_like(x), x]) if found.metadata.task == "binary" else x
             members.append(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
     return np.stack(members)
 
@@ -132,7 +132,7 @@ def test_uncertainty_is_that_of_addressed_sub_networks(task: str, name: str) -> 
     networks = np.concatenate([by_hand(found, found.encode(frame), call) for call in masks])
     total, aleatoric, epistemic = found.uncertainty(frame, masks=3)
     if task == "regression":
-        np.testing.assert_allclose(aleatoric, found.card.noise)
+        np.testing.assert_allclose(aleatoric, found.metadata.noise)
         np.testing.assert_allclose(epistemic, networks.std(0, ddof=1), rtol=1e-9)
         np.testing.assert_allclose(total**2, aleatoric**2 + epistemic**2, rtol=1e-12)
     else:
@@ -191,7 +191,7 @@ def test_intervals_cover_new_rows() -> None:
     new = frame.iloc[400:]
     low, high = found.interval(new).T
     assert 0.86 <= np.mean((low <= new["y"]) & (new["y"] <= high)) <= 0.94
-    assert 4.5 < found.card.noise < 6.5
+    assert 4.5 < found.metadata.noise < 6.5
     narrower = found.interval(new, coverage=0.5)
     assert (low < narrower[:, 0]).all()
     assert (narrower[:, 1] < high).all()
@@ -217,7 +217,7 @@ def test_one_network_can_not_be_compared() -> None:
                 found.uncertainty(make_frame())
         else:
             assert (found.uncertainty(make_frame()).epistemic > 0).all()
-            assert found.card.held_out == [30]
+            assert found.metadata.held_out == (30,)
 
 
 @pytest.mark.parametrize("masks", [0, 2.5, True, None])
@@ -229,7 +229,7 @@ def test_masks_are_counted(masks: Any) -> None:
 def test_intervals_are_for_regression() -> None:
     with pytest.raises(InputError, match="the task is binary"):
         fitted("binary", "dropout").interval(make_frame())
-    with pytest.raises(InputError, match="coverage must lie between 0 and 1, got 1"):
+    with pytest.raises(InputError, match="coverage must lie between 0 and 1; got 1"):
         fitted("regression", "dropout").interval(make_frame(), coverage=1)
 
 
@@ -241,7 +241,7 @@ def test_a_saved_model_is_the_same_model(task: str, name: str, tmp_path: Path) -
     found, frame = fitted(task, name), make_frame(40, task)
     found.save(tmp_path / "model")
     again = Model.load(tmp_path / "model")
-    assert dataclasses.replace(again.card, files={}) == found.card
+    assert msgspec.structs.replace(again.metadata, files=found.metadata.files) == found.metadata
     assert again.predict(frame).tobytes() == found.predict(frame).tobytes()
     assert again.uncertainty(frame).epistemic.tobytes() == found.uncertainty(frame).epistemic.tobytes()
     saved = safetensors.numpy.load_file(tmp_path / "model" / "weights.safetensors")
@@ -315,7 +315,7 @@ def test_an_exported_network_predicts_the_same(task: str, name: str, tmp_path: P
     assert difference < 1e-5 * max(1, np.abs(expected).max())
     described = session.get_modelmeta().custom_metadata_map
     assert json.loads(described["columns"]) == found.columns
-    assert json.loads(described["classes"]) == found.card.classes
+    assert json.loads(described["classes"]) == list(found.classes)
     assert (json.loads(described["target"]), json.loads(described["task"])) == ("y", task)
     with pytest.raises(InputError, match="the output must not exist yet"):
         found.export_onnx(tmp_path / "model.onnx")
@@ -336,7 +336,7 @@ def test_export_without_the_extra_is_one_sentence(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(onnx, "find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["export", str(tmp_path), str(tmp_path / "model.onnx")])
     assert result.exit_code == 2
-    assert "ONNX export needs the onnx extra, onnx not found; pip install 'thinned[onnx]'" in result.output
+    assert "ONNX export needs the onnx extra; onnx not found; pip install 'thinned[onnx]'" in result.output
     assert not (tmp_path / "model.onnx").exists()
 
 
@@ -384,7 +384,7 @@ def test_a_model_of_an_older_schema_is_refused(tmp_path: Path) -> None:
     card = json.loads(path.read_text())
     del card["setting"]
     path.write_text(json.dumps(card | {"rate": 0.5, "schema": 1}))
-    with pytest.raises(InputError, match="its entries are others than those that were saved"):
+    with pytest.raises(InputError, match="an earlier version of thinned wrote it; run the study again"):
         Model.load(tmp_path / "model")
     shutil.rmtree(tmp_path / "model")
     with pytest.raises(InputError, match="run `thinned study` first"):

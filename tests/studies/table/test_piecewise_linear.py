@@ -130,7 +130,7 @@ def test_numbers_of_any_size_are_encoded_and_saved(values):
 def test_a_saved_encoder_of_another_shape_is_refused():
     frame = pd.DataFrame({"x": np.arange(50.0)})
     piecewise, plain = Encoder("piecewise").fit(frame), Encoder().fit(frame)
-    piecewise._readings = plain._readings  # pieces that the scale has, but no column
+    piecewise._encodings = plain._encodings  # pieces that the scale has, but no column
     with pytest.raises(InputError, match="must be as the study wrote it"):
         Encoder.loads(piecewise.dumps())
 
@@ -151,4 +151,4 @@ def test_a_study_trains_predicts_and_loads_with_pieces(tmp_path):
     loaded = model.Model.load(tmp_path / "model")
     features = frame.drop(columns="y")
     assert loaded.predict(features).tobytes() == fitted_model.predict(features).tobytes()
-    assert loaded.card.inputs == len(Encoder("piecewise").fit(features).names)
+    assert loaded.metadata.inputs == len(Encoder("piecewise").fit(features).names)

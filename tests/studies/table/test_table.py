@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from thinned import datasets
 from thinned.errors import InputError
-from thinned.studies.table.load import load, read_frame
+from thinned.studies.table.load import load
+from thinned.studies.table.read_files import read_frame
+from thinned.studies.table.settle import settle
 
 ROWS = "".join(f"{i},{i % 5},{'yes' if i % 3 else 'no'}\n" for i in range(60))
 GOOD = f"a,b,y\n{ROWS}"
@@ -82,9 +84,10 @@ def test_csv_dialects_read_alike(write, data):
 
 
 def test_decimal_commas_are_read_where_semicolons_separate(write):
-    frame = read_frame(write("a;b\n1,5;2\n-0,25;3\n"))
+    frame = settle(read_frame(write("a;b\n1,5;2\n-0,25;3\n"))).features
     assert frame["a"].tolist() == [1.5, -0.25]
-    assert read_frame(write("a;b\n1,5;2.5\n", "mixed.csv"))["a"].tolist() == ["1,5"]  # one mark per file
+    frame = settle(read_frame(write("a;b\n1,5;2.5\n", "mixed.csv"))).features  # each column has its own mark
+    assert (frame["a"].tolist(), frame["b"].tolist()) == ([1.5], [2.5])
 
 
 def test_quoted_cells_may_hold_separators_quotes_and_lines(write):
@@ -139,14 +142,21 @@ def test_frames_of_many_dtypes_become_plain():
             "nothing": [None, None],
         }
     ).with_columns(pl.Series("category", ["x", None], dtype=pl.Categorical))
-    dtypes = {name: str(dtype) for name, dtype in read_frame(frame).dtypes.items()}
-    assert dtypes["integer"] == dtypes["duration"] == "float64"
-    assert dtypes["truth"] == dtypes["decimal"] == dtypes["nothing"] == "object"
+    settled = settle(read_frame(frame))
+    dtypes = {name: str(dtype) for name, dtype in settled.features.dtypes.items()}
+    assert dtypes["integer"] == dtypes["duration"] == dtypes["truth"] == dtypes["decimal"] == "float64"
     assert dtypes["date"].endswith("UTC]")
     assert dtypes["time"].endswith("UTC]")
-    assert dtypes["category"] == "category"
+    assert dtypes["category"] == dtypes["nothing"] == "category"
+    kinds = {name: reading.kind for name, reading in settled.readings.items()}
+    assert kinds == dict.fromkeys(("integer", "truth", "duration", "decimal"), "number") | {
+        "date": "date",
+        "time": "date",
+        "nothing": "drop",
+        "category": "level",
+    }
     nullable = pd.DataFrame({"n": pd.array([1, None], dtype="Int64"), "s": pd.array(["a", None], dtype="string")})
-    assert read_frame(nullable).dtypes.astype(str).tolist() == ["float64", "object"]
+    assert settle(nullable).features.dtypes.astype(str).tolist() == ["float64", "category"]
 
 
 def test_a_given_frame_is_not_changed():
@@ -164,7 +174,7 @@ def test_a_given_frame_is_not_changed():
 @pytest.mark.parametrize(
     ("data", "pattern"),
     [
-        (b"", r"must hold a table of text cells with a header line, '.*table.csv' is empty; check how it was written"),
+        (b"", r"must hold a table of text cells with a header line; '.*table.csv' is empty; check how it was written"),
         (b" \n\n \n", r"table.csv' has blank lines only"),
         (b"a,b,y\n", r"table.csv' has a header line and no rows"),
         (b"\x89PNG\r\n\x1a\n\0\0", r"table.csv' is a PNG image; export the table as CSV"),
@@ -179,14 +189,14 @@ def test_a_given_frame_is_not_changed():
         (b'[{"a": 1}, {"a": 2}]', r"is JSON"),
         (
             "a,b,y\n1,2,é\n".encode("latin-1"),
-            r"UTF-8 text, '.*' has the byte 0xe9 at offset 10, line 2; save it as UTF-8",
+            r"UTF-8 text; '.*' has the byte 0xe9 at offset 10, line 2; save it as UTF-8",
         ),
-        (GOOD.encode("utf-16"), r"UTF-8 text, '.*' is UTF-16 or UTF-32; save it as UTF-8"),
+        (GOOD.encode("utf-16"), r"UTF-8 text; '.*' is UTF-16 or UTF-32; save it as UTF-8"),
         (GOOD.encode("utf-32"), r"is UTF-16 or UTF-32; save it as UTF-8"),
         (b"a,b,y\n1,\x002,3\n", r"has a NUL byte at offset 8, line 2"),
         (
             b"a,b,y\n1,2,3\n4,5\n",
-            r"as many cells as the header, line 3 of '.*' has 2 where the header has 3; correct that",
+            r"as many cells as the header; line 3 of '.*' has 2 where the header has 3; correct that",
         ),
         (b"a,b,y\n1,2,3\n\n4,5,6,7\n", r"line 4 of '.*' has 4 where the header has 3"),
         (b'a,b,y\n"1\n2",2,3\n4,5\n', r"line 4 of '.*' has 2 where the header has 3"),
@@ -196,10 +206,10 @@ def test_a_given_frame_is_not_changed():
             r"breaks off or has a stray quote \(unexpected end of data\); put quotes around whole",
         ),
         (b'a,b,y\n1,"2"2,3\n', r"breaks off or has a stray quote"),
-        (b"a,b,a,y\n1,2,3,4\n", r"column names must differ, 'a' is there 2 times; rename one"),
-        (b",b,y\n1,2,3\n", r"every column needs a name, column 1 of 3 has none; name it or leave it out.*index=False"),
-        (b"a,b,y,\n1,2,3,\n", r"every column needs a name, column 4 of 4 has none"),
-        (b"\x1f\x8b\x08\0broken", r"a gzip file must be intact, '.*' is damaged \(.*\); compress it again"),
+        (b"a,b,a,y\n1,2,3,4\n", r"column names must differ; 'a' is there 2 times; rename one"),
+        (b",b,y\n1,2,3\n", r"every column needs a name; column 1 of 3 has none; name it or leave it out.*index=False"),
+        (b"a,b,y,\n1,2,3,\n", r"every column needs a name; column 4 of 4 has none"),
+        (b"\x1f\x8b\x08\0broken", r"a gzip file must be intact; '.*' is damaged \(.*\); compress it again"),
         (gzip.compress(GOOD.encode())[:-9], r"a gzip file must be intact"),
         (gzip.compress(b""), r"has blank lines only"),
     ],
@@ -209,17 +219,17 @@ def test_a_file_that_is_no_csv_table(write, data, pattern):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    refused(tmp_path / "none.csv", r"data must be an existing file, there is no '.*none.csv'; check the path")
+    refused(tmp_path / "none.csv", r"data must be an existing file; there is no '.*none.csv'; check the path")
     refused("https://example.org/x.csv", r"there is no 'https:/example.org/x.csv'; download it first")
     refused("nul\0.csv", r"there is no 'nul\\x00.csv'")
     refused("x" * 5000 + ".csv", r"there is no '…x+.csv'")
-    refused(tmp_path, r"data must be a file, '.*' is a folder; name one file")
+    refused(tmp_path, r"data must be a file; '.*' is a folder; name one file")
 
 
 def test_a_file_of_another_kind(write):
     for name in ("table.xlsx", "table.json", "table", "table.csv.zip"):
         refused(
-            write(GOOD, name), rf"CSV \(.csv, .tsv, .txt, also with .gz\) and Parquet .* are read, got '.*{name}'; save"
+            write(GOOD, name), rf"CSV \(.csv, .tsv, .txt, also with .gz\) and Parquet .* are read; got '.*{name}'; save"
         )
 
 
@@ -231,7 +241,7 @@ def test_a_file_that_may_not_be_read(write, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(path), "read_bytes", deny)
-    refused(path, r"data must be readable, opening '.*table.csv' failed \(Permission denied\); check its permissions")
+    refused(path, r"data must be readable; opening '.*table.csv' failed \(Permission denied\); check its permissions")
     monkeypatch.undo()
     assert written()
 
@@ -243,7 +253,7 @@ def test_a_damaged_parquet_file(tmp_path, write):
     for broken in (b"hello", b"PAR1PAR1PAR1", data[:-20], data[: len(data) // 2]):
         refused(
             write(broken, "t.parquet"),
-            r"a .parquet file must be intact, '.*t.parquet' can't be read .*; write it again",
+            r"a .parquet file must be intact; '.*t.parquet' can't be read .*; write it again",
         )
 
 
@@ -277,7 +287,7 @@ def test_arbitrary_bytes_give_a_frame_or_a_sentence(tmp_path, data):
     try:
         frame = read_frame(path)
     except InputError as error:
-        assert re.fullmatch("[^\n]+, [^\n]+", str(error))  # noqa: PT017
+        assert re.fullmatch("[^\n]+; [^\n]+", str(error))  # noqa: PT017
     else:
         assert frame.shape[0] >= 1
         assert frame.shape[1] >= 1
@@ -297,7 +307,7 @@ def test_arbitrary_bytes_give_a_frame_or_a_sentence(tmp_path, data):
 )
 def test_a_column_of_other_things_than_scalars(tmp_path, column, seen):
     frame = pd.DataFrame({"x": column, "y": [0, 1] * 30})
-    pattern = rf"must hold numbers, text, dates or truth values, column 'x' holds {seen}.*; leave it out, or spread"
+    pattern = rf"must hold numbers, text, dates or truth values; column 'x' holds {seen}.*; leave it out, or spread"
     refused(frame, pattern)
     if seen in {"(list|ndarray)", "dict"}:
         frame.to_parquet(tmp_path / "nested.parquet")
@@ -313,7 +323,7 @@ def test_a_column_of_other_things_than_scalars(tmp_path, column, seen):
     ],
 )
 def test_a_source_that_is_neither_path_nor_frame(source, remedy):
-    refused(source, rf"data must be a path or a data frame of pandas or polars, got \w+; {remedy}")
+    refused(source, rf"data must be a path or a data frame of pandas or polars; got \w+; {remedy}")
 
 
 # Tables that can't be studied.
@@ -326,7 +336,7 @@ def numbered(**columns):
 def test_a_target_that_is_absent(write):
     frame = datasets.churn()
     refused(
-        frame, r"the target must be a column of the table, there is no column 'Churned'; perhaps 'churn'; it", "Churned"
+        frame, r"the target must be a column of the table; there is no column 'Churned'; perhaps 'churn'; it", "Churned"
     )
     refused(frame, r"perhaps 'churn'; it has 'state'", " CHURN ")
     refused(frame, r"there is no column 'zzz'; it has 'state', 'account_length'.*'churn'$", "zzz")
@@ -339,21 +349,21 @@ def test_a_target_that_is_absent(write):
 
 @pytest.mark.parametrize("value", [1, 0.5, "yes", True])
 def test_a_constant_target(value):
-    refused(numbered(y=value), r"the target must take at least two values, 'y' is '.*' in every row; choose another")
+    refused(numbered(y=value), r"the target must take at least two values; 'y' is '.*' in every row; choose another")
 
 
 @pytest.mark.parametrize(
-    "values", [[0, None, 1], ["a", None, "b"], ["a", "NA", "b"], [1.5, np.nan, 2], [True, None, False]]
+    "values", [[0, None, 1], ["a", None, "b"], ["a", "", "b"], [1.5, np.nan, 2], [True, None, False]]
 )
 def test_a_target_with_missing_values(values):
-    pattern = r"the target must be known in every row, 'y' is missing in 20 of 60 rows; leave these rows out, or fill"
+    pattern = r"the target must be known in every row; 'y' is missing in 20 of 60 rows; leave these rows out, or fill"
     refused(numbered(y=values * 20), pattern)
 
 
 def test_a_class_with_fewer_rows_than_folds():
     frame = numbered(y=["a"] * 28 + ["b"] * 28 + ["rare"] * 4)
     refused(
-        frame, r"each class needs at least 5 rows, one for each fold, class 'rare' of 'y' has 4; merge rare classes"
+        frame, r"each class needs at least 5 rows, one for each fold; class 'rare' of 'y' has 4; merge rare classes"
     )
     assert load(frame, "y", folds=4).classes == ("a", "b", "rare")
     refused(numbered(y=["a"] * 57 + ["b"] * 3), r"class 'b' of 'y' has 3; collect more data")
@@ -362,29 +372,29 @@ def test_a_class_with_fewer_rows_than_folds():
 
 
 def test_too_few_rows():
-    refused(numbered().iloc[:49], r"a study of 5 folds needs at least 50 rows, got 49; collect more data")
-    refused(numbered(), r"a study of 10 folds needs at least 100 rows, got 60", folds=10)
+    refused(numbered().iloc[:49], r"a study of 5 folds needs at least 50 rows; got 49; collect more data")
+    refused(numbered(), r"a study of 10 folds needs at least 100 rows; got 60", folds=10)
     assert len(load(numbered().iloc[:50], "y").target) == 50
 
 
 def test_infinite_values():
     frame = numbered(x=[np.inf, -np.inf] + [0.0] * 58)
-    refused(frame, r"numbers must be finite, column 'x' has infinite values in 2 rows; correct them, or leave")
+    refused(frame, r"numbers must be finite; column 'x' has infinite values in 2 rows; correct them, or leave")
     refused(numbered(x=["inf"] + ["1"] * 59), r"column 'x' has infinite values in 1 row;")
     refused(numbered(y=[np.inf] + [0.5, 1.5] * 29 + [2]), r"column 'y' has infinite values in 1 row;")
     refused(numbered(y=[np.inf] * 30 + [1.0] * 30), r"column 'y' has infinite values in 30 rows;")
 
 
 def test_no_features(write):
-    refused(write("y\n" + "0\n1\n" * 30), r"a study needs feature columns, 'y' is the only column; check the separator")
+    refused(write("y\n" + "0\n1\n" * 30), r"a study needs feature columns; 'y' is the only column; check the separator")
 
 
 def test_a_target_of_dates():
-    refused(numbered(y=pd.date_range("2020", periods=60)), r"the target must hold classes or numbers, 'y' holds dates;")
+    refused(numbered(y=pd.date_range("2020", periods=60)), r"the target must hold classes or numbers; 'y' holds dates;")
 
 
 def test_a_regression_target_too_large_for_squares():
-    refused(numbered(y=np.linspace(0, 1e308, 60)), r"must lie within ±1e\+30, 'y' has 1e\+308; change its unit")
+    refused(numbered(y=np.linspace(0, 1e308, 60)), r"must lie within ±1e\+30; 'y' has 1e\+308; change its unit")
 
 
 def test_names_and_values_are_shortened():
@@ -468,11 +478,11 @@ def test_the_task_may_be_given():
 def test_a_task_that_contradicts_the_target():
     words = numbered(y=["a", "b", "c", "d", "e"] * 12)
     refused(
-        words, r"binary target must have exactly two classes, 'y' has 5: 'a', 'b', 'c', 'd', 'e'; choose", task="binary"
+        words, r"binary target must have exactly two classes; 'y' has 5: 'a', 'b', 'c', 'd', 'e'; choose", task="binary"
     )
-    refused(words, r"regression target must hold numbers, 'y' has 'a'; choose task='multiclass'", task="regression")
-    refused(numbered(), r"multiclass target must have at least three classes, 'y' has 2: '0', '1'", task="multiclass")
-    refused(words, r"task must be one of binary, multiclass, regression, got 'classify'", task="classify")
+    refused(words, r"regression target must hold numbers; 'y' has 'a'; choose task='multiclass'", task="regression")
+    refused(numbered(), r"multiclass target must have at least three classes; 'y' has 2: '0', '1'", task="multiclass")
+    refused(words, r"task must be one of binary, multiclass, regression; got 'classify'", task="classify")
 
 
 def test_a_file_is_only_read(write):

@@ -49,10 +49,13 @@ class Origin(NamedTuple):
     Attributes:
         op: name of that function.
         later_ops: names of the functions since then.
+        mixes_positions: True if a convolution with a kernel larger than one position made neighbours alike, at once
+            or before convolutions of one position.
     """
 
     op: str
     later_ops: tuple[str, ...] = ()
+    mixes_positions: bool = False
 
     def moved_axes(self) -> bool:
         """True where axes were exchanged since then, so that the axis of the features is unknown."""
@@ -82,7 +85,7 @@ class DataFlow:
         """Note that the function ``name`` took the inputs and made the outputs."""
         plain = name.strip("_")
         step = _step(plain, name)
-        origin = Origin(plain) if plain in _WEIGHTS else self._passed_on(inputs, plain)
+        origin = self._new_origin(inputs, plain) if plain in _WEIGHTS else self._passed_on(inputs, plain)
         dropouts: dict[int, Step] = {}
         if step is not None:
             for tensor in inputs if step is Step.MIX else inputs[:1]:
@@ -96,11 +99,18 @@ class DataFlow:
             elif tensor in self._dropouts:
                 del self._dropouts[tensor]
 
+    def _new_origin(self, inputs: list[torch.Tensor], plain: str) -> Origin:
+        if not plain.startswith("conv"):
+            return Origin(plain)
+        earlier = self.origin(inputs[0])
+        has_wide_kernel = len(inputs) > 1 and any(size > 1 for size in inputs[1].shape[2:])
+        return Origin(plain, mixes_positions=has_wide_kernel or (earlier is not None and earlier.mixes_positions))
+
     def _passed_on(self, inputs: list[torch.Tensor], plain: str) -> Origin | None:
         candidates = inputs if plain in _MIXES else inputs[:1]
         origins = (origin for tensor in candidates if (origin := self.origin(tensor)) is not None)
         origin = next(origins, None)
-        return None if origin is None else Origin(origin.op, (*origin.later_ops, plain)[-_REMEMBERED:])
+        return None if origin is None else origin._replace(later_ops=(*origin.later_ops, plain)[-_REMEMBERED:])
 
 
 def _step(plain: str, name: str) -> Step | None:

@@ -36,6 +36,7 @@ class Observation:
         training: dropouts of the training pass, in order.
         evaluation: dropouts of an evaluation pass, in order.
         module_calls: number of calls of each module in the training pass, by name.
+        fixed_seeds: indices of the training dropouts before which each forward pass sets the same seed.
         inactive_modules: names of the dropout modules that are in evaluation mode while the model trains.
         variance_shifts: batch norms after dropout.
         difference: difference of two evaluations in which no dropout was active; None if they agree.
@@ -50,6 +51,7 @@ class Observation:
     training: list[ObservedDropout]
     evaluation: list[ObservedDropout]
     module_calls: Mapping[str, int]
+    fixed_seeds: set[int]
     inactive_modules: list[str]
     variance_shifts: list[VarianceShift]
     difference: EvaluationDifference | None
@@ -72,6 +74,7 @@ def observe(
     passes, modules = Passes(model, args, kwargs), dict(sites.named(model))
     with one_at_a_time, restored_generators(model):
         training = passes.first_recorded(True, 0)
+        training_dropouts = training.dropouts()
         shifts = list(_variance_shifts(training.batch_norms, passes)) if training.batch_norms else []
         evaluation = passes.first_recorded(False, 1)
         evaluation_dropouts, second_outputs = evaluation.dropouts(), passes.evaluated(2)
@@ -81,9 +84,10 @@ def observe(
             difference = None if agree else locate_difference(passes, evaluation.outputs, second_outputs)
         return Observation(
             modules=modules,
-            training=training.dropouts(),
+            training=training_dropouts,
             evaluation=evaluation_dropouts,
             module_calls=training.module_calls,
+            fixed_seeds=_fixed_seeds(training_dropouts, passes),
             inactive_modules=_inactive_modules(modules, modes, passes),
             variance_shifts=shifts,
             difference=difference,
@@ -93,6 +97,18 @@ def observe(
             batch_size=next((tensor.shape[0] for tensor in tensors((args, dict(kwargs))) if tensor.ndim), None),
             rows=rows,
         )
+
+
+def _fixed_seeds(dropouts: list[ObservedDropout], passes: Passes) -> set[int]:
+    """Compare the seeds with those of another training pass; reversible layers set a fresh one in each."""
+    if all(dropout.forward_seed is None for dropout in dropouts):
+        return set()
+    seeds = [dropout.forward_seed for dropout in passes.recorded(True, 3).dropouts()]
+    return {
+        dropout.index
+        for dropout, seed in zip(dropouts, seeds, strict=False)
+        if dropout.forward_seed is not None and dropout.forward_seed == seed
+    }
 
 
 def _variance_shifts(batch_norms: list[BatchNormCall], passes: Passes) -> Iterator[VarianceShift]:

@@ -18,7 +18,7 @@ from thinned.audits.observation.data_flow import DataFlow, Origin, Step
 from thinned.audits.observation.modules import is_drop_path, is_dropout_module
 from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.tracing.sites import Op, Recorder, Site, is_thinned, tensors
-from thinned.tracing.torch_functions import DESCRIPTIONS, Call
+from thinned.tracing.torch_functions import BINDERS, DropoutCall
 
 __all__ = ["AuditRecorder", "BatchNormCall", "Location", "ObservedDropout", "OutsideModule", "output_tensors"]
 
@@ -63,7 +63,7 @@ class _Context(NamedTuple):
     origin: Origin | None
     earlier_dropouts: tuple[int, ...]
     checkpoint_keeps_random_state: bool | None
-    seeded_in_forward: bool
+    forward_seed: int | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class ObservedDropout:
         origin: last function with weights before it.
         earlier_dropouts: indices of the dropouts that its input carries, with no weight between.
         checkpoint_keeps_random_state: setting of the activation checkpointing around it; None without checkpointing.
-        seeded_in_forward: True if the forward pass had set the generator's seed before.
+        forward_seed: seed that the forward pass had set before; None if it had set none.
     """
 
     index: int
@@ -96,7 +96,7 @@ class ObservedDropout:
     origin: Origin | None
     earlier_dropouts: tuple[int, ...]
     checkpoint_keeps_random_state: bool | None
-    seeded_in_forward: bool
+    forward_seed: int | None
 
     @property
     def drops(self) -> bool:
@@ -197,7 +197,7 @@ class AuditRecorder(Recorder):
             self._parameters.before_call(func, args)
             if getattr(func, "__name__", "") == "batch_norm":
                 self._add_batch_norm(args, kwargs)
-            describe = DESCRIPTIONS.get(func) if self._without_dropout else None
+            describe = BINDERS.get(func) if self._without_dropout else None
             if describe is not None and describe(*args, **kwargs).kind == "functional":
                 return args[0] if args else kwargs["input"]
         return super().__torch_function__(func, types, args, kwargs)
@@ -221,7 +221,13 @@ class AuditRecorder(Recorder):
         self._flow.add_function(source, made, "dropout" if any(map(is_thinned, self._stack[-1:])) else name)
 
     def _site(
-        self, kind: str, op: str, call: Call, source: list[torch.Tensor], made: list[torch.Tensor], *producer: Op | None
+        self,
+        kind: str,
+        op: str,
+        call: DropoutCall,
+        source: list[torch.Tensor],
+        made: list[torch.Tensor],
+        *producer: Op | None,
     ) -> None:
         first = len(self.drafts)
         super()._site(kind, op, call, source, made, *producer)
@@ -237,7 +243,7 @@ class AuditRecorder(Recorder):
             origin=self._flow.origin(source[0]) if source else None,
             earlier_dropouts=self._earlier_dropouts(source) if is_element_kind else (),
             checkpoint_keeps_random_state=checkpoint_keeps_random_state,
-            seeded_in_forward=torch.initial_seed() != self._seed,
+            forward_seed=None if torch.initial_seed() == self._seed else torch.initial_seed(),
         )
         self._contexts += [context] * (len(self.drafts) - first)
         if is_element_kind and made:
@@ -253,7 +259,7 @@ class AuditRecorder(Recorder):
         steps = self._flow.dropouts(source[0]) if source else {}
         return tuple(index for index, step in steps.items() if step <= Step.ACTIVATION)
 
-    def _zero_fraction(self, made: list[torch.Tensor], call: Call) -> float | None:
+    def _zero_fraction(self, made: list[torch.Tensor], call: DropoutCall) -> float | None:
         if not (self._measure and call.active and call.p and made and made[0].numel()):
             return None
         with torch._C.DisableTorchFunction():

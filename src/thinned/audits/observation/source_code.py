@@ -3,7 +3,7 @@
 import ast
 from dataclasses import dataclass
 
-__all__ = ["SourceCall", "SourceClass", "SourceScope", "constant", "depends_on_training", "parse"]
+__all__ = ["SourceCall", "SourceClass", "SourceScope", "constant", "depends_on_training", "is_training", "parse"]
 
 _FUNCTIONAL, _NN = "torch.nn.functional.", "torch.nn."
 _DROPOUT_FUNCTIONS = {f"{_FUNCTIONAL}{name}" for name in ("dropout", "dropout1d", "dropout2d", "dropout3d")}
@@ -264,10 +264,11 @@ def _training_implied(test: ast.expr, holds: bool) -> bool | None:
         if isinstance(test.op, ast.And) is holds:  # all parts hold, or all fail: one that says something is enough
             return next((mode for mode in modes if mode is not None), None)
         return modes[0] if len(set(modes)) == 1 else None
-    return holds if _is_training(test) else None
+    return holds if is_training(test) else None
 
 
-def _is_training(node: ast.AST) -> bool:
+def is_training(node: ast.AST) -> bool:
+    """True for ``training`` and for an attribute of that name."""
     name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
     return name == "training"
 
@@ -275,7 +276,7 @@ def _is_training(node: ast.AST) -> bool:
 def depends_on_training(node: ast.expr, values: dict[str, list[ast.expr]]) -> bool:
     """True if an expression depends on the mode, by itself or through the values of its local names."""
     for part in ast.walk(node):
-        if _is_training(part):
+        if is_training(part):
             return True
         if isinstance(part, ast.Name) and any(depends_on_training(value, {}) for value in values.get(part.id, [])):
             return True

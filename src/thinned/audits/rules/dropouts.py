@@ -3,8 +3,29 @@
 from collections.abc import Iterable, Iterator
 
 from thinned.audits.observation.recorder import Location, ObservedDropout
+from thinned.tracing.sites import VIEWS
 
-__all__ = ["describe", "first_at_each_line", "is_elementwise"]
+__all__ = ["describe", "first_at_each_line", "is_elementwise", "is_on_output"]
+
+_SQUASHES = frozenset(["softmax", "log_softmax", "sigmoid", "logsigmoid", "softmin"])
+_LOSSES = frozenset(
+    [
+        "cross_entropy",
+        "nll_loss",
+        "mse_loss",
+        "l1_loss",
+        "smooth_l1_loss",
+        "huber_loss",
+        "binary_cross_entropy",
+        "kl_div",
+        "binary_cross_entropy_with_logits",
+        "gaussian_nll_loss",
+        "poisson_nll_loss",
+        "multi_margin_loss",
+    ]
+)
+_ENDS = _LOSSES | _SQUASHES | {"LogSoftmax", "Softmax"}
+_PASSED = _SQUASHES | {view.strip("_") for view in VIEWS}
 
 
 def describe(dropout: ObservedDropout) -> str:
@@ -26,3 +47,14 @@ def is_elementwise(dropout: ObservedDropout) -> bool:
     """True if each element has a decision of its own."""
     names = {"Dropout", "dropout", "dropout_", "AlphaDropout", "alpha_dropout"}
     return dropout.site.op in names and dropout.site.kind != "attention"
+
+
+def is_on_output(dropout: ObservedDropout) -> bool:
+    """True if a dropout has a layer's plain output as input, and its result is an output or goes to a loss."""
+    origin = dropout.origin
+    if dropout.site.kind not in {"module", "functional"} or origin is None:
+        return False
+    if not origin.op.startswith(("linear", "conv", "addmm", "bilinear")) or not set(origin.later_ops) <= _PASSED:
+        return False
+    consumers = {op.name.strip("_") for op in dropout.site.consumers}
+    return consumers <= _ENDS if consumers else dropout.is_output

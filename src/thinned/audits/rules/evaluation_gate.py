@@ -11,7 +11,7 @@ from thinned.audits.findings import Finding
 from thinned.audits.observation.modules import is_dropout_module
 from thinned.audits.observation.observation import Observation
 from thinned.audits.rules.base import Repair
-from thinned.tracing.torch_functions import DESCRIPTIONS
+from thinned.tracing.torch_functions import BINDERS
 
 __all__ = ["gate_in_evaluation"]
 
@@ -27,7 +27,7 @@ class _NoDropout(TorchFunctionMode):
         kwargs: dict[str, object] | None = None,
     ) -> object:
         kwargs = dict(kwargs or {})
-        describe = DESCRIPTIONS.get(func)
+        describe = BINDERS.get(func)
         call = describe(*args, **kwargs) if describe else None
         if call is not None and call.kind == "functional":
             return args[0] if args else kwargs["input"]

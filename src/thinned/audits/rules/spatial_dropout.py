@@ -6,6 +6,7 @@ from thinned.audits.findings import Finding
 from thinned.audits.observation.observation import Observation
 from thinned.audits.observation.recorder import ObservedDropout
 from thinned.audits.rules.base import Repair
+from thinned.audits.rules.dropouts import is_on_output
 
 __all__ = ["convolution_dims", "named_dims", "spatial_variant"]
 
@@ -32,8 +33,8 @@ def spatial_variant(finding: Finding, observation: Observation) -> Repair | None
     """Change the class of a dropout module to the variant that all its calls ask for."""
     module = observation.modules[finding.module]
     calls = [call for call in observation.training if call.site.kind == "module" and call.path == finding.module]
-    if not calls or type(module) not in _LAYERS.values():
-        return None
+    if not calls or type(module) not in _LAYERS.values() or any(map(is_on_output, calls)):
+        return None  # on an output, whole channels are whole classes
     variants = {convolution_dims(call) for call in calls}
     all_vectors = all(len(call.site.shape) == 2 for call in calls)
     if len(variants) != 1 or (variants == {None} and not all_vectors):

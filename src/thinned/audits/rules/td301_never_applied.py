@@ -11,6 +11,7 @@ from thinned.audits.findings import Finding, Severity
 from thinned.audits.observation.modules import is_drop_path, is_dropout_module, rate_of
 from thinned.audits.observation.observation import Observation
 from thinned.audits.observation.source_code import SourceClass, constant
+from thinned.audits.rules.attribute_reads import may_be_read
 from thinned.audits.rules.base import Repair, Rule
 from thinned.audits.rules.configured_rates import enclosing_module, has_run
 from thinned.audits.rules.dropouts import describe, first_at_each_line
@@ -87,7 +88,7 @@ class NeverApplied(Rule):
             yield self.source_finding(source_class.scope, layer.node, evidence, fix)
 
     def repair(self, finding: Finding, observation: Observation) -> Repair | None:
-        """Remove a dropout module that never ran."""
+        """Remove a dropout module that never ran and that no source reads."""
         path, module = finding.module, observation.modules[finding.module]
         parent_path, _, name = path.rpartition(".")
         parent = observation.modules.get(parent_path)
@@ -95,6 +96,8 @@ class NeverApplied(Rule):
             return None
         if isinstance(parent, nn.ModuleList | nn.Sequential):
             return None  # the numbers of the other parts would change
+        if may_be_read(name, parent, observation.modules.values()):
+            return None  # another method or branch uses it
         parts = dict(parent._modules)
         del parent._modules[name]
         return Repair(f"removed {type(module).__name__}, which never ran", partial(_put_back, parent, parts))

@@ -24,16 +24,16 @@ class KeepRate(Rule):
     right = "nn.Dropout(p=0.1)"
 
     def check(self, observation: Observation) -> Iterator[Finding]:
-        """A dropout has p ≥ 0.85."""
-        high = [d for d in observation.training if d.site.active and d.site.p >= _LEAST]
+        """A dropout has 0.85 ≤ p < 1."""
+        high = [d for d in observation.training if d.site.active and _LEAST <= d.site.p < 1]
         for dropout, _ in first_at_each_line(high):
             p = dropout.site.p
             evidence = f"{describe(dropout)} keeps {1 - p:.2g} of its input"
             yield self.dropout_finding("warning", dropout, evidence, _fix(p))
 
     def check_call(self, call: SourceCall) -> Iterator[Finding]:
-        """A dropout is written with p ≥ 0.85."""
-        if call.rate is not None and _LEAST <= call.rate <= 1:
+        """A dropout is written with 0.85 ≤ p < 1."""
+        if call.rate is not None and _LEAST <= call.rate < 1:
             evidence = f"{call.dropout_function or call.dropout_layer} has p={call.rate:g}"
             yield self.source_finding(call.scope, call.node, evidence, _fix(call.rate), p=call.rate)
 

@@ -25,8 +25,9 @@ class SeedInForward(Rule):
     right = "torch.manual_seed(0)  # once, before training; or thinned.address(model, seed=0)"
 
     def check(self, observation: Observation) -> Iterator[Finding]:
-        """When a dropout was called, the generator's seed was not the one that the pass began with."""
-        seeded = [dropout for dropout in observation.training if dropout.drops and dropout.seeded_in_forward]
+        """Before a dropout each of two forward passes set the seed of the generator to the same number."""
+        fixed_seeds = observation.fixed_seeds
+        seeded = [dropout for dropout in observation.training if dropout.drops and dropout.index in fixed_seeds]
         for dropout, _ in first_at_each_line(seeded):
             evidence = f"{describe(dropout)} draws its mask after the forward pass called torch.manual_seed"
             fix = "remove torch.manual_seed from forward; thinned.address(model, seed=0) repeats a run"

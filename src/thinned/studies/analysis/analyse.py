@@ -1,85 +1,170 @@
-"""What the numbers of a finished study say: settings, arms, comparisons, a verdict in words, and warnings."""
+"""The results of a finished study, computed from its trained networks."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
-from thinned.studies.analysis.comparisons import answers
-from thinned.studies.analysis.selection import PARTS, WHENS, Array, Record, Trained
-from thinned.studies.analysis.verdict import verdict
-from thinned.studies.analysis.warnings import cautions
+from thinned.studies.analysis.claims import judge_claims
+from thinned.studies.analysis.comparisons import compare_arms
+from thinned.studies.analysis.selection import PARTS, Array, TrainedNetworks
+from thinned.studies.analysis.verdict import decide
+from thinned.studies.analysis.warnings import study_warnings
+from thinned.studies.design.arm import Arm
+from thinned.studies.design.plan import Plan
+from thinned.studies.design.splits import make_splits, test_share
+from thinned.studies.metrics import METRICS
+from thinned.studies.results import (
+    SCHEMA,
+    ArmReading,
+    ArmResult,
+    Comparison,
+    DataSummary,
+    LearningCurves,
+    LossSummary,
+    MetricSummary,
+    PlanSummary,
+    Reading,
+    ReadingPair,
+    Results,
+    RunSummary,
+    SettingResult,
+    StudyWarning,
+    Verdict,
+)
 from thinned.studies.table.load import Table
+from thinned.studies.training.records import TrainedNetwork
 
-__all__ = ["analyse"]
+__all__ = ["Analysis", "analyse", "make_results"]
 
 
-def analyse(
-    records: Iterable[Record], plan: Mapping[str, Any], table: Table | None = None, *, share: float | None = None
-) -> dict[str, Any]:
-    """Settings, arms, comparisons, verdict and warnings of ``results.json``.
+class Analysis(NamedTuple):
+    """Settings, arms, comparisons, verdict and warnings of a study."""
+
+    settings: tuple[SettingResult, ...]
+    arms: tuple[ArmResult, ...]
+    comparisons: tuple[Comparison, ...]
+    verdict: Verdict
+    warnings: tuple[StudyWarning, ...]
+
+
+def analyse(trained: TrainedNetworks, table: Table | None = None) -> Analysis:
+    """Score settings and arms, answer the questions, and decide.
 
     Every arm is read twice: ``best`` takes each network at its best validation epoch (early stopping), ``end`` after
-    the full budget of epochs. Its setting is chosen on each split by validation loss, and scored on the test rows.
+    the full budget of epochs. On each split its setting is chosen by validation loss and scored on the test rows.
 
     Args:
-        records: one a network, as :meth:`Store.records` gives them.
-        plan: :meth:`Plan.to_dict`.
-        table: what was studied, for the warnings that need to look at it.
-        share: n_test / n_train of a split; None stands for k-fold splits, 1 / (folds − 1).
+        trained: the networks that were trained on all rows of a split.
+        table: the studied table, for warnings about it.
+    """
+    comparisons = compare_arms(trained)
+    return Analysis(
+        settings=tuple(_setting_result(trained, setting) for setting in trained.settings),
+        arms=tuple(_arm_result(trained, arm) for arm in trained.plan.arms if arm.name in trained.arms),
+        comparisons=tuple(comparisons),
+        verdict=decide(trained, comparisons),
+        warnings=tuple(study_warnings(trained, comparisons, table)),
+    )
+
+
+def make_results(
+    table: Table, plan: Plan, finished: Plan, networks: Sequence[TrainedNetwork], run: RunSummary, epoch_seconds: float
+) -> Results:
+    """The content of ``results.json``.
+
+    Args:
+        table: the studied table.
+        plan: the whole plan.
+        finished: the part of the plan that was finished.
+        networks: the trained networks of that part.
+        run: how they were trained.
+        epoch_seconds: training time of one network for one epoch.
 
     Raises:
         InputError: the networks of every setting diverged.
     """
-    trained = Trained(records, plan, share)
-    comparisons = answers(trained)
-    return {
-        "settings": [_setting(trained, setting) for setting in trained.settings],
-        "arms": [_arm(trained, arm) for arm in plan["arms"] if arm["name"] in trained.arms],
-        "comparisons": comparisons,
-        "verdict": verdict(trained, comparisons),
-        "share": trained.share,
-        "warnings": [caution.to_dict() for caution in cautions(trained, comparisons, table)],
-    }
+    splits = make_splits(plan, table)
+    trained = TrainedNetworks(networks, finished, test_share(splits))
+    analysis = analyse(trained, table)
+    return Results(
+        schema=SCHEMA,
+        data=_data_summary(table),
+        plan=msgspec.convert({**plan.to_dict(), "digest": plan.digest}, PlanSummary),
+        run=run,
+        metrics={name: MetricSummary(**METRICS[name]._asdict()) for name in trained.metrics},
+        selection=trained.selection,
+        settings=analysis.settings,
+        arms=analysis.arms,
+        comparisons=analysis.comparisons,
+        verdict=analysis.verdict,
+        test_train_ratio=trained.test_train_ratio,
+        warnings=analysis.warnings,
+        claims=judge_claims(trained, networks, [len(split.train) for split in splits], epoch_seconds),
+    )
 
 
-def _setting(trained: Trained, setting: int) -> dict[str, Any]:
-    records = [split[setting] for split in trained.splits]
-    fixed = [setting] * len(records)
-
-    def at(when: str) -> dict[str, Any]:
-        return {
-            **{part: trained.interval(trained.losses(setting, when, part), part) for part in PARTS},
-            "scores": {name: trained.interval(trained.scores(fixed, when, name)) for name in trained.metrics()},
-        }
-
-    return {
-        "index": setting,
-        "label": trained.setting(setting)["label"],
-        "networks": len(records),
-        "best_epoch": float(np.median([record["best_epoch"] for record in records])),
-        **{when: at(when) for when in WHENS},
-        "curves": {
-            part: np.mean([record["curves"][part] for record in records], axis=0).tolist()
-            for part in ("train", "validation")
-        },
-        "improvement": {
-            when: trained.interval(trained.nested(trained.baseline, when) - trained.scores(fixed, when))
-            for when in WHENS
-        },
-    }
+def _data_summary(table: Table) -> DataSummary:
+    counts = [0] * len(table.classes)
+    if table.classes:
+        counts = np.bincount(table.target, minlength=len(table.classes)).tolist()
+    return DataSummary(
+        name=table.name,
+        rows=len(table.target),
+        columns=table.features.shape[1],
+        target=table.target_name,
+        task=table.task,
+        classes=dict(zip(table.classes, counts, strict=True)),
+        sha256=table.sha256,
+        read_as=table.read_as,
+    )
 
 
-def _arm(trained: Trained, arm: Record) -> dict[str, Any]:
-    baseline: Array = trained.nested(trained.baseline, "best")
+def _setting_result(trained: TrainedNetworks, setting: int) -> SettingResult:
+    networks = [split[setting] for split in trained.splits]
+    baseline, chosen = trained.arm_scores(trained.baseline, "best"), [setting] * len(networks)
+    return SettingResult(
+        index=setting,
+        label=trained.setting(setting).label,
+        networks=len(networks),
+        best_epoch=float(np.median([network.best_epoch for network in networks])),
+        best=_loss_summary(trained, setting, "best"),
+        end=_loss_summary(trained, setting, "end"),
+        curves=LearningCurves(
+            train=_mean_curve([network.curves.train for network in networks]),
+            validation=_mean_curve([network.curves.validation for network in networks]),
+        ),
+        improvement=ReadingPair(
+            best=trained.interval(baseline - trained.scores(chosen, "best")),
+            end=trained.interval(trained.arm_scores(trained.baseline, "end") - trained.scores(chosen, "end")),
+        ),
+    )
 
-    def at(when: str) -> dict[str, Any]:
-        chosen = trained.choose(trained.arms[arm["name"]], when)
-        return {
-            "scores": {name: trained.interval(trained.scores(chosen, when, name)) for name in trained.metrics()},
-            "chosen": chosen,
-            "test": trained.scores(chosen, when).tolist(),
-            "improvement": trained.interval(baseline - trained.scores(chosen, when)),
-        }
 
-    return {**{name: arm[name] for name in ("name", "label", "warning")}, **{when: at(when) for when in WHENS}}
+def _mean_curve(curves: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
+    mean: Array = np.array(curves, dtype=np.float64).mean(axis=0)
+    return tuple(mean.tolist())
+
+
+def _loss_summary(trained: TrainedNetworks, setting: int, reading: Reading) -> LossSummary:
+    chosen = [setting] * len(trained.splits)
+    train, validation, test = (trained.interval(trained.losses(setting, reading, part), part) for part in PARTS)
+    scores = {name: trained.optional_interval(trained.scores(chosen, reading, name)) for name in trained.metrics}
+    return LossSummary(train=train, validation=validation, test=test, scores=scores)
+
+
+def _arm_result(trained: TrainedNetworks, arm: Arm) -> ArmResult:
+    best, end = (_arm_reading(trained, arm.name, reading) for reading in ("best", "end"))
+    return ArmResult(name=arm.name, label=arm.label, warning=arm.warning, best=best, end=end)
+
+
+def _arm_reading(trained: TrainedNetworks, arm: str, reading: Reading) -> ArmReading:
+    chosen = trained.choose(trained.arms[arm], reading)
+    scores = trained.scores(chosen, reading)
+    return ArmReading(
+        scores={name: trained.optional_interval(trained.scores(chosen, reading, name)) for name in trained.metrics},
+        chosen=tuple(chosen),
+        test=tuple(scores.tolist()),
+        improvement=trained.interval(trained.arm_scores(trained.baseline, "best") - scores),
+    )

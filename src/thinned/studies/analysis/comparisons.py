@@ -1,151 +1,147 @@
-"""The answer to each declared question: a comparison, its outcome, and one sentence that can be repeated."""
+"""Comparisons: the answer to each declared question, with its outcome and a sentence that stands by itself."""
 
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from thinned.studies.analysis.selection import Record, Trained
-from thinned.studies.analysis.statistics import Comparison, Posterior, compare, equivalence, holm
+from thinned.studies.analysis.selection import TrainedNetworks
+from thinned.studies.analysis.statistics import PairedTest, Posterior, equivalence, holm, paired_test
+from thinned.studies.design.questions import Question
 from thinned.studies.metrics import METRICS
+from thinned.studies.results import Comparison, Outcome, SupposedTest
+from thinned.studies.wording import READING, capitalise, in_text, interval_decimals, number, p_value, percent
 
-__all__ = ["OUTCOMES", "ROPE", "answers", "capitalised", "formatter", "label_of", "metric_name", "region"]
+__all__ = ["ROPE", "compare_arms", "rope_width"]
 
-OUTCOMES = ("helps", "hurts", "practically equal", "not enough evidence")
-#: half-width of the region of practical equivalence, as a share of the baseline's loss
+#: half-width of the region of practical equivalence, as a fraction of the baseline's loss
 ROPE = 0.01
 _ALPHA = 0.05
-_SURE = 0.95
-_PRIMARY = 0.8  # of the error rate is the primary question's
-_AT = {"best": "at its best epoch", "end": "at the last epoch"}
+_CREDIBLE = 0.95
+_PRIMARY_WEIGHT = 0.8  # fraction of the error rate that the primary question has
 
 
-def region(trained: Trained) -> float:
+def rope_width(trained: TrainedNetworks) -> float:
     """Half-width of the region of practical equivalence, in units of the selection score: one for the whole study."""
-    level = float(trained.nested(trained.baseline, "best").mean())
-    return float(trained.plan.get("rope", ROPE)) * level
+    return ROPE * float(trained.arm_scores(trained.baseline, "best").mean())
 
 
-class _Tested(NamedTuple):
-    """A question with its test, the same by Nadeau & Bengio, and the mean score of what the arm is compared with."""
+class _Answer(NamedTuple):
+    """A question with its tests, and the mean score of the arm that the first one is compared with."""
 
-    question: Record
-    comparison: Comparison
-    supposed: Comparison
+    question: Question
+    test: PairedTest
+    conservative: PairedTest
     posterior: Posterior
-    level: float
+    reference_score: float
 
 
-def answers(trained: Trained) -> list[dict[str, Any]]:
+def compare_arms(trained: TrainedNetworks) -> list[Comparison]:
     """The comparisons of ``results.json``, in the order of the plan's questions.
 
-    The p-values are adjusted for the whole declared family, of which the primary question gets four fifths of the
-    error rate, and the others share a fifth. A question about an arm that diverged is left out, but counts in the
-    family.
+    p-values are adjusted for the whole declared family. The primary question has four fifths of the error rate, the
+    others share one fifth. A question about an arm that diverged is left out, but counts in the family.
     """
-    rope = region(trained)
-    asked = trained.plan["questions"]
-    tested = [_test(trained, question, rope) for question in asked]
-    p_values = [1.0 if test is None else test.comparison.p_value for test in tested]
-    adjusted = holm(p_values, _weights([bool(question["primary"]) for question in asked]))
-    return [_answer(trained, test, p, rope) for test, p in zip(tested, adjusted, strict=True) if test is not None]
+    rope, questions = rope_width(trained), trained.plan.questions
+    answers = [_answer(trained, question, rope) for question in questions]
+    p_values = [1.0 if answer is None else answer.test.p_value for answer in answers]
+    adjusted = holm(p_values, _weights([question.primary for question in questions]))
+    return [
+        _comparison(trained, answer, p_adjusted, rope)
+        for answer, p_adjusted in zip(answers, adjusted, strict=True)
+        if answer is not None
+    ]
 
 
-def _test(trained: Trained, question: Record, rope: float) -> _Tested | None:
-    if question["arm"] not in trained.arms or question["against"] not in trained.arms:
+def _answer(trained: TrainedNetworks, question: Question, rope: float) -> _Answer | None:
+    if question.arm not in trained.arms or question.against not in trained.arms:
         return None
-    other = trained.nested(question["against"], question["against_when"])
-    gains = other - trained.nested(question["arm"], question["when"])
-    spread, supposed = trained.spread(gains), trained.supposed_spread(gains)
-    return _Tested(question, compare(spread), compare(supposed), equivalence(spread, rope), float(other.mean()))
+    reference = trained.arm_scores(question.against, question.against_when)
+    gains = reference - trained.arm_scores(question.arm, question.when)
+    spread, conservative = trained.spread(gains), trained.conservative_spread(gains)
+    posterior = equivalence(spread, rope)
+    return _Answer(question, paired_test(spread), paired_test(conservative), posterior, float(reference.mean()))
 
 
-def _weights(primary: list[bool]) -> list[float]:
-    """Of the family: the primary question's four fifths, the rest in equal parts; all equal where none is primary."""
+def _weights(primary: Sequence[bool]) -> list[float]:
+    """Weights of the family: four fifths for the primary question; equal weights where none is primary."""
     first, others = sum(primary), len(primary) - sum(primary)
     if not first or not others:
         return [1.0] * len(primary)
-    return [_PRIMARY / first if p else (1 - _PRIMARY) / others for p in primary]
+    return [_PRIMARY_WEIGHT / first if p else (1 - _PRIMARY_WEIGHT) / others for p in primary]
 
 
-def _answer(trained: Trained, tested: _Tested, p_adjusted: float, rope: float) -> dict[str, Any]:
-    question, outcome = tested.question, _outcome(tested, p_adjusted)
-    return {
-        **{name: question[name] for name in ("arm", "when", "against", "against_when", "primary")},
-        "question": question["text"],
-        **tested.comparison._asdict(),
-        "p_adjusted": p_adjusted,
-        "rope": rope,
-        **tested.posterior._asdict(),
-        "nadeau_bengio": {name: getattr(tested.supposed, name) for name in ("low", "high", "p_value")},
-        "outcome": outcome,
-        "sentence": _sentence(trained, tested, p_adjusted, rope, outcome),
-    }
+def _comparison(trained: TrainedNetworks, answer: _Answer, p_adjusted: float, rope: float) -> Comparison:
+    question, test, posterior = answer.question, answer.test, answer.posterior
+    conservative = answer.conservative
+    outcome = _outcome(answer, p_adjusted)
+    return Comparison(
+        question=question.text,
+        arm=question.arm,
+        when=question.when,
+        against=question.against,
+        against_when=question.against_when,
+        primary=question.primary,
+        difference=test.difference,
+        low=test.low,
+        high=test.high,
+        p_value=test.p_value,
+        p_adjusted=p_adjusted,
+        detectable=test.detectable,
+        splits=test.splits,
+        rope=rope,
+        p_better=posterior.p_better,
+        p_equal=posterior.p_equal,
+        p_worse=posterior.p_worse,
+        outcome=outcome,
+        sentence=f"{_finding(trained, answer, p_adjusted)} {_conclusion(trained, answer, rope, outcome)}",
+        nadeau_bengio=SupposedTest(low=conservative.low, high=conservative.high, p_value=conservative.p_value),
+    )
 
 
-def _outcome(tested: _Tested, p_adjusted: float) -> str:
-    """Equivalence goes first: a difference too small to matter may be significant all the same."""
-    if tested.posterior.p_equal > _SURE:
+def _outcome(answer: _Answer, p_adjusted: float) -> Outcome:
+    """Equivalence goes first: a difference too small to matter may still be significant."""
+    if answer.posterior.p_equal > _CREDIBLE:
         return "practically equal"
     if p_adjusted < _ALPHA:
-        return "helps" if tested.comparison.difference > 0 else "hurts"
+        return "helps" if answer.test.difference > 0 else "hurts"
     return "not enough evidence"
 
 
-def _sentence(trained: Trained, tested: _Tested, p_adjusted: float, rope: float, outcome: str) -> str:
-    question, c, level = tested.question, tested.comparison, tested.level
-    show = formatter(c)
-    arm = f"{label_of(trained, question['arm'])} {_AT[question['when']]}"
-    against = f"{label_of(trained, question['against'])} {_AT[question['against_when']]}"
-    found = (
-        f"{capitalised(arm)} had a {metric_name(trained.selection)} of {show(level - c.difference)}, "
-        f"{show(abs(c.difference))} {'below' if c.difference > 0 else 'above'} the {show(level)} of {against} "
-        f"(95\u00a0% interval of the improvement {show(c.low, '+')} to {show(c.high, '+')}, adjusted {_p(p_adjusted)})"
+def _finding(trained: TrainedNetworks, answer: _Answer, p_adjusted: float) -> str:
+    """Both scores, their difference with its interval, and the p-value."""
+    question, test = answer.question, answer.test
+    decimals = interval_decimals(test.low, test.high)
+    arm = f"{READING[question.when]}, {trained.arm_label(question.arm)}"
+    against = trained.arm_label(question.against)
+    if question.when != question.against_when:
+        against = f"{against} {READING[question.against_when]}"
+    metric = METRICS[trained.selection].label
+    score = number(answer.reference_score - test.difference, decimals)
+    low, high = (number(limit, decimals, signed=True) for limit in (test.low, test.high))
+    return (
+        f"{capitalise(arm)} had {_article(metric)} {in_text(metric)} of {score}, "
+        f"{number(abs(test.difference), decimals)} {'below' if test.difference > 0 else 'above'} the "
+        f"{number(answer.reference_score, decimals)} of {against} (95\u00a0% interval of the improvement {low} to "
+        f"{high}, adjusted {p_value(p_adjusted, symbol=True)})."
     )
-    detectable = f"where a true difference of {show(c.detectable)} would have been found four times out of five"
-    family = f"for one of {len(trained.plan['questions'])} questions"
-    return {
-        "helps": f"{found}: it helps.",
-        "hurts": f"{found}: it hurts.",
-        "practically equal": (
-            f"{found}: practically equal, the difference being smaller than {show(rope)} with a probability of "
-            f"{_percent(tested.posterior.p_equal)}."
-        ),
-        "not enough evidence": f"{found}: not enough evidence, {family if c.p_value < _ALPHA else detectable}.",
-    }[outcome]
 
 
-def capitalised(text: str) -> str:
-    """With a capital at the start, and no other change."""
-    return text[:1].upper() + text[1:]
+def _article(label: str) -> str:
+    """The indefinite article before a score: initials are read letter by letter, as in "an RMSE"."""
+    return "an" if label[0] in ("AEFHILMNORSX" if label.isupper() else "AEIOU") else "a"
 
 
-def label_of(trained: Trained, name: str) -> str:
-    """The arm's label, as the plan has it."""
-    return next(str(arm["label"]) for arm in trained.plan["arms"] if arm["name"] == name)
-
-
-def metric_name(selection: str) -> str:
-    """The selection score within a sentence."""
-    label = METRICS[selection].label
-    return label if label.isupper() else label.lower()
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.{3 if value < 0.1 else 2}f}"
-
-
-def _percent(probability: float) -> str:
-    """Never rounded up to certainty."""
-    return "more than 99\u00a0%" if probability > 0.99 else f"{100 * probability:.0f}\u00a0%"
-
-
-def formatter(comparison: Comparison) -> Callable[..., str]:
-    """Writes numbers with as many decimals as the interval's width has meaning, and the sign that typesetters use."""
-    reach = (comparison.high - comparison.low) / 2
-    decimals = min(max(0, 1 - math.floor(math.log10(reach))), 9) if reach > 0 else 4
-
-    def show(value: float, sign: str = "") -> str:
-        rounded = round(value, decimals) + 0.0  # no minus zero
-        return f"{rounded:{sign if rounded else ''},.{decimals}f}".replace("-", "−")
-
-    return show
+def _conclusion(trained: TrainedNetworks, answer: _Answer, rope: float, outcome: Outcome) -> str:
+    test = answer.test
+    decimals = interval_decimals(test.low, test.high)
+    if outcome == "helps":
+        return "It helps."
+    if outcome == "hurts":
+        return "It hurts."
+    if outcome == "practically equal":
+        return (
+            f"Practically equal: the difference is below {number(rope, decimals)} "
+            f"(probability {percent(answer.posterior.p_equal)})."
+        )
+    if test.p_value < _ALPHA:
+        return f"Not enough evidence for one of {len(trained.plan.questions)} questions."
+    return f"Not enough evidence: a study like this detects {number(test.detectable, decimals)} with 80\u00a0% power."

@@ -1,8 +1,10 @@
-"""How much of the target a single column tells, and how little can be known without any."""
+"""Detection of leaking columns, and the loss of a constant prediction."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import entr
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -11,52 +13,59 @@ from thinned.errors import InputError
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table
 
-__all__ = ["chance", "telling_columns"]
+__all__ = ["LeakingColumn", "baseline_loss", "leaking_columns"]
 
-_TELLING = 0.99
-_ROWS = 20_000  # looked at
-_LEAF = 3  # rows: a tree with smaller leaves repeats single rows
+_LEAKING = 0.99
+_MOST_ROWS = 20_000
+_LEAF_ROWS = 3  # a tree with smaller leaves repeats single rows
 
 
-def telling_columns(table: Table) -> Iterator[tuple[str, float]]:
-    """Columns from each of which a decision tree predicts the target on held-out rows with ROC-AUC or R² above 0.99.
+class LeakingColumn(NamedTuple):
+    """A column that predicts the target by itself, with its held-out ROC-AUC or R²."""
 
-    The tree sees the column as the networks do, is grown on one half of the rows (of at most 20,000) and scored on the
-    other.
+    name: str
+    score: float
+
+
+def leaking_columns(table: Table) -> Iterator[LeakingColumn]:
+    """Columns from which a decision tree predicts the target on held-out rows with ROC-AUC or R² above 0.99.
+
+    The tree takes the column encoded as for the networks. It is grown on one half of the rows (of at most 20,000) and
+    scored on the other half.
     """
-    order = np.random.default_rng(0).permutation(len(table.target))[:_ROWS]
+    order = np.random.default_rng(0).permutation(len(table.target))[:_MOST_ROWS]
     grown, scored = np.array_split(order, 2)
     if table.task != "regression" and len({*table.target[grown]} & {*table.target[scored]}) < len(table.classes):
-        return  # a class too rare to be in both halves
+        return  # a class is too rare to be in both halves
     for name in table.features.columns:
         column = table.features[[name]]
         try:
-            encoder = Encoder().fit(column.iloc[grown])
-        except InputError:  # it has the same value in all of these rows
+            encoder = Encoder(readings=table.readings).fit(column.iloc[grown])
+        except InputError:  # the column has the same value in all of these rows
             continue
-        x, unseen = encoder.transform(column.iloc[grown]), encoder.transform(column.iloc[scored])
-        value = _held_out(table, x, unseen, grown, scored)
-        if value > _TELLING:
-            yield str(name), value
+        x, held_out = encoder.transform(column.iloc[grown]), encoder.transform(column.iloc[scored])
+        score = _held_out_score(table, x, held_out, grown, scored)
+        if score > _LEAKING:
+            yield LeakingColumn(str(name), score)
 
 
-def _held_out(
+def _held_out_score(
     table: Table,
-    x: np.ndarray,
-    unseen: np.ndarray,
-    grown: np.ndarray,
-    scored: np.ndarray,
+    x: npt.NDArray[np.floating],
+    held_out: npt.NDArray[np.floating],
+    grown: npt.NDArray[np.integer],
+    scored: npt.NDArray[np.integer],
 ) -> float:
     if table.task == "regression":
-        regressor = DecisionTreeRegressor(min_samples_leaf=_LEAF, random_state=0).fit(x, table.target[grown])
-        return float(r2_score(table.target[scored], regressor.predict(unseen)))
-    classifier = DecisionTreeClassifier(min_samples_leaf=_LEAF, random_state=0).fit(x, table.target[grown])
-    probability = classifier.predict_proba(unseen)
+        regressor = DecisionTreeRegressor(min_samples_leaf=_LEAF_ROWS, random_state=0).fit(x, table.target[grown])
+        return float(r2_score(table.target[scored], regressor.predict(held_out)))
+    classifier = DecisionTreeClassifier(min_samples_leaf=_LEAF_ROWS, random_state=0).fit(x, table.target[grown])
+    probability = classifier.predict_proba(held_out)
     probability = probability[:, 1] if table.task == "binary" else probability
     return float(roc_auc_score(table.target[scored], probability, multi_class="ovr"))
 
 
-def chance(table: Table) -> float:
+def baseline_loss(table: Table) -> float:
     """Loss of the best constant prediction: the target's entropy in nats, or 1, the variance of a standardised one."""
     if table.task == "regression":
         return 1.0

@@ -1,130 +1,162 @@
-"""Nested selection: a setting is chosen by validation loss on each split, and scored on rows that had no part in it."""
+"""The trained networks by split, and nested selection: validation rows choose a setting, test rows score it."""
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from thinned.errors import InputError, sentence
 from thinned.studies.analysis.statistics import Spread, nadeau_bengio, resampled
+from thinned.studies.design.plan import Plan
+from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import VALIDATION
 from thinned.studies.metrics import SELECTION
+from thinned.studies.results import Interval, OptionalInterval, Reading
+from thinned.studies.training.records import Evaluation, TrainedNetwork
 
-__all__ = ["PARTS", "WHENS", "Record", "Trained"]
+__all__ = ["PARTS", "READINGS", "Array", "Part", "TrainedNetworks"]
 
-Record = Mapping[str, Any]
 Array = npt.NDArray[np.float64]
-WHENS = ("best", "end")  # the best validation epoch, and the last one
-PARTS = ("train", "validation", "test")
+Part = Literal["train", "validation", "test"]
+READINGS: tuple[Reading, ...] = ("best", "end")
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
-class Trained:
-    """The networks of a finished study, by split and setting.
+class TrainedNetworks:
+    """The networks of a finished study that were trained on one number of rows, by split and setting.
 
     Attributes:
-        splits: of each test fold of each repeat, in order, the record of every setting.
-        settings: indices of the settings whose networks stayed finite on every split; no other is ever chosen.
-        diverged: of every other setting, the number of networks that did not.
+        plan: the plan, restricted to what was finished.
+        splits: for each test fold of each repeat, in order, the network of every setting.
+        settings: indices of the settings whose networks stayed finite on every split; only these are ever chosen.
+        diverged: number of networks that did not stay finite, for each of the other settings.
         arms: settings of each arm that has any left, by its name, in the plan's order.
-        repeats: of the splits; each has the same number of folds.
-        share: n_test / n_train of a split, rows that stop the training or choose a setting among those of training.
-        selection: the score by which networks are compared; lower is better.
+        repeats: number of repeats; each has the same number of folds.
+        test_train_ratio: n_test / n_train of a split. Rows that validate count as training rows.
+        selection: score by which networks are compared; lower is better.
 
     Args:
-        records: one a network; those trained on a part of the rows (``size``) are left aside.
-        plan: :meth:`Plan.to_dict`.
-        share: None stands for k-fold splits, 1 / (folds − 1).
+        networks: records of trained networks.
+        plan: see above.
+        test_train_ratio: see above; None stands for k-fold splits, 1 / (folds − 1).
+        size: number of training rows of the networks to take; 0 stands for all rows of a split.
 
     Raises:
         InputError: no arm is left.
     """
 
-    def __init__(self, records: Iterable[Record], plan: Record, share: float | None = None) -> None:
-        by_split: dict[tuple[int, int], dict[int, Record]] = defaultdict(dict)
-        for record in records:
-            if not record.get("size"):
-                by_split[record["repeat"], record["fold"]][record["setting"]] = record
+    def __init__(
+        self,
+        networks: Iterable[TrainedNetwork],
+        plan: Plan,
+        test_train_ratio: float | None = None,
+        *,
+        size: int = 0,
+    ) -> None:
+        by_split: dict[tuple[int, int], dict[int, TrainedNetwork]] = defaultdict(dict)
+        for network in networks:
+            if network.size == size:
+                by_split[network.repeat, network.fold][network.setting] = network
         self.plan = plan
+        self._settings = plan.settings
         self.repeats = len({repeat for repeat, _ in by_split})
         self.splits = [by_split[place] for place in sorted(by_split)]
-        self.share = 1 / (plan["folds"] - 1) if share is None else share
-        self.selection = SELECTION[plan["task"]]
+        self.test_train_ratio = 1 / (plan.folds - 1) if test_train_ratio is None else test_train_ratio
+        self.selection = SELECTION[plan.task]
         trained = sorted({setting for split in self.splits for setting in split})
-        broken = {s: sum(not _finite(split[s], self.selection) for split in self.splits) for s in trained}
+        broken = {s: sum(not _is_finite(split[s], self.selection) for split in self.splits) for s in trained}
         self.settings = [s for s in trained if not broken[s]]
         self.diverged = {s: count for s, count in broken.items() if count}
-        arms = {arm["name"]: [s for s in arm["settings"] if s in self.settings] for arm in plan["arms"]}
+        arms = {arm.name: [s for s in plan.setting_indices(arm) if s in self.settings] for arm in plan.arms}
         self.arms = {name: settings for name, settings in arms.items() if settings}
         if not self.arms:
-            seen = f"of {len(trained)} settings none has only networks whose losses are"
+            value = f"none of {len(trained)} settings has finite losses on every split"
             remedy = "look for extreme values in the target, or lower the learning rate"
-            raise InputError(sentence("losses must stay finite", seen, remedy))
+            raise InputError(sentence("losses must stay finite", value, remedy))
 
-    def setting(self, index: int) -> Record:
-        """The setting as the plan holds it."""
-        return self.plan["settings"][index]  # type: ignore[no-any-return]
+    def setting(self, index: int) -> Setting:
+        """The setting of this index."""
+        return self._settings[index]
 
-    def choose(self, settings: Sequence[int], when: str) -> list[int]:
-        """On each split the setting of least validation loss; the test rows have no part in the choice."""
-        return [min(settings, key=lambda s: split[s][when]["validation"]) for split in self.splits]
+    def arm_label(self, name: str) -> str:
+        """The label of an arm."""
+        return self.plan.arm(name).label
 
-    def scores(self, chosen: Sequence[int], when: str, metric: str | None = None) -> Array:
+    def choose(self, settings: Sequence[int], reading: Reading) -> list[int]:
+        """The setting of least validation loss on each split; test rows have no part in the choice."""
+        return [min(settings, key=lambda s: _loss(split[s].evaluation(reading), "validation")) for split in self.splits]
+
+    def scores(self, chosen: Sequence[int], reading: Reading, metric: str | None = None) -> Array:
         """Test score of the setting chosen on each split, ``(splits,)``; by default the one that selects.
 
-        NaN where another score is not defined, as ROC-AUC on a test fold of one class.
+        A score is NaN where it is undefined, as ROC-AUC on a test fold of one class.
         """
         name = metric or self.selection
         pairs = zip(self.splits, chosen, strict=True)
-        return np.array([split[s][when]["scores"][name] for split, s in pairs], dtype=np.float64)
+        return np.array([split[s].evaluation(reading).scores[name] for split, s in pairs], dtype=np.float64)
 
-    def losses(self, setting: int, when: str, part: str) -> Array:
+    def losses(self, setting: int, reading: Reading, part: Part) -> Array:
         """Loss of one setting on the training, validation or test rows of each split, ``(splits,)``."""
-        return np.array([split[setting][when][part] for split in self.splits], dtype=np.float64)
+        return np.array([_loss(split[setting].evaluation(reading), part) for split in self.splits])
 
-    def nested(self, arm: str, when: str) -> Array:
+    def arm_scores(self, arm: str, reading: Reading) -> Array:
         """Selection score of an arm on each split, ``(splits,)``, its setting chosen by validation loss."""
-        return self.scores(self.choose(self.arms[arm], when), when)
+        return self.scores(self.choose(self.arms[arm], reading), reading)
 
+    @property
     def metrics(self) -> list[str]:
         """Names of all scores."""
-        return list(self.splits[0][self.settings[0]]["best"]["scores"])
+        return list(self.splits[0][self.settings[0]].best.scores)
 
-    def least(self, settings: Iterable[int]) -> int:
+    def least_loss(self, settings: Iterable[int]) -> int:
         """The setting of least mean validation loss at the best epoch, over all splits."""
         return min(settings, key=lambda s: float(self.losses(s, "best", "validation").mean()))
 
-    def spread(self, values: Array, part: str = "test") -> Spread:
-        """Mean over splits and its error, of ``(splits,)`` values in the order of :attr:`splits`.
+    def spread(self, values: Array, part: Part = "test") -> Spread:
+        """Mean over splits and its standard error, of ``(splits,)`` values in the order of :attr:`splits`.
 
-        Folds of a repeat share no test row, but training and validation rows: of those the correlation is supposed.
+        Folds of a repeat share no test row, but they share training and validation rows: for those the correlation of
+        Nadeau & Bengio is assumed.
         """
         if part == "test":
             return resampled(values.reshape(self.repeats, -1))
         return nadeau_bengio(values[np.isfinite(values)], VALIDATION / (1 - VALIDATION))
 
-    def supposed_spread(self, values: Array) -> Spread:
-        """The same by Nadeau & Bengio's supposition, which is on the safe side."""
-        return nadeau_bengio(values, self.share)
+    def conservative_spread(self, values: Array) -> Spread:
+        """The same with the correlation of Nadeau & Bengio, which is too large for cross-validation."""
+        return nadeau_bengio(values, self.test_train_ratio)
 
-    def interval(self, values: Array, part: str = "test") -> dict[str, float | None]:
-        """Mean over the splits that have a value, with its interval; None where fewer than two of a repeat have one."""
+    def interval(self, values: Array, part: Part = "test") -> Interval:
+        """Mean over the splits, all of which have a value, with its interval."""
+        return self.spread(values, part).interval()
+
+    def optional_interval(self, values: Array, part: Part = "test") -> OptionalInterval:
+        """Mean over the splits that have a value; None where fewer than two of a repeat have one."""
         known = np.isfinite(values).reshape(self.repeats, -1).sum(1)
         if known.max() < 2:
-            return {"mean": None, "low": None, "high": None}
-        return {**self.spread(values, part).interval()}
+            return OptionalInterval(mean=None, low=None, high=None)
+        interval = self.spread(values, part).interval()
+        return OptionalInterval(mean=interval.mean, low=interval.low, high=interval.high)
 
     @property
     def baseline(self) -> str:
-        """The arm that the others are pictured against: none where it was trained, else what is asked about first."""
-        asked = [q["against"] for q in sorted(self.plan["questions"], key=lambda q: not q["primary"])]
-        return next(str(name) for name in ("none", *asked, *self.arms) if name in self.arms)
+        """The reference arm of charts: ``none`` if trained, otherwise that of the first comparison."""
+        references = [q.against for q in sorted(self.plan.questions, key=lambda q: not q.primary)]
+        return next(name for name in ("none", *references, *self.arms) if name in self.arms)
 
 
-def _finite(record: Record, selection: str) -> bool:
-    """Whether a network's losses, and the score that selects, are numbers; JSON may hold None for one that is not."""
-    values = [record[when][part] for when in WHENS for part in PARTS]
-    values += [record[when]["scores"][selection] for when in WHENS]
+def _loss(evaluation: Evaluation, part: Part) -> float:
+    """The loss on these rows; NaN where the network diverged."""
+    loss = {"train": evaluation.train, "validation": evaluation.validation, "test": evaluation.test}[part]
+    return math.nan if loss is None else loss
+
+
+def _is_finite(network: TrainedNetwork, selection: str) -> bool:
+    """Whether a network's losses, and the score that selects, are finite numbers."""
+    values: list[float | None] = []
+    for evaluation in (network.best, network.end):
+        values += [evaluation.train, evaluation.validation, evaluation.test, evaluation.scores[selection]]
     return all(value is not None and math.isfinite(value) for value in values)

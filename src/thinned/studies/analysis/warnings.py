@@ -1,204 +1,220 @@
-"""What a reader should know before trusting a study: an enumerated kind each, with the numbers and a next step."""
+"""Warnings: what a reader should know before trusting a study, each with its numbers and a next step."""
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from thinned.studies.analysis.comparisons import label_of, metric_name
-from thinned.studies.analysis.leakage import chance, telling_columns
-from thinned.studies.analysis.selection import Trained
+from thinned.studies.analysis.leakage import baseline_loss, leaking_columns
+from thinned.studies.analysis.selection import TrainedNetworks
+from thinned.studies.design.arms import GRIDS
+from thinned.studies.metrics import METRICS
+from thinned.studies.results import Comparison, StudyWarning
 from thinned.studies.table.load import Table
+from thinned.studies.wording import in_text
 
-__all__ = ["Caution", "Warned", "cautions"]
+__all__ = ["WarningKind", "study_warnings"]
 
-_ROWS = 500  # Srivastava et al. 2014, fig. 10: no gain from dropout with 100 and with 500 examples
-_SPLITS = 6  # 5 degrees of freedom: with fewer the interval is half as wide again as with many
+_FEW_ROWS = 500  # Srivastava et al. 2014, fig. 10: no gain from dropout with 100 and with 500 examples
+_FEW_SPLITS = 6  # 5 degrees of freedom: with fewer the interval is half as wide again as with many
 _TOO_COARSE = 0.05  # of the baseline's loss
-_RARE = 20  # test rows of a class: the share of them that is told right has a standard error of up to 0.11
-_LAST = 0.95  # of the budget
+_RARE = 20  # test rows of a class: the share of them that is predicted right has a standard error of up to 0.11
+_LAST_EPOCHS = 0.95  # of the budget
 _MOST = 0.5  # of the splits
-_BLOWN_UP = 2.0  # times the first epoch's training loss
-_GRIDS = ("dropout", "weight_decay", "max_norm")
+_DIVERGED = 2.0  # times the first epoch's training loss
 
 
-class Caution(enum.Enum):
-    """A kind of warning: the name in lower case is its code, the value its next step."""
+class WarningKind(enum.Enum):
+    """A kind of warning: its title and its next step. The name in lower case is its code."""
 
-    DIVERGED = "Lower the learning rate, or look for extreme values in the target and the numeric columns."
+    DIVERGED = (
+        "Some networks diverged",
+        "Lower the learning rate, or look for extreme values in the target and the numeric columns.",
+    )
     LEAKING_COLUMN = (
-        "Ask whether the column is known at the time of prediction; if it is not, remove it and run the study again."
+        "A column gives the answer away",
+        "Ask whether the column is known when a prediction is made. If not, remove it and run the study again.",
     )
     NOTHING_LEARNT = (
-        "Look at the target and the columns first: no regularisation helps where there is nothing to learn."
+        "Hardly anything was learnt",
+        "Look at the target and the columns first: no regularisation helps where there is nothing to learn.",
     )
-    FEW_ROWS = "Collect more rows if you can; until then take a simpler model into the comparison."
-    FEW_SPLITS = "Run the study with more folds or seeds (--folds, --seeds)."
+    FEW_ROWS = (
+        "There are few rows",
+        "Collect more rows if you can. Until then, compare with a simpler model.",
+    )
+    FEW_SPLITS = ("There are few splits", "Run the study with more folds or seeds (--folds, --seeds).")
     SMALL_TEST_FOLD = (
-        "Do not read it as “no difference”: more rows narrow the interval, and more seeds (--seeds) do to some extent."
+        "The test folds are too small to tell",
+        "Do not read this as “no difference”. More rows narrow the interval, and so do more seeds (--seeds), less.",
     )
-    RARE_CLASS = "Use fewer folds (--folds), or collect more rows of that class."
-    BUDGET = "Run the study with more epochs (--epochs): the ranking of these arms may change."
-    GRID_EDGE = "Extend the grid beyond the end that was chosen."
+    RARE_CLASS = ("A class is rare", "Use fewer folds (--folds), or collect more rows of that class.")
+    BUDGET = (
+        "More epochs might change the order",
+        "Run the study with more epochs (--epochs): these arms may move up.",
+    )
+    GRID_EDGE = ("The best value may lie beyond what was tried", "Extend the grid beyond the end that was chosen.")
     NO_OVERFITTING = (
-        "Expect little of any regularisation here; a wider network or more epochs (--hidden, --epochs) may do more."
+        "The networks hardly overfit",
+        "Expect little of regularisation here. A wider network or more epochs (--hidden, --epochs) may do more.",
     )
 
     @property
     def code(self) -> str:
-        """As ``results.json`` has it."""
+        """The warning's code in ``results.json``."""
         return self.name.lower()
 
+    @property
+    def title(self) -> str:
+        """The warning in a few words."""
+        return self.value[0]
 
-class Warned(NamedTuple):
-    """A warning of this study."""
+    @property
+    def next_step(self) -> str:
+        """Advice to the reader."""
+        return self.value[1]
 
-    caution: Caution
-    message: str
-
-    def to_dict(self) -> dict[str, str]:
-        """As ``results.json`` has it."""
-        return {"code": self.caution.code, "message": self.message, "next_step": self.caution.value}
+    def warn(self, message: str) -> StudyWarning:
+        """A warning of this kind; the message says what was found."""
+        return StudyWarning(code=self.code, title=self.title, message=message, next_step=self.next_step)
 
 
-def cautions(trained: Trained, comparisons: Sequence[Mapping[str, Any]], table: Table | None = None) -> list[Warned]:
-    """The warnings of a study, in the order of :class:`Caution`.
+def study_warnings(
+    trained: TrainedNetworks, comparisons: Sequence[Comparison], table: Table | None = None
+) -> list[StudyWarning]:
+    """The warnings of a study, in the order of :class:`WarningKind`.
 
     Args:
-        trained: its networks.
-        comparisons: of ``results.json``.
-        table: what was studied; without it, what would need it is not checked.
+        trained: the trained networks.
+        comparisons: the answers to the questions.
+        table: the studied table; without it, warnings about the table are not checked.
     """
-    found = [
+    warnings = [
         *_diverged(trained),
         *_few(trained),
         *_coarse(trained, comparisons),
-        *_budget(trained),
-        *_edges(trained),
+        *_budget_limited(trained),
+        *_grid_edges(trained),
         *_no_overfitting(trained),
     ]
     if table is not None:
-        found += [*_leaks(table), *_nothing_learnt(trained, table), *_rare_class(trained, table)]
-    order = list(Caution)
-    return sorted(found, key=lambda warned: order.index(warned.caution))
+        warnings += [*_leaks(table), *_nothing_learnt(trained, table), *_rare_class(trained, table)]
+    order = [kind.code for kind in WarningKind]
+    return sorted(warnings, key=lambda warning: order.index(warning.code))
 
 
-def _diverged(trained: Trained) -> Iterator[Warned]:
+def _diverged(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     for setting, count in trained.diverged.items():
-        message = (
-            f"With {trained.setting(setting)['label']}, the losses of {count} of {len(trained.splits)} networks are "
-            "not finite: the setting is left out."
+        yield WarningKind.DIVERGED.warn(
+            f"{trained.setting(setting).label}: {count} of {len(trained.splits)} networks have losses that are not "
+            "finite. The setting is left out."
         )
-        yield Warned(Caution.DIVERGED, message)
     for setting in trained.settings:
-        curves = [split[setting]["curves"]["train"] for split in trained.splits]
-        count = sum(curve[-1] > _BLOWN_UP * curve[0] for curve in curves)
+        curves = [split[setting].curves.train for split in trained.splits]
+        count = sum(_last(curve) > _DIVERGED * _first(curve) for curve in curves)
         if count:
-            message = (
-                f"With {trained.setting(setting)['label']}, the training loss of {count} of {len(curves)} networks is "
-                f"more than {_BLOWN_UP:g} times as large at the end as after the first epoch."
+            yield WarningKind.DIVERGED.warn(
+                f"{trained.setting(setting).label}: the training loss of {count} of {len(curves)} networks is more "
+                f"than {_DIVERGED:g} times as large at the end as after the first epoch."
             )
-            yield Warned(Caution.DIVERGED, message)
 
 
-def _few(trained: Trained) -> Iterator[Warned]:
-    rows = int(trained.plan["rows"] * (1 / 2 if trained.plan["time"] else 1 - 1 / trained.plan["folds"]))
-    if rows < _ROWS:
-        each = "On average a network" if trained.plan["time"] else "Each network"
-        yield Warned(
-            Caution.FEW_ROWS,
-            f"{each} had {rows} rows for training and validation; below {_ROWS}, what is found depends much on which "
-            "rows there are.",
+def _first(curve: Sequence[float | None]) -> float:
+    return np.nan if curve[0] is None else curve[0]
+
+
+def _last(curve: Sequence[float | None]) -> float:
+    return np.nan if curve[-1] is None else curve[-1]
+
+
+def _few(trained: TrainedNetworks) -> Iterator[StudyWarning]:
+    plan = trained.plan
+    rows = int(plan.rows * (1 / 2 if plan.time else 1 - 1 / plan.folds))
+    if rows < _FEW_ROWS:
+        subject = "On average, a network" if plan.time else "Each network"
+        yield WarningKind.FEW_ROWS.warn(
+            f"{subject} had {rows} rows for training and validation. Below {_FEW_ROWS}, the findings depend strongly "
+            "on which rows these are."
         )
-    if len(trained.splits) < _SPLITS:
-        yield Warned(
-            Caution.FEW_SPLITS, f"All intervals come from {len(trained.splits)} splits, and are the wider for it."
-        )
+    if len(trained.splits) < _FEW_SPLITS:
+        yield WarningKind.FEW_SPLITS.warn(f"All intervals come from {len(trained.splits)} splits, which widens them.")
 
 
-def _coarse(trained: Trained, comparisons: Sequence[Mapping[str, Any]]) -> Iterator[Warned]:
-    """Where the primary comparison could not have found what matters."""
-    level = float(trained.nested(trained.baseline, "best").mean())
+def _coarse(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Iterator[StudyWarning]:
+    """A primary comparison that could not have detected what matters."""
+    score = float(trained.arm_scores(trained.baseline, "best").mean())
     for c in comparisons:
-        if c["primary"] and c["outcome"] == "not enough evidence" and c["detectable"] > _TOO_COARSE * level:
-            yield Warned(
-                Caution.SMALL_TEST_FOLD,
-                f"The test folds are too small to tell: only a difference of {c['detectable'] / level:.0%} of the "
-                f"{metric_name(trained.selection)} would have been found four times out of five.",
+        if c.primary and c.outcome == "not enough evidence" and c.detectable > _TOO_COARSE * score:
+            yield WarningKind.SMALL_TEST_FOLD.warn(
+                f"Only a difference of {c.detectable / score:.0%} of the "
+                f"{in_text(METRICS[trained.selection].label)} would have been detected with 80\u00a0% power."
             )
 
 
-def _budget(trained: Trained) -> Iterator[Warned]:
-    epochs = trained.plan["epochs"]
-    limited = []
+def _budget_limited(trained: TrainedNetworks) -> Iterator[StudyWarning]:
+    """Arms whose best epoch is among the last of the budget on most splits."""
+    epochs, limited = trained.plan.epochs, []
     for name, settings in trained.arms.items():
         pairs = zip(trained.splits, trained.choose(settings, "best"), strict=True)
-        last = sum(split[setting]["best_epoch"] > _LAST * epochs for split, setting in pairs)
+        last = sum(split[setting].best_epoch > _LAST_EPOCHS * epochs for split, setting in pairs)
         if last > _MOST * len(trained.splits):
-            limited.append(f"{label_of(trained, name)} ({last} of {len(trained.splits)} splits)")
+            limited.append(f"{trained.arm_label(name)} ({last} of {len(trained.splits)} splits)")
     if limited:
-        message = f"These arms were at their best in the last {1 - _LAST:.0%} of {epochs} epochs: {', '.join(limited)}."
-        yield Warned(Caution.BUDGET, message)
+        yield WarningKind.BUDGET.warn(
+            f"These arms were at their best in the last {1 - _LAST_EPOCHS:.0%} of {epochs} epochs: "
+            f"{', '.join(limited)}."
+        )
 
 
-def _edges(trained: Trained) -> Iterator[Warned]:
-    """Arms whose chosen setting lies at an end of their grid, if that has an inside, in most splits."""
-    found = []
+def _grid_edges(trained: TrainedNetworks) -> Iterator[StudyWarning]:
+    """Arms whose chosen setting lies at an end of their grid on most splits, if the grid has an inside."""
+    edges = []
     for name, settings in trained.arms.items():
         chosen = trained.choose(settings, "best")
-        for field in _GRIDS:
-            value = _of(trained, field)
-            grid = sorted({value(s) for s in settings})
-            for end, edge in (("lowest", grid[0]), ("highest", grid[-1])):
-                times = sum(value(s) == edge for s in chosen)
+        for grid in GRIDS:
+            values = sorted({grid.value(trained.setting(s)) for s in settings})
+            for end, edge in (("lowest", values[0]), ("highest", values[-1])):
+                splits = sum(grid.value(trained.setting(s)) == edge for s in chosen)
                 # 0 is no regularisation at all: nothing lies beyond
-                if len(grid) > 2 and edge > 0 and times > _MOST * len(chosen):
-                    what = "rate" if field == "dropout" else field.replace("_", " ")
-                    found.append(f"{label_of(trained, name)} ({end} {what} {edge:g}, {times} of {len(chosen)} splits)")
-    if found:
-        yield Warned(Caution.GRID_EDGE, f"These arms were mostly chosen at an end of their grid: {', '.join(found)}.")
+                if len(values) > 2 and edge > 0 and splits > _MOST * len(chosen):
+                    label = trained.arm_label(name)
+                    edges.append(f"{label} ({end} {grid.name} {edge:g}, {splits} of {len(chosen)} splits)")
+    if edges:
+        yield WarningKind.GRID_EDGE.warn(f"These arms were mostly chosen at an end of their grid: {', '.join(edges)}.")
 
 
-def _of(trained: Trained, field: str) -> Callable[[int], float]:
-    return lambda setting: float(trained.setting(setting).get(field) or 0)
-
-
-def _no_overfitting(trained: Trained) -> Iterator[Warned]:
-    setting = trained.least(trained.arms[trained.baseline])
-    gap = trained.losses(setting, "end", "test") - trained.losses(setting, "end", "train")
-    interval = trained.interval(gap)
-    if interval["low"] is not None and interval["low"] <= 0:
-        yield Warned(
-            Caution.NO_OVERFITTING,
-            f"With {trained.setting(setting)['label']} the networks fit rows that they had not seen about as well as "
-            f"those they were trained on: after the last epoch the loss differs by {interval['mean']:.2g}.",
+def _no_overfitting(trained: TrainedNetworks) -> Iterator[StudyWarning]:
+    setting = trained.least_loss(trained.arms[trained.baseline])
+    gap = trained.interval(trained.losses(setting, "end", "test") - trained.losses(setting, "end", "train"))
+    if gap.low <= 0:
+        yield WarningKind.NO_OVERFITTING.warn(
+            f"{trained.setting(setting).label}: the networks fit new rows about as well as their training rows. After "
+            f"the last epoch the losses differ by {gap.mean:.2g}."
         )
 
 
-def _leaks(table: Table) -> Iterator[Warned]:
-    for column, value in telling_columns(table):
-        score = "R²" if table.task == "regression" else "ROC-AUC"
-        message = f"Column “{column}” alone predicts the target with a held-out {score} of {value:.3f}."
-        yield Warned(Caution.LEAKING_COLUMN, message)
-
-
-def _nothing_learnt(trained: Trained, table: Table) -> Iterator[Warned]:
-    best = trained.least(trained.settings)
-    loss, constant = trained.losses(best, "best", "test"), chance(table)
-    if trained.interval(constant - loss)["low"] <= 0:  # type: ignore[operator]
-        yield Warned(
-            Caution.NOTHING_LEARNT,
-            f"On new rows the best setting's loss is {loss.mean():.3g}; always predicting the same has {constant:.3g}.",
+def _leaks(table: Table) -> Iterator[StudyWarning]:
+    score = "R²" if table.task == "regression" else "ROC-AUC"
+    for column in leaking_columns(table):
+        yield WarningKind.LEAKING_COLUMN.warn(
+            f"Column “{column.name}” alone predicts the target with a held-out {score} of {column.score:.3f}."
         )
 
 
-def _rare_class(trained: Trained, table: Table) -> Iterator[Warned]:
+def _nothing_learnt(trained: TrainedNetworks, table: Table) -> Iterator[StudyWarning]:
+    best = trained.least_loss(trained.settings)
+    loss, constant = trained.losses(best, "best", "test"), baseline_loss(table)
+    if trained.interval(constant - loss).low <= 0:
+        yield WarningKind.NOTHING_LEARNT.warn(
+            f"The best setting's loss on test rows is {loss.mean():.3g}; a constant prediction has {constant:.3g}."
+        )
+
+
+def _rare_class(trained: TrainedNetworks, table: Table) -> Iterator[StudyWarning]:
     if table.task == "regression":
         return
     counts = np.bincount(table.target, minlength=len(table.classes))
     rarest = int(counts.argmin())
-    rows = counts[rarest] / (trained.plan["folds"] + bool(trained.plan["time"]))
+    rows = counts[rarest] / (trained.plan.folds + bool(trained.plan.time))
     if rows < _RARE:
-        message = f"A test fold has about {rows:.0f} rows of class “{table.classes[rarest]}”."
-        yield Warned(Caution.RARE_CLASS, message)
+        yield WarningKind.RARE_CLASS.warn(f"A test fold has about {rows:.0f} rows of class “{table.classes[rarest]}”.")

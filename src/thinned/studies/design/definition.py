@@ -2,17 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.setting import Setting
+from thinned.studies.results import Reading
 
-__all__ = ["ArmDefinition", "Grid", "QuestionDefinition", "ReadOut", "Technique", "dropout_settings"]
-
-#: the weights that are scored: those of the best validation epoch, or the last ones
-ReadOut: TypeAlias = Literal["best", "end"]
+__all__ = ["ArmDefinition", "Grid", "QuestionDefinition", "Technique", "dropout_settings"]
 
 _RATES = (0.1, 0.3, 0.5)
 
@@ -31,8 +29,8 @@ class QuestionDefinition(NamedTuple):
     order: int
     against: str
     text: str
-    when: ReadOut = "best"
-    against_when: ReadOut = "best"
+    when: Reading = "best"
+    against_when: Reading = "best"
 
 
 class Grid(NamedTuple):

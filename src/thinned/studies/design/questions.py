@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.arms import DEFINITIONS
-from thinned.studies.design.definition import ReadOut
+from thinned.studies.results import Reading
 
 __all__ = ["Question", "declare"]
 
@@ -23,9 +23,9 @@ class Question(NamedTuple):
     """
 
     arm: str
-    when: ReadOut
+    when: Reading
     against: str
-    against_when: ReadOut
+    against_when: Reading
     text: str
     primary: bool = False
 

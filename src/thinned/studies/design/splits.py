@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,8 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from thinned.errors import InputError, sentence
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.streams import stream
-from thinned.studies.table.columns import quote
 from thinned.studies.table.load import Table
+from thinned.studies.table.names import quote
 
 __all__ = ["VALIDATION", "Split", "make_splits", "refit_parts", "test_share"]
 
@@ -199,7 +199,7 @@ def _check(split: Split, plan: Plan, table: Table) -> None:
     )
     if by is None:
         return
-    parts: dict[str, Any] = {"training": split.train, "test": split.test}
+    parts = {"training": split.train, "test": split.test}
     for name, rows in parts.items():
         if len(rows) < 2:
             seen = f"fold {split.fold + 1} by column {quote(by)} has {len(rows)}"

@@ -3,26 +3,45 @@
 import dataclasses
 import hashlib
 import json
-import math
-from collections.abc import Callable
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
 
 from thinned.errors import InputError, sentence
-from thinned.studies import metrics
 from thinned.studies.design.setting import Setting
+from thinned.studies.table.target import Task
 
-__all__ = ["CARD", "ENCODER", "WEIGHTS", "Card", "digest", "read_card"]
+__all__ = ["ENCODER", "METADATA", "WEIGHTS", "ModelMetadata", "digest", "read_metadata"]
 
-WEIGHTS, ENCODER, CARD = "weights.safetensors", "encoder.skops", "model.json"
+WEIGHTS, ENCODER, METADATA = "weights.safetensors", "encoder.skops", "model.json"
+SCHEMA: Literal[3] = 3  # 2 had no readings of columns
+
+Size: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Rows: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)]
+Number: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+Hidden: TypeAlias = Annotated[tuple[Size, ...], msgspec.Meta(min_length=1, max_length=99)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Card:
+class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"weights": WEIGHTS, "encoder": ENCODER}):
+    """SHA-256 of the other files, hexadecimal.
+
+    Attributes:
+        weights: of the networks' weights.
+        encoder: of the encoder.
+    """
+
+    weights: str = ""
+    encoder: str = ""
+
+
+class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What there is to know of a saved model besides its arrays.
 
     Attributes:
-        task: "binary", "multiclass" or "regression".
+        schema: the version of this description.
+        task: what is predicted.
         target: name of the predicted column.
         classes: names of the classes in the order of their probabilities; empty for regression.
         inputs: number of encoded columns.
@@ -34,98 +53,52 @@ class Card:
         held_out: how many rows each member was stopped by.
         noise: root mean squared residual of those rows in target units (regression).
         files: SHA-256 of the other files.
-        schema: of this file.
     """
 
-    task: str
+    schema: Literal[3] = SCHEMA
+    task: Task
     target: str
-    classes: list[str]
-    inputs: int
-    hidden: list[int]
-    members: int
+    classes: tuple[str, ...]
+    inputs: Size
+    hidden: Hidden
+    members: Size
     setting: Setting
-    center: float
-    spread: float
-    held_out: list[int]
-    noise: float
-    files: dict[str, str]
-    schema: int = 2
+    center: Number
+    spread: Annotated[float, msgspec.Meta(gt=0, le=1e300)]
+    held_out: tuple[Rows, ...]
+    noise: Annotated[float, msgspec.Meta(ge=0, le=1e300)]
+    files: Files = Files()
+
+    def __post_init__(self) -> None:
+        """Refuse numbers of classes and members that contradict each other."""
+        fits = {"regression": not self.classes, "binary": len(self.classes) == 2, "multiclass": len(self.classes) > 2}
+        if not fits[self.task]:
+            raise ValueError(f"{len(self.classes)} classes do not make a {self.task} task")
+        if len(self.held_out) != self.members:
+            raise ValueError(f"{self.members} members can't have {len(self.held_out)} held-out parts")
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Give the SHA-256 of a file, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read_card(path: Path) -> Card:
+def read_metadata(path: Path) -> ModelMetadata:
     """Read ``model.json``.
 
     Raises:
-        InputError: it does not describe a model that can be.
+        InputError: it does not describe a model, or an earlier version of thinned wrote it.
         OSError: it can't be read.
     """
-
-    def wrong(seen: str) -> InputError:
-        return InputError(sentence(f"{path} must describe a saved model", seen, "run the study again with a new --out"))
-
+    data = path.read_bytes()
+    requirement, remedy = f"{path} must describe a saved model", "run the study again with a new --out"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise wrong(f"it is not JSON: {error}") from None
-    kinds = {field.name: field.type for field in dataclasses.fields(Card)}
-    if not isinstance(raw, dict) or set(raw) != set(kinds):
-        raise wrong("its entries are others than those that were saved")
-    checks: dict[str, Callable[[Any], bool]] = {
-        "task": lambda v: isinstance(v, str) and v in metrics.SELECTION,
-        "target": lambda v: isinstance(v, str),
-        "classes": lambda v: isinstance(v, list) and all(isinstance(c, str) for c in v) and _fits(raw["task"], len(v)),
-        "inputs": _count,
-        "hidden": lambda v: isinstance(v, list) and 0 < len(v) < 100 and all(map(_count, v)),
-        "members": _count,
-        "setting": _is_setting,
-        "center": lambda v: isinstance(v, float) and math.isfinite(v),
-        "spread": lambda v: isinstance(v, float) and math.isfinite(v) and v > 0,
-        "held_out": lambda v: isinstance(v, list) and len(v) == raw["members"] and all(map(_rows, v)),
-        "noise": lambda v: isinstance(v, float) and math.isfinite(v) and v >= 0,
-        "files": lambda v: isinstance(v, dict) and set(v) == {WEIGHTS, ENCODER},
-        "schema": lambda v: v == 2,
-    }
-    for name, check in checks.items():
-        if not check(raw[name]):
-            raise wrong(f"its {name} can't be {str(raw[name])[:60]!r}")
-    return Card(**{**raw, "setting": _setting(raw["setting"])})
-
-
-def _fits(task: str, classes: int) -> bool:
-    return {"regression": classes == 0, "binary": classes == 2}.get(task, classes > 2)
-
-
-def _setting(entries: dict[str, Any]) -> Setting:
-    extras = tuple((str(name), float(amount)) for name, amount in entries.get("extras", ()))
-    return Setting(**{**entries, "extras": extras})
-
-
-def _is_setting(value: Any) -> bool:
-    """Whether a :class:`Setting` can be made of it, and is the one that was saved."""
-    kinds: dict[str, tuple[type, ...]] = {"dropout": (int, float), "weight_decay": (int, float), "one_mask": (bool,)}
-    kinds["max_norm"] = (int, float, type(None))
-    fields = set(Setting().to_dict())
-    if not isinstance(value, dict) or set(value) - {"extras"} != fields:
-        return False
-    if not all(type(value[name]) in kinds.get(name, (str, type(None))) for name in fields):
-        return False
-    try:
-        _setting(value)
-    except (InputError, TypeError, ValueError):
-        return False
-    return True
-
-
-def _count(value: Any) -> bool:
-    """A size that a network can have."""
-    return type(value) is int and 0 < value <= 1_000_000
-
-
-def _rows(value: Any) -> bool:
-    """A number of rows that a table can have."""
-    return type(value) is int and 0 < value <= 1_000_000_000_000
+        metadata = msgspec.json.decode(data, type=ModelMetadata)
+        entries = set(json.loads(data)["setting"])  # msgspec fills in and ignores those of a dataclass
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        earlier = re.search(rb'"schema": ?[12]\b', data) is not None
+        value = "an earlier version of thinned wrote it" if earlier else f"its content is another: {error}"
+        raise InputError(sentence(requirement, value, remedy)) from None
+    if entries | {"extras"} != {field.name for field in dataclasses.fields(Setting)}:
+        raise InputError(sentence(requirement, "its setting has other entries than those that were saved", remedy))
+    return metadata

@@ -1,20 +1,18 @@
 """The model that a study leaves: networks of the recommended arm, fitted on all rows, and saved without pickle."""
 
 import copy
-import dataclasses
 import itertools
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from thinned import philox
@@ -24,27 +22,33 @@ from thinned.studies import metrics
 from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import refit_parts
-from thinned.studies.model.cv_plus import cv_plus, step, thin_out
-from thinned.studies.model.metadata import CARD, ENCODER, WEIGHTS, Card, digest, read_card
+from thinned.studies.model import storage
+from thinned.studies.model.cv_plus import cv_plus, thin_out
+from thinned.studies.model.metadata import ModelMetadata
 from thinned.studies.model.onnx import Average, write_onnx
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table, read_frame
+from thinned.studies.table.notices import Notice
+from thinned.studies.table.readings import ColumnReading
 from thinned.studies.training import cohort
 from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.engines.cores import one_core
-from thinned.studies.training.jobs import outputs, standardised
-from thinned.studies.training.network import MLP, site_rates
+from thinned.studies.training.jobs import standardised
+from thinned.studies.training.network import site_rates
 from thinned.uncertainty import split_entropy, split_variance
 
-__all__ = ["Model", "Uncertainty", "fit", "held_setting"]
+__all__ = ["Model", "Uncertainty", "UnlikeStudyWarning", "fit"]
 
 Array = npt.NDArray[np.float64]
 
 _MEMBERS = 5
-_HELD_OUT = "held_out"  # name of the residuals beside the weights
 _ROWS = 4096  # predicted at once
 _CELLS = 2_000_000  # ends of intervals that are compared at once
 _CHECKED = 64  # rows by which an exported network is checked
+
+
+class UnlikeStudyWarning(UserWarning):
+    """Rows are unlike those of the study's table."""
 
 
 class Uncertainty(NamedTuple):
@@ -62,34 +66,72 @@ class Model:
     float64 matrix products.
     """
 
-    def __init__(self, card: Card, encoder: Encoder, weights: dict[str, torch.Tensor]) -> None:
-        self.card = card
+    def __init__(self, metadata: ModelMetadata, encoder: Encoder, weights: dict[str, torch.Tensor]) -> None:
+        self.metadata = metadata
         self._encoder = encoder
         self._weights = weights
-        networks = [_network(card) for _ in range(card.members)]
-        stack = cohort.Stack(networks, [site_rates(networks[0], card.setting)] * card.members, 0, range(card.members))
+        networks = [storage.make_network(metadata) for _ in range(metadata.members)]
+        stack = cohort.Stack(
+            networks, [site_rates(networks[0], metadata.setting)] * metadata.members, 0, range(metadata.members)
+        )
         with torch.no_grad():
             for name, value in stack.learned.items():
                 value.copy_(weights[name])
         self._base = stack.base.double().eval().requires_grad_(False)
+
+    def __repr__(self) -> str:
+        """Say what it predicts, and with what."""
+        about = self.metadata
+        kind = "value" if about.task == "regression" else f"{len(about.classes)} classes"
+        return f"Model({about.target!r}, {kind}, {about.members} networks, {about.setting.label})"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of their probabilities; ``()`` for regression."""
+        return self.metadata.classes
+
+    @property
+    def readings(self) -> Mapping[str, ColumnReading]:
+        """How each input column is read, in every table."""
+        return self._encoder.readings
 
     @property
     def columns(self) -> list[str]:
         """What each column of :meth:`encode` holds."""
         return self._encoder.names
 
-    def encode(self, features: Any) -> npt.NDArray[np.float32]:
+    def encode(self, features: object) -> npt.NDArray[np.float32]:
         """Rows as the networks take them, ``(rows, len(columns))`` float32; what an exported network is given.
+
+        Cells that can't be read as the study read the column count as missing, with a warning.
 
         Args:
             features: data frame (pandas or polars) with the columns that the study saw, others are ignored; or a file.
 
         Raises:
-            InputError: a column is missing or can't be read as it was in training.
+            InputError: a column is missing, or holds infinite numbers or other things than scalars.
         """
-        return self._encoder.transform(read_frame(features))
+        frame = read_frame(features)
+        for notice in self._encoder.unlike(frame):
+            if notice.code == "unreadable":
+                warnings.warn(notice.message, UnlikeStudyWarning, stacklevel=2)
+        return self._encoder.transform(frame)
 
-    def predict(self, features: Any) -> Array:
+    def unlike(self, features: object) -> list[Notice]:
+        """Say what in new rows is unlike the study's table, by column.
+
+        Unlike are cells that can't be read, new levels, values far outside the range, empty columns, and missing cells
+        in a column that had none.
+
+        Args:
+            features: as for :meth:`encode`.
+
+        Raises:
+            InputError: as :meth:`encode`.
+        """
+        return self._encoder.unlike(read_frame(features))
+
+    def predict(self, features: object) -> Array:
         """The members' mean prediction, with dropout off.
 
         Args:
@@ -103,7 +145,7 @@ class Model:
         """
         return np.concatenate([self._run(self._base, rows).mean(axis=0) for rows in self._chunks(features)])
 
-    def uncertainty(self, features: Any, masks: int = 20) -> Uncertainty:
+    def uncertainty(self, features: object, masks: int = 20) -> Uncertainty:
         """How much of a prediction's uncertainty is noise, and how much is that the networks don't agree.
 
         The networks are the members, each thinned by ``masks`` addressed masks where training ends with dropout (Gal &
@@ -125,7 +167,7 @@ class Model:
         """
         if type(masks) is not int or masks < 1:
             raise InputError(sentence("masks must be a whole number of at least 1", f"got {masks!r}"))
-        if self.card.members == 1 and (masks == 1 or not self._samples):
+        if self.metadata.members == 1 and (masks == 1 or not self._samples):
             seen, remedy = "the model is one without masks", "fit several members"
             raise InputError(sentence("uncertainty needs networks to compare", seen, remedy))
         parts = [
@@ -134,7 +176,7 @@ class Model:
         ]
         return Uncertainty(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
-    def interval(self, features: Any, coverage: float = 0.9) -> Array:
+    def interval(self, features: object, coverage: float = 0.9) -> Array:
         """Prediction intervals of a regression by CV+, from the rows that each member has not seen.
 
         New rows like those of training lie in them with a probability of about ``coverage``, and of at least
@@ -151,14 +193,14 @@ class Model:
         Raises:
             InputError: the model is a classifier, or as :meth:`encode`.
         """
-        if self.card.task != "regression":
-            raise InputError(sentence("intervals are for regression", f"the task is {self.card.task}"))
+        if self.metadata.task != "regression":
+            raise InputError(sentence("intervals are for regression", f"the task is {self.metadata.task}"))
         if not 0 < coverage < 1:
             raise InputError(sentence("coverage must lie between 0 and 1", f"got {coverage}"))
-        residuals = self._weights[_HELD_OUT].numpy()
+        residuals = self._weights[storage.RESIDUALS].numpy()
         size = max(1, _CELLS // residuals.size)
         parts = [
-            cv_plus(self._run(self._base, part), residuals, self.card.held_out, coverage)
+            cv_plus(self._run(self._base, part), residuals, self.metadata.held_out, coverage)
             for rows in self._chunks(features)
             for part in torch.split(rows, size)
         ]
@@ -180,27 +222,32 @@ class Model:
             InputError: ``path`` exists or can't be written.
             RuntimeError: onnxruntime computes something else.
         """
-        index = np.arange(_CHECKED * self.card.inputs).reshape(_CHECKED, -1)
+        index = np.arange(_CHECKED * self.metadata.inputs).reshape(_CHECKED, -1)
         rows = philox.normals(index, 0)
-        card = self.card
-        described = {"columns": self.columns, "classes": card.classes, "target": card.target, "task": card.task}
+        metadata = self.metadata
+        described = {
+            "columns": self.columns,
+            "classes": metadata.classes,
+            "target": metadata.target,
+            "task": metadata.task,
+        }
         return write_onnx(
             path,
-            Average(copy.deepcopy(self._base).float(), card),
+            Average(copy.deepcopy(self._base).float(), metadata),
             rows,
             self._run(self._base, torch.from_numpy(rows).double()).mean(axis=0),
-            output="value" if card.task == "regression" else "probability",
+            output="value" if metadata.task == "regression" else "probability",
             metadata={name: json.dumps(value) for name, value in described.items()},
         )
 
-    def _chunks(self, features: Any) -> Iterator[torch.Tensor]:
+    def _chunks(self, features: object) -> Iterator[torch.Tensor]:
         for part in torch.split(torch.from_numpy(self.encode(features)), _ROWS):
             yield part.double()
 
     @property
     def _samples(self) -> bool:
         """Whether there is dropout where training ends."""
-        return self.card.setting.dropout > 0 and self.card.setting.schedule != "early"
+        return self.metadata.setting.dropout > 0 and self.metadata.setting.schedule != "early"
 
     def _thinned(self, masks: int) -> Iterator[nn.Module]:
         """The members with dropout on, a mask of all rows after the other; as they are where training ends without."""
@@ -217,94 +264,30 @@ class Model:
 
     def _run(self, base: nn.Module, rows: torch.Tensor) -> Array:
         """Each member's prediction, ``(members, rows, classes)`` or ``(members, rows)``."""
-        card = self.card
+        metadata = self.metadata
         with torch.inference_mode():
-            output = base(rows.expand(card.members, *rows.shape)).numpy()
-        return np.stack([metrics.predictions(card.task, o, card.center, card.spread) for o in output])
+            output = base(rows.expand(metadata.members, *rows.shape)).numpy()
+        return np.stack([metrics.predictions(metadata.task, o, metadata.center, metadata.spread) for o in output])
 
     def _split(self, predicted: Array) -> Uncertainty:
         """``(networks, rows, classes)`` or ``(networks, rows)`` to the parts of the uncertainty."""
         networks = torch.from_numpy(predicted)
-        if self.card.task != "regression":
+        if self.metadata.task != "regression":
             return Uncertainty(*(part.numpy() for part in split_entropy(networks)))
-        return Uncertainty(*(part.sqrt().numpy() for part in split_variance(networks, self.card.noise**2)))
+        return Uncertainty(*(part.sqrt().numpy() for part in split_variance(networks, self.metadata.noise**2)))
 
     def save(self, folder: Path) -> None:
         """Write the model's three files, whole or not at all; a model that stood there is replaced."""
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        (partial / WEIGHTS).write_bytes(safetensors.torch.save(self._weights))
-        (partial / ENCODER).write_bytes(self._encoder.dumps())
-        files = {name: digest(partial / name) for name in (WEIGHTS, ENCODER)}
-        card = dataclasses.asdict(dataclasses.replace(self.card, files=files))
-        card["setting"] = self.card.setting.to_dict()
-        (partial / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        storage.save(storage.SavedModel(self.metadata, self._encoder, self._weights), folder)
 
     @classmethod
-    def load(cls, folder: Path) -> "Model":
+    def load(cls, folder: str | os.PathLike[str]) -> "Model":
         """Read a saved model. Nothing in it is executed; every file must be the one that was saved.
 
         Raises:
             InputError: there is no model, or it is damaged.
         """
-        remedy = "run the study again with a new --out"
-        try:
-            card = read_card(folder / CARD)
-            for name, saved in card.files.items():
-                if digest(folder / name) != saved:
-                    raise InputError(
-                        sentence("a model's files must be as they were saved", f"{folder / name} has changed", remedy)
-                    )
-            encoder = Encoder.loads((folder / ENCODER).read_bytes())
-            weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
-        except FileNotFoundError as error:
-            raise InputError(
-                sentence(
-                    "predicting needs the folder of a finished study",
-                    f"{error.filename} does not exist",
-                    "run `thinned study` first",
-                )
-            ) from None
-        except (SafetensorError, OSError) as error:
-            raise InputError(
-                sentence(f"{folder} must hold a saved model", f"reading it failed: {error}", remedy)
-            ) from None
-        if len(encoder.names) != card.inputs or not _described(card, weights):
-            raise InputError(
-                sentence(f"{folder / WEIGHTS} must hold what model.json describes", "it holds others", remedy)
-            )
-        return cls(card, encoder, weights)
-
-
-def held_setting(folder: Path) -> Setting | None:
-    """How the networks of a saved model were regularised; None where there is no model that can be read."""
-    try:
-        return read_card(folder / CARD).setting
-    except (InputError, OSError):
-        return None
-
-
-def _network(card: Card) -> MLP:
-    return MLP(card.inputs, card.hidden, outputs(card.task, len(card.classes)), card.setting)
-
-
-def _described(card: Card, weights: dict[str, torch.Tensor]) -> bool:
-    """Whether these are the arrays that a model of this description has: names, shapes, types, and numbers alone."""
-    with torch.device("meta"):  # sizes alone: what a tampered file asks for need not fit into memory
-        learned = _network(card).state_dict()
-    expected = {name: ((card.members, *value.shape), value.dtype) for name, value in learned.items()}
-    if card.task == "regression":
-        kept = -(-max(card.held_out) // step(card.held_out))
-        expected[_HELD_OUT] = ((card.members, kept), torch.float64)
-    if {name: (tuple(value.shape), value.dtype) for name, value in weights.items()} != expected:
-        return False
-    # shorter lists of residuals are filled up with infinity
-    return not any(
-        value.isnan().any() or (name != _HELD_OUT and value.isinf().any()) for name, value in weights.items()
-    )
+        return cls(*storage.load(folder))
 
 
 def fit(
@@ -321,25 +304,24 @@ def fit(
     predictions are averaged. Where a class or the groups are too few for that, there are fewer. More members hold out
     smaller parts. By time all hold out the latest fifth.
     """
-    encoder = Encoder(setting.embedding).fit(table.features)
+    encoder = Encoder(setting.embedding, table.readings).fit(table.features)
     x = torch.from_numpy(encoder.transform(table.features))
     y, center, spread = standardised(table, np.arange(len(table.target)))
     rows = refit_parts(table, config.seed, max(members, _MEMBERS))[:members]
     parts = [tuple(map(torch.from_numpy, part)) for part in rows]
     data = [cohort.Data(x, y, train, held, held) for train, held in parts]
-    card = Card(
+    metadata = ModelMetadata(
         task=table.task,
         target=table.target_name,
-        classes=list(table.classes),
+        classes=table.classes,
         inputs=x.shape[1],
-        hidden=list(config.hidden),
+        hidden=tuple(config.hidden),
         members=len(data),
         setting=setting,
         center=center,
         spread=spread,
-        held_out=[len(d.test) for d in data],
+        held_out=tuple(len(d.test) for d in data),
         noise=0.0,
-        files={},
     )
     outcomes: list[cohort.Outcome] = []
     number = config.settings.index(setting)
@@ -348,12 +330,12 @@ def fit(
         for _, same in itertools.groupby(enumerate(data), key=lambda numbered: numbered[1].shape):
             folds, own = zip(*same, strict=True)
             batch = [Member(config.repeats, fold, number) for fold in folds]  # a repeat that the study has not used
-            outcomes += cohort.train(config, lambda _: _network(card), batch, own, progress)
+            outcomes += cohort.train(config, lambda _: storage.make_network(metadata), batch, own, progress)
     weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
     if table.task == "regression":
         residuals = [
             (d.y[d.test] - o.at_best[:, 0]).double().numpy() * spread for d, o in zip(data, outcomes, strict=True)
         ]
-        weights[_HELD_OUT] = torch.from_numpy(thin_out(residuals))
-        card = dataclasses.replace(card, noise=float(np.sqrt(np.mean(np.concatenate(residuals) ** 2))))
-    return Model(card, encoder, weights)
+        weights[storage.RESIDUALS] = torch.from_numpy(thin_out(residuals))
+        metadata = msgspec.structs.replace(metadata, noise=float(np.sqrt(np.mean(np.concatenate(residuals) ** 2))))
+    return Model(metadata, encoder, weights)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from thinned.errors import InputError, sentence
-from thinned.studies.model.metadata import Card
+from thinned.studies.model.metadata import ModelMetadata
 
 __all__ = ["Average", "write_onnx"]
 
@@ -26,17 +26,17 @@ _TOLERANCE = 1e-4
 class Average(nn.Module):
     """What is exported: the members' mean prediction as one module; :func:`metrics.predictions` in torch."""
 
-    def __init__(self, base: nn.Module, card: Card) -> None:
+    def __init__(self, base: nn.Module, metadata: ModelMetadata) -> None:
         super().__init__()
-        self.base, self.card = base, card
+        self.base, self.metadata = base, metadata
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """``(rows, columns)`` to ``(rows, classes)`` probabilities, or ``(rows,)`` values."""
-        card = self.card
-        output: torch.Tensor = self.base(rows.expand(card.members, -1, -1))
-        if card.task == "regression":
-            return output[..., 0].mean(0) * card.spread + card.center
-        if card.task == "multiclass":
+        metadata = self.metadata
+        output: torch.Tensor = self.base(rows.expand(metadata.members, -1, -1))
+        if metadata.task == "regression":
+            return output[..., 0].mean(0) * metadata.spread + metadata.center
+        if metadata.task == "multiclass":
             return output.softmax(-1).mean(0)
         positive = output.sigmoid().mean(0)
         return torch.cat([1 - positive, positive], dim=-1)

@@ -1,59 +1,110 @@
 """Predictions for a file of new rows."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+import msgspec
+import numpy as np
 import pandas as pd
 
 from thinned.errors import InputError, sentence
 from thinned.studies.model.model import Model
-from thinned.studies.table.read_csv import read_cells, read_frame
+from thinned.studies.table.columns import column_of
+from thinned.studies.table.names import quote
+from thinned.studies.table.notices import Notice
+from thinned.studies.table.read_files import RawTable, read_table
+from thinned.studies.table.readings import NumberReading
 from thinned.studies.training.store import write_text
 
-__all__ = ["predict_file"]
+__all__ = ["PredictedFile", "predict_file"]
 
 
-def predict_file(folder: Path, file: Path, out: Path | None = None) -> tuple[Path, int]:
+class PredictedFile(NamedTuple):
+    """What :func:`predict_file` wrote.
+
+    Attributes:
+        path: the predictions.
+        metadata: what is to be known of them, as JSON.
+        rows: the number of rows.
+        notices: what in the rows is unlike the study's table.
+    """
+
+    path: Path
+    metadata: Path
+    rows: int
+    notices: list[Notice]
+
+
+def predict_file(folder: Path, file: Path, out: Path | None = None, *, strict: bool = False) -> PredictedFile:
     """Write a CSV of the rows of ``file``, their cells unchanged, with predictions beside them.
-
-    Returns where it is, and the number of rows.
 
     Classification adds ``probability_CLASS`` for each class, ``predicted``, and the entropies ``uncertainty``,
     ``uncertainty_aleatoric`` and ``uncertainty_epistemic`` in nats. Regression adds ``predicted``, the standard
     deviations ``sd``, ``sd_aleatoric`` and ``sd_epistemic``, and the ends of the 90 % interval, ``low_90`` and
     ``high_90``. See :class:`thinned.studies.model.Model`.
 
+    A JSON file beside it, named after it, says what in the rows is unlike the study's table.
+
+    Args:
+        folder: of a finished study.
+        file: the rows.
+        out: the CSV to write; None names it after ``file``.
+        strict: rows that are unlike the study's table are an error.
+
     Raises:
-        InputError: the folder, the file or a column can't be used, or the output exists already.
+        InputError: the folder, the file or a column can't be used, the output exists already, or ``strict`` finds
+            something; nothing is written.
     """
     model = Model.load(folder / "model")
-    cells, separator, decimal = read_cells(file)
+    raw = read_table(file)
     target = out or file.with_name(f"{file.name.removesuffix(file.suffix)}-predicted.csv")
-    if target.exists():
-        raise InputError(sentence("the output must not exist yet", f"{target} does", "choose another name with --out"))
-    new = _columns(model, read_frame(file))
-    taken = sorted(set(new) & set(cells.columns))
+    metadata = target.with_name(f"{target.name}.json")
+    for path in (target, metadata):
+        if path.exists():
+            value = f"{path} does"
+            raise InputError(sentence("the output must not exist yet", value, "choose another name with --out"))
+    notices = model.unlike(raw.frame)
+    if strict and notices:
+        more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
+        remedy = "correct the rows, or leave --strict out"
+        value = f"{notices[0].message.rstrip('.')}{more}"
+        raise InputError(sentence("with --strict, rows must be like those of the study", value, remedy))
+    new = _columns(model, raw.frame)
+    taken = sorted(set(new) & set(raw.frame.columns))
     if taken:
-        raise InputError(
-            sentence("predictions need column names of their own", f"the file has {taken[0]!r}", "rename it")
-        )
+        value = f"the file has {quote(taken[0])}"
+        raise InputError(sentence("predictions need column names of their own", value, "rename it"))
+    written = raw.frame.assign(**new).to_csv(index=False, sep=raw.separator, decimal=_decimal(model, raw))
+    content = {"rows": len(raw.frame), "unlike": msgspec.to_builtins(notices)}
     try:
-        write_text(target, cells.assign(**new).to_csv(index=False, sep=separator, decimal=decimal))
+        write_text(metadata, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_text(target, written)
     except OSError as error:
-        raise InputError(
-            sentence("the output must be writable", f"got: {error}", "choose another place with --out")
-        ) from None
-    return target, len(cells)
+        remedy = "choose another place with --out"
+        raise InputError(sentence("the output must be writable", f"got: {error}", remedy)) from None
+    return PredictedFile(target, metadata, len(raw.frame), notices)
 
 
-def _columns(model: Model, rows: pd.DataFrame) -> dict[str, Any]:
+def _decimal(model: Model, raw: RawTable) -> str:
+    """The decimal mark of the file's own numbers, where its separator leaves commas free."""
+    if raw.separator == ",":
+        return "."
+    numbers = [name for name, reading in model.readings.items() if isinstance(reading, NumberReading)]
+    cells = [column_of(raw.frame[name]).text for name in numbers]
+    return "," if any(text.matches(r"^[+-]?\d+,\d+$").any() for text in cells) else "."
+
+
+def _columns(model: Model, rows: pd.DataFrame) -> dict[str, np.ndarray | list[str]]:
     """The new columns of :func:`predict_file`."""
     predicted, unsure = model.predict(rows), model.uncertainty(rows)._asdict()
     total = unsure.pop("total")
-    if model.card.task == "regression":
+    if model.metadata.task == "regression":
         low, high = model.interval(rows).T
         spread = {f"sd_{part}": values for part, values in unsure.items()}
         return {"predicted": predicted, "sd": total, **spread, "low_90": low, "high_90": high}
-    new: dict[str, Any] = {f"probability_{name}": predicted[:, i] for i, name in enumerate(model.card.classes)}
-    new["predicted"] = [model.card.classes[i] for i in predicted.argmax(1)]
+    new: dict[str, np.ndarray | list[str]] = {
+        f"probability_{name}": predicted[:, i] for i, name in enumerate(model.metadata.classes)
+    }
+    new["predicted"] = [model.metadata.classes[i] for i in predicted.argmax(1)]
     return new | {"uncertainty": total} | {f"uncertainty_{part}": values for part, values in unsure.items()}

@@ -1,63 +1,142 @@
-"""The report: ``results.json`` as one HTML file that needs no network."""
+"""The report: the results as one HTML file that needs no network."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import NamedTuple
 
 import jinja2
 
 from thinned import pages
+from thinned.studies import wording
 from thinned.studies.report import charts
 from thinned.studies.report.claim_charts import claim_charts, gain_styles, removal_styles
+from thinned.studies.results import (
+    ArmResult,
+    Claims,
+    DataSummary,
+    EpochCostClaim,
+    LossSummary,
+    OptionalInterval,
+    Outcome,
+    PlanSummary,
+    Reading,
+    Results,
+    StudyWarning,
+)
 
-__all__ = ["decimals", "duration", "ordered", "render", "render_comparison", "warned"]
+__all__ = ["WarningGroup", "column_decimals", "group_warnings", "render", "sorted_arms"]
 
-#: what each score means, for a reader who meets it for the first time; its unit comes from the results
-_MEANING = {
-    "log_loss": "how far the predicted probabilities are from what happened",
-    "roc_auc": "how often the network ranks two rows of different classes in the right order",
-    "accuracy": "how many rows get their own class as the most probable one",
-    "brier": "the mean squared distance of the predicted probabilities from what happened",
-    "rmse": "the typical error of a prediction, large errors weighing more (root mean squared error)",
-    "mae": "the mean distance of a prediction from the true value",
-    "r2": "how much of the spread of the target the predictions explain",
+#: the meaning of each score for a reader who meets it for the first time; its unit comes from the results
+_MEANINGS = {
+    "log_loss": "distance of the predicted probabilities from what happened",
+    "roc_auc": "share of pairs of rows of different classes that are ranked in the right order",
+    "pr_auc": "mean precision over all thresholds",
+    "accuracy": "share of rows whose own class is the most probable one",
+    "brier": "mean squared distance of the predicted probabilities from what happened",
+    "ece": "mean distance of the predicted probabilities from observed frequencies",
+    "rmse": "typical error; large errors weigh more (root mean squared error)",
+    "mae": "mean distance of a prediction from the true value",
+    "r2": "share of the target's variance that the predictions explain",
 }
-_LOSS = {
-    "classification": ("cross-entropy", "nats"),
-    "regression": ("squared error", "standard deviations²"),
+_READINGS: dict[Reading, str] = {"best": "At the best epoch", "end": "After the full budget"}
+_SIDE_WORDS = {"right": "better", "across": "interval contains 0", "left": "worse"}
+_COLUMN_KINDS = {
+    "number": "Numbers",
+    "date": "Dates",
+    "level": "Categories",
+    "text": "Free text, hashed",
+    "empty": "Empty",
 }
-_WHEN = {"best": "At the best epoch", "end": "After the full budget"}
-_OUTCOME = {
-    "helps": ("▲", "Yes, it helps", "helps"),
-    "hurts": ("▼", "No, it hurts", "hurts"),
-    "practically equal": ("=", "No difference that matters", "neutral"),
-    "not enough evidence": ("?", "Not enough evidence", "neutral"),
+_MOST_COLUMNS = 40
+
+
+class Mark(NamedTuple):
+    """An answer in words, with its symbol and the CSS class of its colour."""
+
+    symbol: str
+    words: str
+    css: str
+
+
+_OUTCOMES: dict[Outcome, Mark] = {
+    "helps": Mark("▲", "Yes, it helps", "helps"),
+    "hurts": Mark("▼", "No, it hurts", "hurts"),
+    "practically equal": Mark("=", "No difference that matters", "neutral"),
+    "not enough evidence": Mark("?", "Not enough evidence", "neutral"),
 }
 _HOLDING = {
-    True: ("helps", "Held here."),
-    False: ("hurts", "Did not hold here."),
-    None: ("neutral", "Cannot be told here."),
+    True: Mark("✓", "Holds here.", "helps"),
+    False: Mark("✗", "Does not hold here.", "hurts"),
+    None: Mark("?", "Cannot be decided here.", "neutral"),
 }
-_WARNING = {
-    "diverged": "Some networks diverged",
-    "leaking_column": "A column gives the answer away",
-    "nothing_learnt": "Hardly anything was learnt",
-    "few_rows": "There are few rows",
-    "few_splits": "There are few splits",
-    "small_test_fold": "The test folds are too small to tell",
-    "rare_class": "A class is rare",
-    "budget": "More epochs might change the order",
-    "grid_edge": "The best value may lie beyond what was tried",
-    "no_overfitting": "The networks hardly overfit",
-}
-_DIGITS = 4
 
 
-def render(results: Mapping[str, Any]) -> str:
-    """The report of a finished study.
+class LossName(NamedTuple):
+    """Name and unit of the loss that training minimises."""
+
+    name: str
+    unit: str
+
+    @property
+    def axis(self) -> str:
+        """The title of an axis of losses."""
+        return f"Loss: {self.name} ({self.unit})"
+
+
+class KeyFigure(NamedTuple):
+    """One of the figures at the top of the report."""
+
+    name: str
+    value: str
+    note: str
+
+
+class ChosenSetting(NamedTuple):
+    """The setting that validation rows chose on most splits, and on how many."""
+
+    label: str
+    splits: int
+
+
+class ArmRow(NamedTuple):
+    """An arm with its marked label."""
+
+    arm: ArmResult
+    label: str
+    recommended: bool
+    mostly: dict[Reading, ChosenSetting]
+
+    def scores(self, reading: Reading) -> dict[str, OptionalInterval]:
+        """The arm's test scores by metric."""
+        return self.arm.read(reading).scores
+
+
+class WarningGroup(NamedTuple):
+    """The warnings of one kind."""
+
+    title: str
+    messages: list[str]
+    next_step: str
+
+
+class ColumnKind(NamedTuple):
+    """The columns that were read in one way; ``rest`` counts those that are not named."""
+
+    title: str
+    names: list[str]
+    rest: str
+
+
+class ShownCurves(NamedTuple):
+    """Positions of the two settings whose learning curves are drawn at first."""
+
+    base: int
+    shown: int
+
+
+def render(results: Results) -> str:
+    """Render the report of a finished study.
 
     Args:
         results: the content of ``results.json``. Every number on the page comes from it; all of its text is escaped.
@@ -65,164 +144,156 @@ def render(results: Mapping[str, Any]) -> str:
     Returns:
         A page of HTML with its styles, scripts and data in it.
     """
-    selection = results["metrics"][results["selection"]]
-    name, unit = _LOSS["regression" if results["data"]["task"] == "regression" else "classification"]
-    axis = f"Loss: {name} ({unit})"
-    arms, curves = _arms(results), _curves(results)
-    rope = next((c["rope"] for c in results["comparisons"]), None)
-    gain = f"Improvement ({selection['unit']})"
+    loss = LossName("cross-entropy", "nats")
+    if results.data.task == "regression":
+        loss = LossName("squared error", "standard deviations²")
+    arms, curves = _arm_rows(results), _shown_curves(results)
+    rope = next((comparison.rope for comparison in results.comparisons), None)
+    gain = f"Improvement ({results.score.unit})"
     specs = {
-        "arms": charts.arm_picture(arms, [arm["shown"] for arm in arms], rope, gain),
-        "curves": charts.learning_curves(results["settings"], axis, **curves),
-        **claim_charts(results["claims"], axis, gain),
+        "arms": charts.arm_chart([row.arm for row in arms], [row.label for row in arms], rope, gain),
+        "curves": charts.learning_curves(results.settings, loss.axis, curves.base, curves.shown),
+        **claim_charts(results.claims, loss.axis, gain),
     }
     script = pages.bundle("thinned.studies.report", "report.js")
-    template = _environment().get_template("report.html.jinja")
-    return template.render(
-        r=results,
-        arms=arms,
-        curves=curves,
-        rope=rope,
-        outcome=_outcome(results),
-        primary=next((c for c in results["comparisons"] if c["primary"]), None),
-        holding=_HOLDING,
-        loss={"name": name, "unit": unit, "axis": axis},
-        whens=_WHEN,
-        meaning=_MEANING,
-        places=decimals(results),
-        parts=charts.PARTS,
-        sides=charts.SIDES,
-        gain_styles=gain_styles,
-        removal_styles=removal_styles,
-        warned=warned(results["warnings"]),
-        specs=specs,
-        script=script,
-        script_hash=pages.script_hash(script),
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            r=results,
+            arm_rows=arms,
+            columns=_column_kinds(results.data),
+            curves=curves,
+            gain_styles=gain_styles,
+            holding=_HOLDING,
+            key_figures=_key_figures(results),
+            loss=loss,
+            meanings=_MEANINGS,
+            measured=_is_measured(results.claims),
+            outcome=_OUTCOMES[results.verdict.outcome],
+            outcomes=_OUTCOMES,
+            parts=charts.PARTS,
+            places=column_decimals(results),
+            price_caption=_cost_caption(results.claims.price),
+            reading_notes=_reading_notes(results.plan),
+            readings=_READINGS,
+            removal_styles=removal_styles,
+            rope=rope,
+            script=script,
+            script_hash=pages.script_hash(script),
+            side_words=_SIDE_WORDS,
+            sides=charts.SIDES,
+            specs=specs,
+            warnings=group_warnings(results.warnings),
+        )
     )
-
-
-def render_comparison(compared: Mapping[str, Any], studies: Sequence[Mapping[str, Any]]) -> str:
-    """Two studies side by side, as a page of its own.
-
-    Args:
-        compared: of :func:`thinned.studies.analysis.compare_studies.side_by_side`.
-        studies: the content of each ``results.json``.
-    """
-    template = _environment().get_template("compare.html.jinja")
-    html: str = template.render(
-        compared=compared,
-        studies=studies,
-        places=[decimals(study) for study in studies],
-        outcomes=[_outcome(study) for study in studies],
-        paired=any(arm["difference"] for arm in compared["arms"]),
-    )
-    return html
 
 
 @cache
 def _environment() -> jinja2.Environment:
     environment = pages.environment("thinned.studies.report")
     environment.filters |= {
-        "duration": duration,
-        "moment": _moment,
-        "in_text": _in_text,
-        "p_value": _p_value,
-        "percent": _percent,
+        "capitalise": wording.capitalise,
+        "duration": _duration,
+        "in_text": wording.in_text,
+        "moment": wording.moment,
+        "p_value": wording.p_value,
+        "percent": wording.percent,
+        "plural": wording.plural,
     }
     return environment
 
 
-def _outcome(results: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Symbol, words and colour of a verdict."""
-    return _OUTCOME[results["verdict"]["outcome"]]
+def _duration(seconds: float | None) -> str:
+    return "–" if seconds is None else wording.duration(seconds)
 
 
-def _arms(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The arms, best first, with the label to show and the setting that most splits chose."""
-    labels = {setting["index"]: setting["label"] for setting in results["settings"]}
-    recommended = results["verdict"]["recommended"]["arm"]
+def _reading_notes(plan: PlanSummary) -> dict[Reading, str]:
+    epochs = wording.plural(plan.epochs, "epoch")
+    return {"best": "early stopping: least validation loss", "end": f"{epochs}; the vertical axis is its own"}
 
-    def mostly(arm: Mapping[str, Any], when: str) -> tuple[str, int]:
-        setting, times = Counter(arm[when]["chosen"]).most_common(1)[0]
-        return labels[setting], times
 
-    def shown(arm: Mapping[str, Any]) -> str:
-        mark = "⚠ " if arm["warning"] else "✓ " if arm["name"] == recommended else ""
-        return f"{mark}{arm['label']}"
+def _is_measured(claims: Claims) -> bool:
+    return any((claims.rate, claims.price, claims.sizes, claims.coadaptation, claims.variance_shift))
 
+
+def _cost_caption(claim: EpochCostClaim | None) -> str:
+    if claim is None:
+        return ""
+    seconds = "" if claim.seconds is None else f", {wording.duration(claim.seconds)} of one network"
+    return f"Without dropout: {claim.epochs:.3g} epochs (median){seconds}"
+
+
+def _key_figures(results: Results) -> list[KeyFigure]:
+    plan, run, data = results.plan, results.run, results.data
+    grid = f"{len(results.settings)} settings of {len(results.arms)} arms × {plan.splits} splits"
+    speed = f"{run.networks_per_second:.3g} networks a second, {wording.plural(run.threads, 'thread')}"
+    folds = f"{plan.folds} folds × {wording.plural(plan.seeds, 'repeat')}"
     return [
-        {**arm, "shown": shown(arm), "mostly": {when: mostly(arm, when) for when in _WHEN}}
-        for arm in ordered(results["arms"])
+        KeyFigure("Networks trained", f"{run.networks:,}", grid),
+        KeyFigure("Rows", f"{data.rows:,}", wording.plural(data.columns, "column")),
+        KeyFigure("Test folds", f"{plan.splits}", folds),
+        KeyFigure("Training time", wording.duration(run.seconds), speed),
     ]
 
 
-def ordered(arms: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _arm_rows(results: Results) -> list[ArmRow]:
+    """The arms, best first; the recommended one and those never to be recommended are marked."""
+    labels = {setting.index: setting.label for setting in results.settings}
+    recommended = results.verdict.recommended.arm
+
+    def mostly(chosen: Iterable[int]) -> ChosenSetting:
+        setting, splits = Counter(chosen).most_common(1)[0]
+        return ChosenSetting(labels[setting], splits)
+
+    rows = []
+    for arm in sorted_arms(results.arms):
+        mark = "⚠ " if arm.warning else "✓ " if arm.name == recommended else ""
+        chosen: dict[Reading, ChosenSetting] = {"best": mostly(arm.best.chosen), "end": mostly(arm.end.chosen)}
+        rows.append(ArmRow(arm, f"{mark}{arm.label}", arm.name == recommended, chosen))
+    return rows
+
+
+def sorted_arms(arms: Iterable[ArmResult]) -> list[ArmResult]:
     """The arms in the order in which people see them: best first."""
-    return sorted(arms, key=lambda arm: -arm["best"]["improvement"]["mean"])
+    return sorted(arms, key=lambda arm: -arm.best.improvement.mean)
 
 
-def _curves(results: Mapping[str, Any]) -> dict[str, int]:
-    """Places of the two settings whose learning curves are seen at first: no regularisation, and the recommended."""
-    index = [setting["index"] for setting in results["settings"]]
-    first = {arm["name"]: arm["best"]["chosen"][0] for arm in results["arms"]}
-    base = index.index(first.get("none", index[0]))
-    wanted = [results["verdict"]["recommended"]["setting"], first.get("dropout"), *index]
-    return {"base": base, "shown": next((index.index(s) for s in wanted if s in index and s != index[base]), base)}
+def _shown_curves(results: Results) -> ShownCurves:
+    """The settings whose learning curves are drawn at first: no regularisation and the recommended one."""
+    indices = [setting.index for setting in results.settings]
+    first_chosen = {arm.name: arm.best.chosen[0] for arm in results.arms}
+    base = indices.index(first_chosen.get("none", indices[0]))
+    wanted = [results.verdict.recommended.setting, first_chosen.get("dropout"), *indices]
+    others = (indices.index(s) for s in wanted if s in indices and s != indices[base])
+    return ShownCurves(base, next(others, base))
 
 
-def warned(warnings: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """The warnings, those of a kind together."""
-    kinds: dict[str, dict[str, Any]] = {}
-    for one in warnings:
-        title = _WARNING.get(one["code"], one["code"].replace("_", " "))
-        new = {"title": title, "messages": [], "next_step": one["next_step"]}
-        kinds.setdefault(one["code"], new)["messages"].append(one["message"])
-    return list(kinds.values())
+def _column_kinds(data: DataSummary) -> list[ColumnKind]:
+    kinds = []
+    for kind, title in _COLUMN_KINDS.items():
+        names = [name for name, read_as in data.read_as.items() if read_as == kind]
+        rest = len(names) - _MOST_COLUMNS
+        if names:
+            kinds.append(ColumnKind(title, names[:_MOST_COLUMNS], f" and {rest} more" if rest > 0 else ""))
+    return kinds
 
 
-def decimals(results: Mapping[str, Any]) -> dict[str, int]:
-    """Decimal places of each column: enough for its largest number, and the same all the way down."""
-    taken = [setting[when] for setting in results["settings"] for when in _WHEN]
-    losses = (at[part]["mean"] for at in taken for part in charts.PARTS)
-    compared = (c[key] for c in results["comparisons"] for key in ("difference", "low", "high"))
-    scores = {name: _places(at["scores"][name]["mean"] for at in taken) for name in results["metrics"]}
-    return {"loss": _places(losses), "difference": _places(compared), **scores}
+def group_warnings(warnings: Iterable[StudyWarning]) -> list[WarningGroup]:
+    """The warnings, those of one kind together."""
+    groups: dict[str, WarningGroup] = {}
+    for warning in warnings:
+        group = groups.setdefault(warning.code, WarningGroup(warning.title, [], warning.next_step))
+        group.messages.append(warning.message)
+    return list(groups.values())
 
 
-def _places(values: Iterable[float | None]) -> int:
-    largest = max((abs(value) for value in values if value is not None), default=0.0)
-    magnitude = math.floor(math.log10(largest)) if largest else 0
-    # small numbers, as differences of losses are, need no more than two digits
-    return max(0, min(_DIGITS - 1 - magnitude, max(_DIGITS, 1 - magnitude)))
-
-
-def duration(seconds: float) -> str:
-    """In words."""
-    whole = round(seconds)
-    if whole < 120:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{whole} s"
-    minutes, hours = whole // 60, whole // 3600
-    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min {whole % 60} s"
-
-
-def _moment(text: str) -> str:
-    try:
-        return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M %Z}"
-    except ValueError:
-        return text
-
-
-def _in_text(label: str) -> str:
-    """A label as it is written within a sentence: "log loss", but "RMSE"."""
-    return label if label[:2].isupper() or len(label) < 3 else label[0].lower() + label[1:]
-
-
-def _p_value(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.{3 if value < 0.1 else 2}f}"
-
-
-def _percent(probability: float) -> str:
-    """Never rounded to certainty."""
-    if 0.01 <= probability <= 0.99:
-        return f"{100 * probability:.0f}\u00a0%"
-    return "< 1\u00a0%" if probability < 0.5 else "> 99\u00a0%"
+def column_decimals(results: Results) -> dict[str, int]:
+    """Decimal places by score, of "loss" and of "difference": the same all the way down a column."""
+    readings: Sequence[LossSummary] = [
+        reading for setting in results.settings for reading in (setting.best, setting.end)
+    ]
+    losses = [loss.mean for reading in readings for loss in reading.losses.values()]
+    differences = [value for c in results.comparisons for value in (c.difference, c.low, c.high)]
+    scores = {name: wording.decimals_for(reading.scores[name].mean for reading in readings) for name in results.metrics}
+    return {"loss": wording.decimals_for(losses), "difference": wording.decimals_for(differences), **scores}

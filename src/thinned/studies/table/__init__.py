@@ -1,1 +1,5 @@
-"""A table is read once: columns, their kinds, and their encoding."""
+"""Tables: read, each column's reading decided once, and encoded."""
+
+from thinned.studies.table.load import Table, load
+
+__all__ = ["Table", "load"]

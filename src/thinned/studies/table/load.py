@@ -2,26 +2,28 @@
 
 import difflib
 import hashlib
-import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pandas.api import types
 
 from thinned.errors import InputError, sentence
-from thinned.studies.table.columns import as_dates, as_numbers, as_text, check_finite, is_number, listed, quote, settle
-from thinned.studies.table.read_csv import read_frame
+from thinned.studies.table.columns import Column, Series
+from thinned.studies.table.decisions import Decision
+from thinned.studies.table.names import listed, quote
+from thinned.studies.table.notices import Notice, cells_at
+from thinned.studies.table.read_files import RawTable, read_frame, read_table
+from thinned.studies.table.readings import ColumnReading, DateReading, NumberReading
+from thinned.studies.table.settle import columns_of, decide, settled_frame
+from thinned.studies.table.target import LARGEST, Task, Values, check_finite, read_target
 
-__all__ = ["Table", "Task", "load", "read_frame"]
+__all__ = ["LARGEST", "Table", "Task", "load", "read_frame"]
 
-Task = Literal["binary", "multiclass", "regression"]
-
-AFFIRMATIVE = {"yes": "no", "true": "false", "1": "0", "y": "n", "t": "f"}
-CODES = 20  # integers of more distinct values than this are quantities, not class codes
-LARGEST = 1e30  # squares of regression targets below it are far from overflow
+_TOTALS = {"total", "totals", "grand total", "sum", "summe", "gesamt", "gesamtsumme", "insgesamt", "totale", "somme"}
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,7 @@ class Table:
     """A table that a study can use.
 
     Attributes:
-        features: (rows, columns) without the target; numbers, datetimes and categories, settled by all rows so that
-            each fold reads a column in the same way.
+        features: (rows, columns) without the target; numbers, times in UTC and categories.
         target: (rows,), float64 values for regression, else int64 codes: positions in ``classes``.
         task: what is predicted.
         classes: names of the classes as text: in the order of numbers if all are numbers, else alphabetical; ``()``
@@ -43,260 +44,205 @@ class Table:
         groups: (rows,) int64 number of each row's group.
         time: the column of times, which is no feature.
         times: (rows,) int64 rank of each row's time; equal times have equal ranks.
+        readings: how each column but the target was read, by name; an encoder applies them to every later table.
+        notices: what the user should know of how the table was read.
     """
 
     features: pd.DataFrame
-    target: np.ndarray[Any, Any]
+    target: Values
     task: Task
     classes: tuple[str, ...]
     target_name: str
     name: str
     sha256: str
     group: str | None = None
-    groups: np.ndarray[Any, Any] | None = None
+    groups: npt.NDArray[np.int64] | None = None
     time: str | None = None
-    times: np.ndarray[Any, Any] | None = None
+    times: npt.NDArray[np.int64] | None = None
+    readings: Mapping[str, ColumnReading] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def read_as(self) -> dict[str, str]:
+        """The kind of each feature: "number", "date", "level", "text", "empty" or "left out"."""
+        return {name: reading.label for name, reading in self.readings.items()}
+
+    @property
+    def read_in_words(self) -> dict[str, str]:
+        """How each feature was read, in words: marks, orders of dates, words for missing."""
+        return {name: reading.sentence for name, reading in self.readings.items()}
+
+
+class _Roles(NamedTuple):
+    """The names of the columns that are no features."""
+
+    target: str
+    group: str | None
+    time: str | None
 
 
 def load(
-    source: Any,
+    source: object,
     target: str,
     task: Task | None = None,
     *,
     folds: int = 5,
     group: str | None = None,
     time: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Table:
     """Read a table and settle its task.
 
     Without ``task``, a target of text, truth values or categories is a class. So is a target with two distinct values,
     and one of whole numbers with at most 20 distinct values and ten rows for each. Every other target of numbers is a
-    regression target. Text in which every cell is a number counts as numbers.
+    regression target. Text in which every cell is a number counts as numbers. The words None, NA and the like are a
+    class where they have as many rows as another class.
 
     Args:
-        source: what `read_frame` takes.
+        source: what :func:`thinned.studies.table.read_files.read_table` takes.
         target: name of the column to predict.
         task: overrides what would be inferred.
         folds: of the cross-validation to come; each class needs a row in each.
         group: column that says which rows belong together; it is no feature.
         time: column of numbers or dates by which rows are in order; it is no feature.
+        columns: how columns are read, by name: "number", "level", "text", "date", "date:day-first",
+            "date:month-first" or "drop"; cells that are no numbers or dates then count as missing. What is not said
+            is found out.
 
     Raises:
         InputError: the source can't be read; the target is absent, constant, incomplete, infinite, contradicts ``task``
-            or has a class with fewer rows than folds; a feature is infinite; there is no feature; there are fewer
-            than ``max(50, 10 * folds)`` rows; both ``group`` and ``time`` are given; or one of them is absent,
-            incomplete or the target, or the times are neither numbers nor dates.
+            or has a class with fewer rows than folds; a feature is infinite, or a few of its cells are of another kind
+            than the others; there is no feature; there are fewer than ``max(50, 10 * folds)`` rows; both ``group`` and
+            ``time`` are given; or one of them is absent, incomplete or the target, or the times are neither numbers
+            nor dates, or dates in which day and month can't be told apart.
     """
     if task is not None and task not in get_args(Task):
         raise InputError(sentence(f"task must be one of {', '.join(get_args(Task))}", f"got {quote(task)}"))
-    frame = read_frame(source)
-    name = Path(os.fspath(source)).name if isinstance(source, (str, os.PathLike)) else _frame_name(source)
-    target = _find(frame, str(target), "the target")
-    group, time = _ordering(frame, target, group, time)
-    _check_rows(frame, folds)
-    features = _features(frame, target, time if group is None else group)
-    column = frame[target]
-    _check_complete(column)
-    settled = task or _infer(column)
-    classes: tuple[str, ...] = ()
-    if settled == "regression":
-        values = _quantities(column)
-    else:
-        values, classes = _codes(column, settled, folds)
+    raw = read_table(source)
+    names = list(map(str, raw.frame.columns))
+    roles = _roles(names, str(target), group, time)
+    _check_rows(len(raw.frame), folds)
+    if set(names) <= set(roles):
+        others = [name for name in roles[1:] if name is not None]
+        value = f"{quote(roles.target)} is the only column" + (f" besides {quote(others[0])}" if others else "")
+        raise InputError(sentence("a study needs feature columns", value, "check the separator"))
+    overrides = dict(columns or {})
+    cells = columns_of(raw.frame)
+    keys = [column for column in cells if column.name in roles]
+    features = [column for column in cells if column.name not in roles]
+    decisions = decide(features, _own(overrides, features, names), raw.location, identifiers=True)
+    _check_features(features, decisions, overrides, raw)
+    decisions |= decide(keys, _own(overrides, keys, names), raw.location)
+    by_name = {column.name: column for column in keys}
+    stated = roles.target in overrides
+    found = read_target(
+        by_name[roles.target], decisions[roles.target].reading, task, folds, raw.location, stated=stated
+    )
+    settled = settled_frame(cells, {name: decision.reading for name, decision in decisions.items()})
     return Table(
-        features,
-        values,
-        settled,
-        classes,
-        target,
-        name,
-        _digest(frame, target, settled),
-        group,
-        None if group is None else _groups(frame[group]),
-        time,
-        None if time is None else _times(frame[[time]]),
+        settled[[column.name for column in features]],
+        found.values,
+        found.task,
+        found.classes,
+        roles.target,
+        raw.name,
+        _digest(settled, roles.target, found.task, overrides),
+        roles.group,
+        None if roles.group is None else _groups(by_name[roles.group]),
+        roles.time,
+        None if roles.time is None else _times(by_name[roles.time], settled[roles.time], decisions[roles.time]),
+        {column.name: decisions[column.name].reading for column in features},
+        tuple(notice for column in cells for notice in decisions[column.name].notices) + found.notices,
     )
 
 
-def _frame_name(source: Any) -> str:
-    """What a data frame calls itself in ``attrs["name"]``."""
-    return str(getattr(source, "attrs", {}).get("name", "data frame"))
+def _own(overrides: Mapping[str, str], columns: Sequence[Column], names: Sequence[str]) -> dict[str, str]:
+    """The overrides of some of the columns, and of those that the table does not have, so that they are refused."""
+    own = {column.name for column in columns}
+    return {name: kind for name, kind in overrides.items() if name in own or name not in names}
 
 
-def _find(frame: pd.DataFrame, wanted: str, what: str) -> str:
-    """The wanted column's name, if the frame has it."""
-    names = [str(name) for name in frame.columns]
+def _find(names: Sequence[str], wanted: str, role: str) -> str:
+    """Give the wanted column's name, if the table has it."""
     if wanted in names:
         return wanted
     folded = {name.casefold(): name for name in reversed(names)}
     close = [folded[key] for key in difflib.get_close_matches(wanted.strip().casefold(), folded, n=3, cutoff=0.6)]
     remedy = f"perhaps {' or '.join(quote(name) for name in close)}; " if close else ""
-    seen = f"there is no column {quote(wanted)}"
-    raise InputError(sentence(f"{what} must be a column of the table", seen, f"{remedy}it has {listed(names, 20)}"))
+    value = f"there is no column {quote(wanted)}"
+    raise InputError(sentence(f"{role} must be a column of the table", value, f"{remedy}it has {listed(names, 20)}"))
 
 
-def _ordering(frame: pd.DataFrame, target: str, group: str | None, time: str | None) -> tuple[str | None, str | None]:
-    """The columns of groups and of times, if there are such."""
+def _roles(names: Sequence[str], target: str, group: str | None, time: str | None) -> _Roles:
+    target = _find(names, target, "the target")
     if group is not None and time is not None:
-        seen = f"got group={quote(group)} and time={quote(time)}"
-        raise InputError(sentence("rows are split by groups or by time", seen, "choose one of them"))
-    for what, name in (("group", group), ("time", time)):
-        if name is None:
-            continue
-        _find(frame, str(name), f"the {what} column")
-        if str(name) == target:
-            seen = f"both are {quote(target)}"
-            raise InputError(sentence(f"the {what} column must not be the target", seen, "choose another column"))
-        missing = int(as_text(frame[str(name)]).isna().sum())
-        if missing:
-            requirement = f"the {what} must be known in every row"
-            seen = f"{quote(str(name))} is missing in {missing} of {len(frame)} rows"
-            raise InputError(sentence(requirement, seen, "leave these rows out, or fill them in"))
-    return None if group is None else str(group), None if time is None else str(time)
+        value = f"got group={quote(group)} and time={quote(time)}"
+        raise InputError(sentence("rows are split by groups or by time", value, "choose one of them"))
+    for role, name in (("group", group), ("time", time)):
+        if name is not None and _find(names, str(name), f"the {role} column") == target:
+            value = f"both are {quote(target)}"
+            raise InputError(sentence(f"the {role} column must not be the target", value, "choose another column"))
+    return _Roles(target, None if group is None else str(group), None if time is None else str(time))
 
 
-def _groups(column: "pd.Series[Any]") -> np.ndarray[Any, Any]:
-    return pd.factorize(as_text(column))[0].astype(np.int64)
-
-
-def _times(frame: pd.DataFrame) -> np.ndarray[Any, Any]:
-    """Ranks of a column of numbers or dates."""
-    column = settle(frame).iloc[:, 0]
-    if is_number(column):
-        check_finite(column.to_numpy(dtype=np.float64), str(column.name))
-    elif not types.is_datetime64_any_dtype(column.dtype):
-        stranger = as_dates(column, "")[1] or str(as_text(column).iloc[0])
-        seen = f"{quote(str(column.name))} has {quote(stranger)}"
-        remedy = "write all dates in one form, as 2026-12-31"
-        raise InputError(sentence("the time column must hold numbers or dates", seen, remedy))
-    return pd.factorize(column, sort=True)[0].astype(np.int64)
-
-
-def _check_rows(frame: pd.DataFrame, folds: int) -> None:
+def _check_rows(rows: int, folds: int) -> None:
     least = max(50, 10 * folds)
-    if len(frame) < least:
-        raise InputError(
-            sentence(f"a study of {folds} folds needs at least {least} rows", f"got {len(frame)}", "collect more data")
-        )
+    if rows < least:
+        requirement = f"a study of {folds} folds needs at least {least} rows"
+        raise InputError(sentence(requirement, f"got {rows}", "collect more data"))
 
 
-def _features(frame: pd.DataFrame, target: str, other: str | None) -> pd.DataFrame:
-    features = frame.drop(columns=[target, other] if other is not None else target)
-    if features.shape[1] == 0:
-        seen = f"{quote(target)} is the only column" + (f" besides {quote(other)}" if other is not None else "")
-        raise InputError(sentence("a study needs feature columns", seen, "check the separator"))
-    features = settle(features)
-    for name in features.columns:
-        if is_number(features[name]):
-            check_finite(features[name].to_numpy(dtype=np.float64), str(name))
-    return features
+def _check_features(
+    columns: Sequence[Column], decisions: Mapping[str, Decision], overrides: Mapping[str, str], raw: RawTable
+) -> None:
+    numbers = settled_frame(
+        [column for column in columns if isinstance(decisions[column.name].reading, NumberReading)],
+        {name: decision.reading for name, decision in decisions.items()},
+    )
+    for name in numbers.columns:
+        check_finite(numbers[name].to_numpy(dtype=np.float64), str(name))
+    for column in columns:
+        text = column.text if column.name not in overrides and column.name not in numbers.columns else None
+        if text is None or text.codes[-1] < 0:
+            continue
+        label = text.labels[text.codes[-1]]
+        if label.casefold().strip(":. ") in _TOTALS and text.counts[text.codes[-1]] == 1:
+            row = np.array([len(text.codes) - 1])
+            value = f"column {quote(column.name)} has {cells_at(row, (label,), raw.location)}, the last row"
+            remedy = f"remove that row, or say --column {column.name}=level"
+            raise InputError(sentence("a row must hold one case, not the sum of the others", value, remedy))
 
 
-def _check_complete(column: "pd.Series[Any]") -> None:
-    """Refuse a target that is missing somewhere, constant or a time."""
-    name = quote(str(column.name))
-    if types.is_datetime64_any_dtype(column.dtype):
-        raise InputError(
-            sentence(
-                "the target must hold classes or numbers", f"{name} holds dates", "predict a number of days instead"
-            )
-        )
-    missing = int(as_text(column).isna().sum())
-    if missing:
-        raise InputError(
-            sentence(
-                "the target must be known in every row",
-                f"{name} is missing in {missing} of {len(column)} rows",
-                "leave these rows out, or fill them in",
-            )
-        )
-    if as_text(column).nunique() == 1:
-        raise InputError(
-            sentence(
-                "the target must take at least two values",
-                f"{name} is {quote(as_text(column).iloc[0])} in every row",
-                "choose another column",
-            )
-        )
+def _check_known(missing: npt.NDArray[np.bool_], role: str, name: str) -> None:
+    if missing.any():
+        value = f"{quote(name)} is missing in {int(missing.sum())} of {len(missing)} rows"
+        remedy = "leave these rows out, or fill them in"
+        raise InputError(sentence(f"the {role} must be known in every row", value, remedy))
 
 
-def _is_label(column: "pd.Series[Any]") -> bool:
-    """Whether values are names and not quantities, by dtype or because some are no numbers."""
-    dtype = column.dtype
-    truth = types.is_bool_dtype(dtype) or types.infer_dtype(column) == "boolean"
-    return truth or isinstance(dtype, pd.CategoricalDtype) or as_numbers(column)[1] is not None
+def _groups(column: Column) -> npt.NDArray[np.int64]:
+    _check_known(column.missing, "group", column.name)
+    return column.text.codes
 
 
-def _infer(column: "pd.Series[Any]") -> Task:
-    distinct = as_text(column).nunique()
-    if distinct == 2:
-        return "binary"
-    if _is_label(column):
-        return "multiclass"
-    values, _ = as_numbers(column)
-    whole = bool(np.all(values == np.round(values)))
-    return "multiclass" if whole and distinct <= min(CODES, len(column) // 10) else "regression"
+def _times(column: Column, settled: Series, decision: Decision) -> npt.NDArray[np.int64]:
+    """Rank a column of numbers or dates."""
+    requirement, name = "the time column must hold numbers or dates", quote(column.name)
+    if not isinstance(decision.reading, NumberReading | DateReading):
+        _check_known(column.missing, "time", column.name)
+        value = f"{name} has {quote(column.text.labels[0])}"
+        raise InputError(sentence(requirement, value, "write all dates in one form, as 2026-12-31"))
+    _check_known(np.asarray(settled.isna(), dtype=bool), "time", column.name)
+    if any(notice.code == "ambiguous_date" for notice in decision.notices):
+        value = f"every date of {name}, as {quote(column.text.labels[0])}, fits both orders of day and month"
+        remedy = f"say --column {column.name}=date:day-first or --column {column.name}=date:month-first"
+        raise InputError(sentence("the order of the rows in time must be known", value, remedy))
+    if isinstance(decision.reading, NumberReading):
+        check_finite(settled.to_numpy(dtype=np.float64), column.name)
+    return pd.factorize(settled, sort=True)[0].astype(np.int64)
 
 
-def _quantities(column: "pd.Series[Any]") -> np.ndarray[Any, Any]:
-    """A regression target as float64."""
-    values, stranger = as_numbers(column)
-    name = quote(str(column.name))
-    if stranger is not None:
-        raise InputError(
-            sentence(
-                "a regression target must hold numbers",
-                f"{name} has {quote(stranger)}",
-                "choose task='multiclass' or task='binary', or correct the cell",
-            )
-        )
-    check_finite(values, str(column.name))
-    largest = float(np.abs(values).max())
-    if largest > LARGEST:
-        raise InputError(
-            sentence(f"a regression target must lie within ±{LARGEST:g}", f"{name} has {largest:g}", "change its unit")
-        )
-    return values
-
-
-def _codes(column: "pd.Series[Any]", task: Task, folds: int) -> tuple[np.ndarray[Any, Any], tuple[str, ...]]:
-    """A classification target as int64 codes, and the classes' names in their order."""
-    if is_number(column):
-        check_finite(as_numbers(column)[0], str(column.name))
-    texts = as_text(column)
-    counts = texts.value_counts()
-    name = quote(str(column.name))
-    if (task == "binary") != (len(counts) == 2):
-        needs = "exactly two classes" if task == "binary" else "at least three classes"
-        other = "binary" if len(counts) == 2 else "multiclass"
-        seen = f"{name} has {len(counts)}: {listed(_order([str(label) for label in counts.index]), 5)}"
-        raise InputError(sentence(f"a {task} target must have {needs}", seen, f"choose task={other!r}, or none"))
-    rarest, rows = str(counts.index[-1]), int(counts.iloc[-1])
-    if rows < folds:
-        few = int((counts < folds).sum())
-        others = f" (and {few - 1} other classes have too few)" if few > 1 else ""
-        seen = f"class {quote(rarest)} of {name} has {rows}{others}"
-        remedy = "merge rare classes or leave their rows out" if task == "multiclass" else "collect more data"
-        if as_numbers(column)[1] is None:
-            remedy += ", or choose task='regression' if these are quantities"
-        raise InputError(sentence(f"each class needs at least {folds} rows, one for each fold", seen, remedy))
-    classes = _order([str(label) for label in counts.index])
-    codes = pd.Index(classes).get_indexer(pd.Index(texts, dtype=object))
-    return codes.astype(np.int64), tuple(classes)
-
-
-def _order(labels: list[str]) -> list[str]:
-    """Numbers by size, other names alphabetically; of two, the affirmative one last."""
-    try:
-        ordered = sorted(labels, key=lambda label: (float(label), label))
-    except ValueError:
-        ordered = sorted(labels)
-    if len(ordered) == 2 and AFFIRMATIVE.get(ordered[0].casefold()) == ordered[1].casefold():
-        ordered.reverse()
-    return ordered
-
-
-def _digest(frame: pd.DataFrame, target: str, task: Task) -> str:
+def _digest(settled: pd.DataFrame, target: str, task: Task, overrides: Mapping[str, str]) -> str:
     """SHA-256 of what the study sees; each part is preceded by its length, so that no two tables share a stream."""
     digest = hashlib.sha256()
 
@@ -304,12 +250,13 @@ def _digest(frame: pd.DataFrame, target: str, task: Task) -> str:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
 
-    for part in ("thinned table 1", target, task):
-        add(part.encode())
-    for name in frame.columns:
-        column = frame[name]
+    stated = [f"{name}={kind}" for name, kind in sorted(overrides.items())]
+    for part in ("thinned table 1", target, task, *stated):
+        add(part.encode("utf-8", "surrogatepass"))
+    for name in settled.columns:
+        column = settled[name]
         add(str(name).encode("utf-8", "surrogatepass"))
-        if is_number(column):
+        if types.is_bool_dtype(column.dtype) or types.is_numeric_dtype(column.dtype):
             add(b"integer" if types.is_integer_dtype(column.dtype) else b"number")
             add(np.ascontiguousarray(column.to_numpy()).tobytes())
         else:

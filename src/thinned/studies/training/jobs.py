@@ -1,14 +1,14 @@
-"""Runs a study: the table's splits, encoded, trained in cohorts, stored, analysed."""
+"""Trains the networks of a plan: splits, encoded, in cohorts, whose records go into the store."""
 
 import contextlib
 import itertools
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, SupportsFloat
+from typing import Literal, NamedTuple, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +35,10 @@ from thinned.studies.training.store import Store
 
 __all__ = ["Job", "Progress", "Training", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
 
-# A cohort is large enough to spread the cost of a call, and small enough for parameters and activations to stay near
-# the core: so many networks, or so many weights between hidden layers.
+# A cohort is large enough to spread the cost of a call and small enough for parameters and activations to stay near
+# the core: this many networks, or this many weights between hidden layers.
 _MEMBERS, _FEWEST_MEMBERS, _WEIGHTS = 80, 9, 600_000
-_FEWEST_PARTS = 2  # of a structure's splits, so that there is something to do for every core until the end
+_FEWEST_PARTS = 2  # a structure's splits are divided at least once, so that every core has work until the end
 _SLOWER = 1.7  # a step with batch norm or wider inputs, against one without
 # Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
 # more encoded copies of the table are held than cohorts are trained at a time.
@@ -48,19 +48,19 @@ _FEW_SECONDS, _STEP_SECONDS, _ROWS_PER_SECOND = 4.0, 5e-4, 1.5e6
 
 
 class Progress(NamedTuple):
-    """How far a study is: what it is doing, and how many networks' worth of training is done."""
+    """The state of a study: its present task in words, and the number of trained networks (with fractions)."""
 
     doing: str
     networks: float
 
 
 def outputs(task: str, classes: int) -> int:
-    """Output units of the network."""
+    """Return the number of output units."""
     return classes if task == "multiclass" else 1
 
 
 class Encoded(NamedTuple):
-    """A split's rows as tensors, and the target's scale."""
+    """A split's rows as tensors, with mean and standard deviation of its training targets."""
 
     split: Split
     data: cohort.Data
@@ -69,15 +69,15 @@ class Encoded(NamedTuple):
 
 
 def encode(table: Table, split: Split, embedding: Literal["piecewise"] | None = None) -> Encoded:
-    """Fit the encoding on the split's training rows, and apply it to all rows."""
-    encoder = Encoder(embedding).fit(table.features, split.train)
+    """Fit the encoding on the split's training rows and encode all rows."""
+    encoder = Encoder(embedding, table.readings).fit(table.features, split.train)
     y, center, spread = standardised(table, split.train)
     rows = [torch.from_numpy(np.asarray(part, dtype=np.int64)) for part in (split.train, split.validation, split.test)]
     return Encoded(split, cohort.Data(torch.from_numpy(encoder.transform(table.features)), y, *rows), center, spread)
 
 
 def standardised(table: Table, train: npt.NDArray[np.int64]) -> tuple[torch.Tensor, float, float]:
-    """Class codes as they are; values by the mean and standard deviation of the training rows."""
+    """Return class codes as they are, or values standardised by the training rows; then mean and deviation."""
     if table.task != "regression":
         return torch.from_numpy(table.target), 0.0, 1.0
     values = table.target.astype(np.float64)
@@ -86,7 +86,13 @@ def standardised(table: Table, train: npt.NDArray[np.int64]) -> tuple[torch.Tens
 
 
 class Job(NamedTuple):
-    """What one cohort trains: settings of one structure, each on the same splits."""
+    """The networks of one cohort: settings of one structure, each on the same splits.
+
+    Attributes:
+        splits: the splits.
+        settings: indices of the settings in the plan.
+        size: number of training rows; 0 stands for all rows of a split.
+    """
 
     splits: list[Split]
     settings: list[int]
@@ -94,7 +100,7 @@ class Job(NamedTuple):
 
     @property
     def members(self) -> list[Member]:
-        """Its networks, split by split."""
+        """The networks, split by split."""
         return [Member(split.repeat, split.fold, s, self.size) for split in self.splits for s in self.settings]
 
 
@@ -124,34 +130,36 @@ def run(
     folder: Path | None = None,
     shard: Shard | None = None,
 ) -> None:
-    """Train every network of the plan that the store does not hold yet; finished cohorts are stored as they come.
+    """Train every network of the plan that the store does not hold yet; each finished cohort is stored at once.
 
     Args:
-        table: to learn from.
-        plan: what is trained.
-        store: what is finished, and takes what will be.
+        table: the rows.
+        plan: the networks to train.
+        store: takes the records of the networks.
         progress: called a few times a second.
-        minutes: no cohort is begun after so many.
-        engine: where cohorts are trained; None takes the cores of this machine, or for a few seconds' work this
-            process.
+        minutes: no cohort starts after this time; None sets no limit.
+        engine: trains the cohorts; None takes the cores of this machine, or this process for a few seconds' work.
         folder: for temporary files, best on a file system that all workers see; None makes one.
-        shard: the part of the plan that is trained.
+        shard: the part of the plan to train; None is all of it.
+
+    Raises:
+        InputError: the splits can't be made, a size exceeds the training rows of a split, or workers failed.
     """
-    done = {network.member for network in store.networks()}
+    finished = {network.member for network in store.networks()}
     splits = make_splits(plan, table)
     least = min(len(split.train) for split in splits)
     if plan.sizes and plan.sizes[-1] > least:
-        found = f"got {plan.sizes[-1]:,}"
-        raise InputError(sentence(f"sizes must be within the {least:,} training rows of a split", found))
+        requirement = f"sizes must lie within the {least:,} training rows of a split"
+        raise InputError(sentence(requirement, f"got {plan.sizes[-1]:,}"))
     jobs = make_jobs(plan, splits)
     if shard is not None:
         jobs = shard.part(jobs)
-    jobs = [job for job in jobs if not done.issuperset(job.members)]
+    jobs = [job for job in jobs if not finished.issuperset(job.members)]
     if not jobs:
         return
 
-    def watch(trained: Sequence[int]) -> None:
-        progress(_progress(plan, jobs, trained, len(done)))
+    def watch(epochs: Sequence[int]) -> None:
+        progress(_progress(plan, jobs, epochs, len(finished)))
 
     def describe(number: int) -> str:
         job = jobs[number]
@@ -159,8 +167,8 @@ def run(
         first = f"{label} on repeat {split.repeat + 1}, fold {split.fold + 1}"
         return f"cohort {number + 1} of {len(jobs)} ({len(job.members)} networks, from {first})"
 
-    began = time.perf_counter()
-    end = math.inf if minutes is None else began + 60 * minutes
+    start = time.perf_counter()
+    deadline = math.inf if minutes is None else start + 60 * minutes
     with contextlib.ExitStack() as stack:
         if engine is None:
             small = _expected_seconds(plan, jobs) < _FEW_SECONDS
@@ -169,9 +177,9 @@ def run(
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thinned-"))) / "run"
         task = Task(Training(table, plan, splits, jobs), len(jobs), folder, watch)
-        for _, networks in run_jobs(engine, task, enough=lambda: time.perf_counter() > end, describe=describe):
-            store.add(networks, time.perf_counter() - began)
-            began = time.perf_counter()
+        for _, networks in run_jobs(engine, task, enough=lambda: time.perf_counter() > deadline, describe=describe):
+            store.add(networks, time.perf_counter() - start)
+            start = time.perf_counter()
 
 
 def _expected_seconds(plan: Plan, jobs: Sequence[Job]) -> float:
@@ -185,79 +193,81 @@ def _expected_seconds(plan: Plan, jobs: Sequence[Job]) -> float:
 
 
 def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:
-    """The cohorts of a plan: settings of one structure, on splits of nearly equal number.
+    """Divide a plan into cohorts: settings of one structure, on nearly equal numbers of splits.
 
-    Those that hold the first setting come first, for they hold the primary question's; then the longest, so that no
-    core waits long for another at the end.
+    Cohorts with the first setting come first, because the primary question needs it. Then the longest come first, so
+    that no core waits long for another at the end.
     """
     weights = sum(before * after for before, after in itertools.pairwise(plan.hidden)) or 1
     most = max(_FEWEST_MEMBERS, min(_MEMBERS, _WEIGHTS // weights))
-    structures: dict[Any, list[int]] = {}  # by size, too
+    structures: dict[tuple[int, tuple[Hashable, ...]], list[int]] = {}
     for size in (0, *plan.sizes):
-        for number, setting in enumerate(plan.settings):
+        for index, setting in enumerate(plan.settings):
             if not size or setting in plan.sized:
-                structures.setdefault((size, *setting.structure), []).append(number)
+                structures.setdefault((size, setting.structure), []).append(index)
     jobs = []
-    for (size, *_), settings in structures.items():
-        together = 1 if plan.rows > _ROWS_TOGETHER else max(1, most // len(settings))
-        parts = max(math.ceil(len(splits) / together), min(_FEWEST_PARTS, len(splits)))
-        for places in np.array_split(np.arange(len(splits)), parts):
+    for (size, _), settings in structures.items():
+        splits_together = 1 if plan.rows > _ROWS_TOGETHER else max(1, most // len(settings))
+        parts = max(math.ceil(len(splits) / splits_together), min(_FEWEST_PARTS, len(splits)))
+        for split_indices in np.array_split(np.arange(len(splits)), parts):
             jobs += [
-                Job([splits[i] for i in places], [settings[i] for i in some], size)
-                for some in np.array_split(np.arange(len(settings)), math.ceil(len(settings) / most))
+                Job([splits[i] for i in split_indices], [settings[i] for i in setting_indices], size)
+                for setting_indices in np.array_split(np.arange(len(settings)), math.ceil(len(settings) / most))
             ]
 
-    def order(job: Job) -> tuple[bool, float]:
+    def priority(job: Job) -> tuple[bool, float]:
         norm, _, embedding = plan.settings[job.settings[0]].structure
         cost = len(job.members) * (job.size or plan.rows) * (_SLOWER if norm or embedding else 1)
         return job.size > 0 or 0 not in job.settings, -cost
 
-    return sorted(jobs, key=order)
+    return sorted(jobs, key=priority)
 
 
-def _progress(plan: Plan, jobs: Sequence[Job], trained: Sequence[int], done: int) -> Progress:
-    """``trained`` counts, for each job, the epochs of all its networks."""
-    whole = [len(job.members) * plan.at_size(job.size).epochs for job in jobs]
-    running = [f"{n + 1} at {100 * t // w} %" for n, (t, w) in enumerate(zip(trained, whole, strict=True)) if 0 < t < w]
-    if not any(trained):
+def _progress(plan: Plan, jobs: Sequence[Job], epochs: Sequence[int], finished: int) -> Progress:
+    """The state of the study; ``epochs`` counts, for each job, the epochs that all its networks have trained."""
+    budgets = [len(job.members) * plan.at_size(job.size).epochs for job in jobs]
+    running = [
+        f"{n + 1} at {100 * e // b} %" for n, (e, b) in enumerate(zip(epochs, budgets, strict=True)) if 0 < e < b
+    ]
+    if not any(epochs):
         doing = "preparing the table"
     else:
         doing = f"training {plan.networks} networks in {len(jobs)} cohorts"
         doing += f" (cohort {', '.join(running[:4])})" if running else ""
-    share = sum(len(job.members) * t / w for job, t, w in zip(jobs, trained, whole, strict=True))
-    return Progress(doing, done + share)
+    trained = sum(len(job.members) * e / b for job, e, b in zip(jobs, epochs, budgets, strict=True))
+    return Progress(doing, finished + trained)
 
 
-def _train(table: Table, plan: Plan, job: Job, tell: Callable[[int], None]) -> list[TrainedNetwork]:
-    """The records of one cohort; splits whose encodings differ in shape are batched apart."""
+def _train(table: Table, plan: Plan, job: Job, report_epochs: Callable[[int], None]) -> list[TrainedNetwork]:
+    """Train one cohort; splits whose encodings differ in shape make separate batched programs."""
     plan = plan.at_size(job.size)
     embedding = plan.settings[job.settings[0]].embedding
-    shapes: dict[tuple[int, int, int, int], list[Encoded]] = {}
+    by_shape: dict[tuple[int, ...], list[Encoded]] = {}
     for split in job.splits:
         encoded = encode(table, split.first(job.size), embedding)
-        shapes.setdefault(encoded.data.shape, []).append(encoded)
-    records: list[TrainedNetwork] = []
-    for (columns, *_), same in shapes.items():
-        own = [encoded for encoded in same for _ in job.settings]
+        by_shape.setdefault(encoded.data.shape, []).append(encoded)
+    networks: list[TrainedNetwork] = []
+    for (columns, *_), same in by_shape.items():
+        of_members = [encoded for encoded in same for _ in job.settings]
         members = job._replace(splits=[encoded.split for encoded in same]).members
         build = partial(build_network, plan, columns, outputs(plan.task, len(table.classes)))
-        tell_epochs = partial(_tell_epochs, tell, len(records) * plan.epochs, len(members))
-        data = [encoded.data for encoded in own]
+        report = partial(_report_epoch, report_epochs, len(networks) * plan.epochs, len(members))
+        data = [encoded.data for encoded in of_members]
         config, probe = TrainingConfig.of_plan(plan), partial(probes.probe, plan, members, data)
-        outcomes = cohort.train(config, build, members, data, tell_epochs, probe)
-        records += [_record(table, m, e, o) for m, e, o in zip(members, own, outcomes, strict=True)]
-    return records
+        outcomes = cohort.train(config, build, members, data, report, probe)
+        networks += [_record(table, m, e, o) for m, e, o in zip(members, of_members, outcomes, strict=True)]
+    return networks
 
 
 def build_network(plan: Plan, columns: int, outputs: int, setting: Setting) -> nn.Module:
-    """The network that the plan trains with a setting."""
+    """Build the network that the plan trains with a setting."""
     if plan.network is not None:
         return load_network(plan.network, columns, outputs)
     return MLP(columns, plan.hidden, outputs, setting)
 
 
-def _tell_epochs(tell: Callable[[int], None], before: int, members: int, epoch: int) -> None:
-    tell(before + epoch * members)
+def _report_epoch(report_epochs: Callable[[int], None], before: int, members: int, epoch: int) -> None:
+    report_epochs(before + epoch * members)
 
 
 def _record(table: Table, member: Member, encoded: Encoded, outcome: cohort.Outcome) -> TrainedNetwork:

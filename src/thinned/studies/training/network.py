@@ -12,7 +12,7 @@ from torch import nn
 from thinned import functional, schedules
 from thinned.conversion.api import convert
 from thinned.errors import InputError, sentence
-from thinned.import_path import find, working_directory
+from thinned.import_path import import_object, working_directory
 from thinned.kernels.address import thresholds
 from thinned.layers import BatchDropout, Dropout
 from thinned.studies.design.arms import TECHNIQUES
@@ -183,7 +183,7 @@ def load_network(name: str, inputs: int, outputs: int) -> nn.Module:
     Raises:
         InputError: there is no such function, or what it gives is no network, has no dropout or doesn't fit.
     """
-    build = find(name, "the network")
+    build = import_object(name, "the network")
     if not callable(build):
         raise InputError(
             sentence(f"{name} must be a function of inputs and outputs", f"it is a {type(build).__name__}")

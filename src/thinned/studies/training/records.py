@@ -1,24 +1,20 @@
 """Records of trained networks: what the store keeps of each, and the analysis reads."""
 
 import json
-from typing import Literal
 
 import msgspec
 
 from thinned.studies.design.plan import Member
+from thinned.studies.results import Reading
 
 __all__ = [
     "Coadaptation",
     "Curves",
     "Evaluation",
     "Probes",
-    "ReadOut",
     "TrainedNetwork",
     "VarianceShift",
 ]
-
-#: the epoch whose weights are evaluated: that of least validation loss, or the last
-ReadOut = Literal["best", "end"]
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -108,7 +104,7 @@ class TrainedNetwork(msgspec.Struct, frozen=True):
         """The network's place in the plan."""
         return Member(self.repeat, self.fold, self.setting, self.size)
 
-    def evaluation(self, when: ReadOut) -> Evaluation:
+    def evaluation(self, when: Reading) -> Evaluation:
         """The evaluation at the best epoch or at the end."""
         return self.best if when == "best" else self.end
 

@@ -1,4 +1,4 @@
-"""A run's folder: what is finished is in its SQLite file, and the same plan goes on where it stopped."""
+"""The folder of a run: its SQLite file holds the finished networks, and the same plan continues there."""
 
 import contextlib
 import errno
@@ -37,7 +37,7 @@ _OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, "results.jso
 _OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model")}
 _MODEL = {"weights.safetensors", "encoder.skops", "model.json"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
-_APPLICATION = 0x7468696E  # "thin": tells our databases from others
+_APPLICATION = 0x7468696E  # "thin": marks a database as ours
 _ELSEWHERE = "choose another folder with --out"
 
 
@@ -66,7 +66,7 @@ class StoredRun(NamedTuple):
     """
 
     plan: Plan
-    shown: dict[str, Any]
+    shown: dict[str, object]
     environment: dict[str, str]
     origin: Origin | None
     networks: list[TrainedNetwork]
@@ -86,7 +86,7 @@ class Store:
 
     @classmethod
     def in_memory(cls, plan: Plan) -> "Store":
-        """A store that is gone with the process."""
+        """Make a store that ends with the process."""
         connection = sqlite3.connect(":memory:")
         _prepare(connection, Path(":memory:"), plan)
         return cls(connection, Path(":memory:"))
@@ -101,7 +101,7 @@ class Store:
         return [_network(row[0]) for row in rows]
 
     def __len__(self) -> int:
-        """How many networks are finished."""
+        """Return the number of finished networks."""
         return int(self._connection.execute("SELECT count(*) FROM network").fetchone()[0])
 
     def add(self, networks: Iterable[TrainedNetwork], seconds: float) -> None:
@@ -127,12 +127,12 @@ class Store:
 
 
 def finished_networks(folder: Path) -> int:
-    """How many finished networks a run's folder holds."""
+    """Count the finished networks in the folder of a run; 0 where it is none."""
     if not (folder / _FILE).exists():
         return 0
     with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(folder / _FILE)) as connection:
         return len(Store(connection, folder))
-    return 0  # it is no store, which the run itself says
+    return 0  # not a store, as the run itself reports
 
 
 def read_store(folder: Path) -> StoredRun:
@@ -146,7 +146,7 @@ def read_store(folder: Path) -> StoredRun:
     try:
         with closing(sqlite3.connect(folder / _FILE)) as connection:
             origin = connection.execute("SELECT origin, plan FROM origin").fetchone()
-            shown = _loaded(connection.execute("SELECT json FROM plan").fetchone()[0])
+            shown = _plan_entry(connection.execute("SELECT json FROM plan").fetchone()[0])
             store = Store(connection, folder)
             networks, seconds = store.networks(), store.seconds
         plan = msgspec.json.decode(origin[1], type=Plan)
@@ -156,13 +156,13 @@ def read_store(folder: Path) -> StoredRun:
             raise
         found = f"that in {folder} was not written with --shard"
         raise InputError(sentence("merging needs the stores of shards", found, "run `thinned study --shard`")) from None
-    versions = shown.pop("versions", {})
+    versions: dict[str, str] = dict(shown.pop("versions", {}))  # type: ignore[call-overload]
     return StoredRun(plan, shown, versions, made_of, networks, seconds)
 
 
 @contextmanager
 def open_store(folder: Path, plan: Plan, trained_in: Mapping[str, str] | None = None) -> Iterator[Store]:
-    """Open or make the folder of a run; nothing that stands in it is overwritten.
+    """Open or make the folder of a run; nothing in it is overwritten.
 
     Args:
         folder: of the run.
@@ -171,7 +171,7 @@ def open_store(folder: Path, plan: Plan, trained_in: Mapping[str, str] | None = 
             process.
 
     Raises:
-        InputError: the folder holds something else, another study, or a run that is going on.
+        InputError: the folder holds something else, another study, or a run in progress.
     """
     with writing():
         _check_folder(folder)
@@ -181,7 +181,9 @@ def open_store(folder: Path, plan: Plan, trained_in: Mapping[str, str] | None = 
             lock.acquire()
         except Timeout:
             raise InputError(
-                sentence("only one run at a time can write to a folder", f"another is writing to {folder}", _ELSEWHERE)
+                sentence(
+                    "only one run at a time can write to a folder", f"another run is writing to {folder}", _ELSEWHERE
+                )
             ) from None
     try:
         with closing(sqlite3.connect(folder / _FILE)) as connection:
@@ -199,10 +201,10 @@ def open_store(folder: Path, plan: Plan, trained_in: Mapping[str, str] | None = 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """A full disk, a missing right or a folder in a file's place is one sentence.
+    """Turn a full disk, a missing permission or a folder in a file's place into one sentence.
 
     Raises:
-        InputError: something could not be written.
+        InputError: a file could not be written.
     """
     try:
         yield
@@ -211,8 +213,8 @@ def writing() -> Iterator[None]:
         raise InputError(sentence("the output folder must be writable", f"got: {error}", remedy)) from None
 
 
-def _loaded(text: Any) -> dict[str, Any]:
-    """An entry of the store."""
+def _plan_entry(text: str | bytes) -> dict[str, object]:
+    """Read the plan in the store."""
     with contextlib.suppress(TypeError, ValueError, RecursionError):
         entry = json.loads(text)
         if isinstance(entry, dict):
@@ -240,21 +242,20 @@ def _check_folder(folder: Path) -> None:
     if (folder / "model").is_dir():
         strange += sorted(f"model/{entry.name}" for entry in (folder / "model").iterdir() if entry.name not in _MODEL)
     if strange or (any(folder.iterdir()) and not (folder / _FILE).exists()):
-        seen = strange or sorted(entry.name for entry in folder.iterdir())
-        raise InputError(
-            sentence("the output folder must be new, empty or a study's own", f"{folder} holds {seen[0]!r}", _ELSEWHERE)
-        )
+        first = [*strange, *sorted(entry.name for entry in folder.iterdir())][0]
+        requirement = "the output folder must be new, empty or that of the same study"
+        raise InputError(sentence(requirement, f"{folder} holds {first!r}", _ELSEWHERE))
 
 
 def _prepare(
     connection: sqlite3.Connection, folder: Path, plan: Plan, trained_in: Mapping[str, str] | None = None
 ) -> None:
-    held = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if held and connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
         raise InputError(
             sentence(f"{folder / _FILE} must be a study's store", "it is another program's database", _ELSEWHERE)
         )
-    if not held:
+    if not tables:
         connection.execute(f"PRAGMA application_id={_APPLICATION}")
     connection.execute("PRAGMA journal_mode=WAL")
     with connection:
@@ -273,12 +274,12 @@ def _prepare(
             connection.execute("DELETE FROM plan")
             connection.execute("INSERT INTO plan VALUES (?)", (json.dumps(now),))
             return
-    before = _loaded(row[0])
+    before = _plan_entry(row[0])
     if kept == plan.networks:  # nothing is left to train, that other versions would train otherwise
         now["versions"] = before.get("versions")
     changed = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
     if changed:
-        required = f"{folder} holds a study, which only the same plan, data and versions can go on with"
+        required = f"{folder} holds a study, which only the same plan, data and versions can continue"
         raise InputError(sentence(required, _difference(before, now, changed), _ELSEWHERE))
 
 
@@ -287,22 +288,26 @@ def _versions() -> dict[str, str]:
     return environment()
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any], changed: Iterable[str]) -> str:
-    """What is not the same in two plans, in words: data and settings first, of which other things follow."""
+def _difference(before: Mapping[str, object], now: Mapping[str, object], changed: Iterable[str]) -> str:
+    """Describe the difference of two plans: data and settings first, because other entries follow from them."""
     name = min(changed, key=lambda name: (name != "data", name != "settings", name))
     if name == "data":
         return "the table has changed since"
     if name == "settings":
         with contextlib.suppress(TypeError, KeyError):
-            held, wanted = ([setting["label"] for setting in plan[name]] for plan in (before, now))
-            gone = [f"no longer {label}" for label in held if label not in wanted]
-            new = [f"now {label}" for label in wanted if label not in held]
+            stored, wanted = (_labels(plan[name]) for plan in (before, now))
+            gone = [f"no longer {label}" for label in stored if label not in wanted]
+            new = [f"now {label}" for label in wanted if label not in stored]
             return f"settings differ: {', '.join([*gone[:3], *new[:3]])}{', …' * (max(len(gone), len(new)) > 3)}"
     return f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
 
 
+def _labels(settings: Any) -> list[str]:
+    return [setting["label"] for setting in settings]
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: an earlier one stands until the new one is complete."""
+    """Write a file whole or not at all: an earlier one stays until the new one is complete."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # a path may hold any bytes

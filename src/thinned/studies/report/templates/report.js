@@ -34,6 +34,7 @@ Promise.all(drawn).then(() => {
   choice.addEventListener("change", () => showCurves(choice.selectedOptions[0]));
   choice.disabled = false;
   for (const button of document.querySelectorAll("input[name=when]")) {
+    button.checked = button.value === "best";
     button.addEventListener("change", () => showArms(button.value));
     button.disabled = false;
   }

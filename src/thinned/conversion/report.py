@@ -1,0 +1,24 @@
+"""The result of a conversion: which dropout sites are ours, and why the others are not."""
+
+__all__ = ["ConversionReport"]
+
+
+class ConversionReport:
+    """Which dropout sites of a model were converted, and why the others were not.
+
+    Functional sites are added as the model runs.
+
+    Attributes:
+        converted: site name to the class or function that dropped there before.
+        unconverted: site name to the reason.
+    """
+
+    def __init__(self) -> None:
+        self.converted: dict[str, str] = {}
+        self.unconverted: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        lines = [f"{len(self.converted)} sites converted, {len(self.unconverted)} not"]
+        lines += [f"  {name or '(the model)'}: {kind}" for name, kind in self.converted.items()]
+        lines += [f"  NOT CONVERTED {name or '(the model)'}: {reason}" for name, reason in self.unconverted.items()]
+        return "\n".join(lines)

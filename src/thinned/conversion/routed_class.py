@@ -1,0 +1,73 @@
+"""The class of a module whose forward is wrapped: a subclass of its own class, which has its name.
+
+A function in place of ``module.forward`` would belong to one module: a shallow copy or a replica of ``DataParallel``
+would run the forward of the original, with the original's weights.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+
+import torch
+from torch import nn
+
+from thinned.conversion.clock import CLOCK
+
+if TYPE_CHECKING:
+    from thinned.conversion.runtime import ForwardWrapper
+
+__all__ = ["WRAPPER", "original_class", "route", "wrapper_of"]
+
+WRAPPER = "_thinned_wrapper"  # attribute of a module
+_originals: dict[type[nn.Module], type[nn.Module]] = {}
+
+
+def wrapper_of(module: nn.Module) -> "ForwardWrapper | None":
+    """The wrapper around a module's forward."""
+    return module.__dict__.get(WRAPPER)
+
+
+def original_class(module: nn.Module) -> type[nn.Module]:
+    """The class that a module had before :func:`route`."""
+    return _originals.get(type(module), type(module))
+
+
+def route(module: nn.Module, wrapper: "ForwardWrapper") -> None:
+    """Make the forward of ``module`` run through ``wrapper``."""
+    module.__dict__[WRAPPER] = wrapper
+    cls: Any = type(module)  # mypy takes no class of modules for hashable
+    module.__class__ = _routed_class(cls)
+
+
+def _rebuild(construct: Callable[..., nn.Module], args: tuple[object, ...]) -> nn.Module:
+    """Unpickle a module of a routed class, whose class no module holds."""
+    module = construct(*args)
+    cls: Any = type(module)
+    module.__class__ = _routed_class(cls)
+    return module
+
+
+@functools.cache
+def _routed_class(original: Any) -> Any:
+    """One class for all modules of a class, so that torch.compile can share their code."""
+    own_forward = original.forward
+
+    @functools.wraps(own_forward)
+    def forward(self: nn.Module, *args: object, **kwargs: object) -> object:
+        wrapper: ForwardWrapper = getattr(self, WRAPPER)
+        return wrapper.run(self, own_forward, args, kwargs)
+
+    def reduce(self: nn.Module, protocol: SupportsIndex) -> tuple[object, ...]:
+        construct, args, *rest = cast("tuple[Any, ...]", original.__reduce_ex__(self, protocol))
+        return _rebuild, (construct, tuple(original if arg is routed else arg for arg in args)), *rest
+
+    def load(self: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *args: object) -> None:
+        if CLOCK in self._buffers:  # a state dict from before the model was addressed leaves the clock as it is
+            state_dict.setdefault(prefix + CLOCK, self.get_buffer(CLOCK))
+        original._load_from_state_dict(self, state_dict, prefix, *args)
+
+    members = {"forward": forward, "__reduce_ex__": reduce, "_load_from_state_dict": load}
+    names = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
+    routed: type[nn.Module] = type(original)(original.__name__, (original,), members | names)
+    _originals[routed] = original
+    return routed

@@ -1,0 +1,86 @@
+"""Claim: dropout rates above 0.7 underfit."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from thinned.studies.analysis.selection import PARTS, Array, Part, TrainedNetworks
+from thinned.studies.results import RateCurves, Reading, UnderfittingClaim
+
+__all__ = ["CLAIMED_RATE", "rate_grid", "underfitting_claim"]
+
+CLAIMED_RATE = 0.7
+
+Losses = Mapping[Part, Mapping[float, Array]]
+
+
+def underfitting_claim(trained: TrainedNetworks) -> UnderfittingClaim | None:
+    """Loss against the dropout rate, and the rate from which a network underfits.
+
+    A rate underfits where less dropout would improve both the fit to the training rows and that to new rows: training
+    loss (dropout off) and test loss are both higher than at the rate of least mean validation loss, each by more than
+    one standard error of the paired difference, and so for every higher rate of the grid. ``worse_than_none_from`` is
+    the same against no dropout. The claim holds where the grid brackets it: 0.7 lies between the last rate that does
+    not underfit and the first that does. It cannot be decided where the grid does not reach far enough.
+
+    Returns:
+        None where arms ``none`` and ``dropout``, of rates alone, were not both trained.
+    """
+    grid = rate_grid(trained)
+    if grid is None:
+        return None
+    rates, best = list(grid), _curves(trained, grid, "best")
+    start = best.underfits_from
+    finding = f"no rate up to {rates[-1]:g} underfits" if start is None else f"rates from {start:g} on underfit"
+    return UnderfittingClaim(
+        rates=tuple(rates),
+        best=best,
+        end=_curves(trained, grid, "end"),
+        claimed=CLAIMED_RATE,
+        holds=_brackets(rates, start),
+        sentence=f"At the best epoch, {finding}.",
+    )
+
+
+def rate_grid(trained: TrainedNetworks) -> dict[float, int] | None:
+    """Settings of ``none`` and ``dropout`` by rate; None where they differ in more than the rate."""
+    if "none" not in trained.arms or "dropout" not in trained.arms:
+        return None
+    settings = [*trained.arms["none"], *trained.arms["dropout"]]
+    grid = {trained.setting(s).dropout: s for s in settings}
+    others = {dataclasses.replace(trained.setting(s), dropout=0.0) for s in settings}
+    return dict(sorted(grid.items())) if len(grid) == len(settings) and len(others) == 1 else None
+
+
+def _curves(trained: TrainedNetworks, grid: Mapping[float, int], reading: Reading) -> RateCurves:
+    losses: Losses = {part: {p: trained.losses(s, reading, part) for p, s in grid.items()} for part in PARTS}
+    best = min(grid, key=lambda p: float(losses["validation"][p].mean()))
+    train, validation, test = (
+        tuple(trained.optional_interval(values, part) for values in losses[part].values()) for part in PARTS
+    )
+    return RateCurves(
+        train=train,
+        validation=validation,
+        test=test,
+        best_rate=best,
+        underfits_from=_worse_from(trained, losses, best),
+        worse_than_none_from=_worse_from(trained, losses, min(grid)),
+    )
+
+
+def _worse_from(trained: TrainedNetworks, losses: Losses, reference: float) -> float | None:
+    """The smallest rate above the reference from which on training and test loss are both worse than there."""
+    start = None
+    parts: tuple[Part, ...] = ("train", "test")
+    for p in sorted(losses["train"], reverse=True):
+        excess = [trained.spread(losses[part][p] - losses[part][reference], part) for part in parts]
+        if p <= reference or not all(e.mean > e.error for e in excess):
+            break
+        start = p
+    return start
+
+
+def _brackets(rates: Sequence[float], start: float | None) -> bool | None:
+    if start is None:
+        return False if rates[-1] > CLAIMED_RATE else None
+    before = rates[rates.index(start) - 1]
+    return before <= CLAIMED_RATE <= start

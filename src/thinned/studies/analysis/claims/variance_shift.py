@@ -1,0 +1,77 @@
+"""Claim: dropout before batch norm shifts the variance between training and use, and costs accuracy."""
+
+import numpy as np
+
+from thinned.studies.analysis.selection import Array, TrainedNetworks
+from thinned.studies.results import Interval, VarianceShift, VarianceShiftClaim
+
+__all__ = ["variance_shift_claim"]
+
+
+def variance_shift_claim(trained: TrainedNetworks) -> VarianceShiftClaim | None:
+    """Shift of the variance that batch norms receive between training and use, and its cost.
+
+    For every setting of the arms with batch norm: the ratio of the variance in training to that in evaluation, of the
+    batch norm where it is largest, and the test loss before and after the running statistics are estimated anew with
+    dropout off. The claim is that of Li et al. (2019). It is judged in the plan's first arm with dropout, at the rate
+    of least mean validation loss: it holds where the ratio's interval lies above 1 and that of the repaired loss above
+    0, and fails where either lies below. Batch norm without dropout, if trained, shows what the running averages lose
+    by themselves.
+
+    Returns:
+        None where no arm has both batch norm and dropout, or none was probed.
+    """
+    judged: int | None = None
+    shifts: dict[int, VarianceShift] = {}
+    for arm in trained.plan.arms:
+        if not all(setting.batch_norm for setting in arm.settings):
+            continue
+        own = {s: shift for s in trained.arms.get(arm.name, []) if (shift := _measure(trained, arm.name, s))}
+        shifts |= {s: shift for s, shift in own.items() if s not in shifts}
+        with_dropout = [s for s, shift in own.items() if shift.rate]
+        if with_dropout and judged is None:
+            judged = trained.least_loss(with_dropout)
+    if judged is None:
+        return None
+    shift = shifts[judged]
+    return VarianceShiftClaim(arms=tuple(shifts.values()), holds=_holds(shift), sentence=_sentence(shift))
+
+
+def _measure(trained: TrainedNetworks, arm: str, setting: int) -> VarianceShift | None:
+    probes = [split[setting].probes.variance_shift for split in trained.splits]
+    width = next((len(probe.ratios) for probe in probes if probe is not None), 1)
+    unknown = (None,) * width
+    ratios = np.array([unknown if probe is None else probe.ratios for probe in probes], dtype=np.float64)
+    before: Array = np.array([None if probe is None else probe.before for probe in probes], dtype=np.float64)
+    after: Array = np.array([None if probe is None else probe.after for probe in probes], dtype=np.float64)
+    largest = ratios.max(1)  # NaN where one is NaN
+    ratio = trained.optional_interval(largest, "train").known
+    repaired = trained.optional_interval(before - after).known
+    if ratio is None or repaired is None:
+        return None
+    return VarianceShift(
+        arm=arm,
+        label=trained.setting(setting).label,
+        rate=trained.setting(setting).dropout,
+        ratio=ratio,
+        loss_before=trained.optional_interval(before),
+        loss_after=trained.optional_interval(after),
+        repaired=repaired,
+    )
+
+
+def _holds(shift: VarianceShift) -> bool | None:
+    sides = shift.ratio.side(1.0), shift.repaired.side()
+    if -1 in sides:
+        return False
+    return True if sides == (1, 1) else None
+
+
+def _sentence(shift: VarianceShift) -> str:
+    ratio, repaired = shift.ratio, shift.repaired
+    change = Interval(mean=-repaired.mean, low=-repaired.high, high=-repaired.low)
+    return (
+        f"{shift.label}: the input of a batch norm has {ratio.mean:.3g} times the variance in training that it has in "
+        f"use (95\u00a0% interval {ratio.low:.3g} to {ratio.high:.3g}). New statistics with dropout off change the "
+        f"test loss by {change.mean:.3g} (95\u00a0% interval {change.low:.3g} to {change.high:.3g})."
+    )

@@ -1,0 +1,330 @@
+"""The entries of ``results.json``, all but the claims.
+
+Lower losses are better. Improvements and differences are positive where the arm is better.
+"""
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+__all__ = [
+    "ArmReading",
+    "ArmResult",
+    "Comparison",
+    "Count",
+    "DataSummary",
+    "Entry",
+    "Interval",
+    "LearningCurves",
+    "LossSummary",
+    "MetricSummary",
+    "Number",
+    "OptionalInterval",
+    "Outcome",
+    "PlanSummary",
+    "PlannedArm",
+    "PlannedQuestion",
+    "PlannedSetting",
+    "Positive",
+    "PositiveCount",
+    "Probability",
+    "Rate",
+    "Reading",
+    "ReadingPair",
+    "Recommendation",
+    "RunSummary",
+    "SettingResult",
+    "StudyWarning",
+    "SupposedTest",
+    "Verdict",
+]
+
+Number = Annotated[float, Meta(ge=-1e100, le=1e100)]
+Positive = Annotated[float, Meta(gt=0, le=1e100)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Rate = Annotated[float, Meta(ge=0, lt=1)]
+Count = Annotated[int, Meta(ge=0, le=10**15)]
+PositiveCount = Annotated[int, Meta(ge=1, le=10**15)]
+
+Task = Literal["binary", "multiclass", "regression"]
+#: which weights of a network are scored: those of its best validation epoch, or those of the last epoch
+Reading = Literal["best", "end"]
+Outcome = Literal["helps", "hurts", "practically equal", "not enough evidence"]
+T = TypeVar("T")
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One object of ``results.json``: ``results.verdict``, or ``results["verdict"]`` as in the file."""
+
+    def __getitem__(self, name: str) -> Any:
+        """The value under this name of the file."""
+        return getattr(self, dict(zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True))[name])
+
+
+class Interval(Entry, frozen=True, kw_only=True):
+    """A mean over splits with its 95 % interval."""
+
+    mean: Number
+    low: Number
+    high: Number
+
+    def side(self, level: float = 0.0) -> int:
+        """1 where the interval lies above the level, -1 where it lies below, 0 where it contains the level."""
+        return int(self.low > level) - int(self.high < level)
+
+
+class OptionalInterval(Entry, frozen=True, kw_only=True):
+    """A mean over splits with its 95 % interval; all None where fewer than two splits have a value."""
+
+    mean: Number | None
+    low: Number | None
+    high: Number | None
+
+    @property
+    def known(self) -> Interval | None:
+        """The interval, or None where it is unknown."""
+        if self.mean is None or self.low is None or self.high is None:
+            return None
+        return Interval(mean=self.mean, low=self.low, high=self.high)
+
+    def side(self, level: float = 0.0) -> int:
+        """As :meth:`Interval.side`; 0 where the interval is unknown."""
+        return 0 if self.known is None else self.known.side(level)
+
+
+class ReadingPair(Entry, Generic[T], frozen=True, kw_only=True):
+    """A value at the best epoch and one at the end of the budget."""
+
+    best: T
+    end: T
+
+    def read(self, reading: Reading) -> T:
+        """The value of one reading."""
+        return self.best if reading == "best" else self.end
+
+
+class DataSummary(Entry, frozen=True, kw_only=True):
+    """The table: its size, its target, how many rows each class has, and how each column was read."""
+
+    name: str
+    rows: PositiveCount
+    columns: Count
+    target: str
+    task: Task
+    classes: dict[str, Count]
+    sha256: str
+    read_as: dict[str, str]
+
+
+class PlannedSetting(Entry, frozen=True, kw_only=True):
+    """A setting of the plan: the fields of ``thinned.studies.design.setting.Setting``, and its label."""
+
+    label: str
+    dropout: Rate
+    where: str = "hidden"
+    weight_decay: Number = 0.0
+    max_norm: Number | None = None
+    batch_norm: str | None = None
+    one_mask: bool = False
+    schedule: str = "constant"
+    embedding: str | None = None
+    extras: tuple[tuple[str, Number], ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+class PlannedArm(Entry, frozen=True, kw_only=True):
+    """An arm of the plan; ``settings`` are indices of the plan's settings."""
+
+    name: str
+    label: str
+    settings: Annotated[tuple[Count, ...], Meta(min_length=1)]
+    warning: str | None
+
+
+class PlannedQuestion(Entry, frozen=True, kw_only=True):
+    """A comparison that was declared before the run."""
+
+    arm: str
+    when: Reading
+    against: str
+    against_when: Reading
+    text: str
+    primary: bool
+
+
+class PlanSummary(Entry, frozen=True, kw_only=True):
+    """The plan, and the digest by which a run is recognised."""
+
+    arms: Annotated[tuple[PlannedArm, ...], Meta(min_length=1)]
+    settings: Annotated[tuple[PlannedSetting, ...], Meta(min_length=1)]
+    questions: tuple[PlannedQuestion, ...]
+    folds: PositiveCount
+    seeds: PositiveCount
+    hidden: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    epochs: PositiveCount
+    batch_size: PositiveCount
+    learning_rate: Positive
+    seed: Annotated[int, Meta(ge=0)]
+    task: str
+    data: str
+    rows: PositiveCount
+    sizes: tuple[PositiveCount, ...]
+    network: str | None
+    network_source: str | None = None
+    group: str | None
+    time: str | None
+    digest: str
+
+    @property
+    def splits(self) -> int:
+        """Test folds of all repeats."""
+        return self.folds * self.seeds
+
+
+class RunSummary(Entry, frozen=True, kw_only=True):
+    """How the networks were trained: time in seconds, versions, and the arms that were not finished in time."""
+
+    networks: PositiveCount
+    left_out: tuple[str, ...]
+    seconds: Number
+    networks_per_second: Number
+    finished: str
+    threads: PositiveCount
+    versions: dict[str, str]
+    command: str | None
+
+
+class MetricSummary(Entry, frozen=True, kw_only=True):
+    """A score: its name, its unit, and its direction."""
+
+    label: str
+    unit: str
+    higher_is_better: bool
+
+
+Scores = Annotated[dict[str, OptionalInterval], Meta(min_length=1)]
+
+
+class LossSummary(Entry, frozen=True, kw_only=True):
+    """Losses of a setting on training, validation and test rows, and its test scores by metric."""
+
+    train: Interval
+    validation: Interval
+    test: Interval
+    scores: Scores
+
+    @property
+    def losses(self) -> dict[str, Interval]:
+        """The losses by the part of the rows on which they are measured."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+class LearningCurves(Entry, frozen=True, kw_only=True):
+    """Mean loss after each epoch, ``(epochs,)`` each."""
+
+    train: Annotated[tuple[Number, ...], Meta(min_length=1)]
+    validation: Annotated[tuple[Number, ...], Meta(min_length=1)]
+
+    @property
+    def parts(self) -> dict[str, tuple[float, ...]]:
+        """The curves by the part of the rows on which they are measured."""
+        return {"train": self.train, "validation": self.validation}
+
+
+class SettingResult(ReadingPair[LossSummary], frozen=True, kw_only=True):
+    """A setting: its losses and scores, learning curves, and improvement over early stopping alone."""
+
+    index: Count
+    label: str
+    networks: Count
+    best_epoch: Positive
+    curves: LearningCurves
+    improvement: ReadingPair[Interval]
+
+
+class ArmReading(Entry, frozen=True, kw_only=True):
+    """An arm in one reading.
+
+    ``chosen`` holds the setting that validation rows chose on each split, ``test`` its selection score there, and
+    ``improvement`` what it takes off the score of early stopping alone.
+    """
+
+    scores: Scores
+    chosen: Annotated[tuple[Count, ...], Meta(min_length=1)]
+    test: Annotated[tuple[Number, ...], Meta(min_length=1)]
+    improvement: Interval
+
+
+class ArmResult(ReadingPair[ArmReading], frozen=True, kw_only=True):
+    """An arm in both readings; ``warning`` says why it is not to be recommended."""
+
+    name: str
+    label: str
+    warning: str | None
+
+
+class SupposedTest(Entry, frozen=True, kw_only=True):
+    """The corrected resampled t test of Nadeau & Bengio (2003) of one comparison."""
+
+    low: Number
+    high: Number
+    p_value: Probability
+
+
+class Comparison(Entry, frozen=True, kw_only=True):
+    """The answer to a declared question.
+
+    ``difference`` is what the arm takes off the selection score of ``against``, with its 95 % interval. ``rope`` is the
+    half-width of the region of practical equivalence, ``detectable`` the true difference that the design finds in 80 %
+    of studies. ``p_better``, ``p_equal`` and ``p_worse`` are posterior probabilities.
+    """
+
+    question: str
+    arm: str
+    when: Reading
+    against: str
+    against_when: Reading
+    primary: bool
+    difference: Number
+    low: Number
+    high: Number
+    p_value: Probability
+    p_adjusted: Probability
+    detectable: Number
+    splits: PositiveCount
+    rope: Number
+    p_better: Probability
+    p_equal: Probability
+    p_worse: Probability
+    outcome: Outcome
+    sentence: str
+    nadeau_bengio: SupposedTest
+
+
+class Recommendation(Entry, frozen=True, kw_only=True):
+    """The setting to use, the arm that holds it, and why."""
+
+    arm: str
+    setting: Count
+    label: str
+    reason: str
+
+
+class Verdict(Entry, frozen=True, kw_only=True):
+    """The answer to the primary question, and what to use."""
+
+    outcome: Outcome
+    headline: str
+    detail: str
+    recommended: Recommendation
+    simplest_rate: Rate | None
+    metric: str
+
+
+class StudyWarning(Entry, frozen=True, kw_only=True):
+    """What a reader should know before trusting the study: what was found, and what to do next."""
+
+    code: str
+    title: str
+    message: str
+    next_step: str

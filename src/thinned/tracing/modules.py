@@ -1,0 +1,38 @@
+"""Modules as a recorded pass sees them: their names, and which of them are one event."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+__all__ = ["OPAQUE", "TORCH_DROPOUTS", "is_leaf", "is_thinned", "named"]
+
+OPAQUE = (nn.MultiheadAttention, nn.RNNBase)  # one event each, though they have children
+_WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+TORCH_DROPOUTS = nn.modules.dropout._DropoutNd
+
+
+def named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield modules and their names, without the parts that wrappers add (``torch.compile``, FSDP, DDP …).
+
+    Args:
+        model: any module.
+
+    Yields:
+        Qualified name and module, the model itself first, each module once.
+    """
+    data_parallel = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+    for name, module in model.named_modules():
+        parts = [part for part in name.split(".") if part not in _WRAPPERS]
+        yield ".".join(parts[1:] if data_parallel else parts), module
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Tell whether a module is one event: a layer of torch's or ours without children, attention, a recurrent one."""
+    return isinstance(module, OPAQUE) or (
+        not module._modules and type(module).__module__.startswith(("torch.nn.", "thinned."))
+    )
+
+
+def is_thinned(module: nn.Module) -> bool:
+    """Tell whether a module is a dropout layer of ours: it has the buffers of an address."""
+    return "key" in module._buffers and "rate" in module._buffers and type(module).__module__.startswith("thinned.")

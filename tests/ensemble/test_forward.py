@@ -1,0 +1,73 @@
+"""Forward passes: models that cannot be batched, that fail, or that never stop dropping."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from ensemble_models import ROWS, assert_same, everything, loop
+from torch import nn
+
+from thinned import ensemble
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+class Wilful(nn.Module):
+    """Cannot be batched: its control flow depends on data."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        x = self.drop(x)
+        return x + 1 if x.sum().item() > 0 else x
+
+
+def test_a_model_that_cannot_be_batched_is_looped_over_and_says_so():
+    model = Wilful()
+    drawn = ensemble.sample(model, ROWS, 6)
+    assert ".item()" in drawn.loop
+    assert torch.equal(drawn.outputs, loop(model, ROWS, 6))
+
+
+class Failing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.drop, self.fail = nn.BatchNorm1d(6), nn.Dropout(0.5), False
+
+    def forward(self, x):
+        x = self.drop(self.norm(x))
+        if self.fail and not self.norm.training:
+            raise KeyError("not today")
+        return x
+
+
+def test_an_error_in_a_pass_leaves_the_model_as_it_was():
+    model = Failing().train()
+    ensemble.sample(model, ROWS, 3)
+    model.fail = True
+    before = everything(model)
+    with pytest.raises(KeyError, match="not today"):
+        ensemble.sample(model, ROWS, 3)
+    assert_same(before, everything(model))
+    model.fail = False
+    assert ensemble.sample(model, ROWS, 3).std.max() > 0
+
+
+def test_always_active_dropout_is_off_where_it_is_not_chosen():
+    class Always(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, x):
+            return F.dropout(self.drop(x), 0.5)  # forgets self.training
+
+    model = Always().eval()
+    every = ensemble.enumerate(model, torch.ones(2, 3), sites=["drop"])
+    assert torch.equal(every.weight_scaled, torch.ones(2, 3))
+    assert every.outputs.unique().tolist() == [0, 2]
+    assert ensemble.enumerate(model, torch.ones(2, 3)).count == 64
