@@ -203,3 +203,40 @@ def test_an_error_of_the_forward_is_raised_with_or_without_gradients():
 
     with pytest.raises(RuntimeError, match=r"grad of what\?"):
         thinned.audit(Fails(), torch.ones(2, 2))
+
+
+def test_a_model_that_transforms_functions():
+    class Mapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.norm, self.drop = nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.9)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = torch.vmap(lambda row: row.clone().clamp_(min=0))(self.layer(x))
+            y = torch.vmap(lambda row: F.dropout(row, 0.5), randomness="different")(y)
+            slope = torch.func.grad(lambda z: (self.layer(z) * torch.rand(4)).sum())(y[0])
+            return self.layer(self.drop(self.norm(y))) + slope
+
+    model = Mapped()
+    state = copy.deepcopy(model.state_dict())
+    assert {"TD101", "TD304"} <= thinned.audit(model, torch.randn(8, 4)).codes()
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_lazy_modules_stay_lazy():
+    model = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Dropout(0.9), nn.LazyBatchNorm1d(), nn.Linear(8, 2))
+    model[2].eval()
+    state = torch.get_rng_state()
+    result = thinned.audit(model, torch.randn(8, 4, generator=torch.Generator().manual_seed(0)))
+    assert {(finding.code, finding.module) for finding in result} >= {("TD304", "2"), ("TD202", "2")}
+    assert torch.equal(state, torch.get_rng_state())
+    assert (type(model[0]), type(model[3])) == (nn.LazyLinear, nn.LazyBatchNorm1d)
+    assert model[0].has_uninitialized_params()
+    assert [module.training for module in model] == [True, True, False, True, True]
+    assert model(torch.randn(8, 4)).shape == (8, 2)
+
+
+def test_a_repair_of_a_lazy_model_changes_the_model_itself():
+    model = nn.Sequential(nn.LazyConv2d(8, 3), nn.ReLU(), nn.Dropout(0.2), nn.Conv2d(8, 2, 3))
+    result = thinned.audit(model, X, fix=True)
+    assert (list(result), type(model[2]), type(model[0])) == ([], nn.Dropout2d, nn.LazyConv2d)

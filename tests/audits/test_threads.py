@@ -75,7 +75,6 @@ def test_audits_in_eight_threads_give_what_they_give_alone() -> None:
     assert warnings.filters == filters
 
 
-@pytest.mark.xfail(strict=False, reason="a recording is not yet bound to its pass")
 @pytest.mark.parametrize("audited", [lambda: net(0), masked])
 def test_training_of_an_addressed_model_is_left_alone(audited: Callable[[], nn.Module]) -> None:
     def build() -> nn.Module:

@@ -71,3 +71,26 @@ def test_always_active_dropout_is_off_where_it_is_not_chosen():
     assert torch.equal(every.weight_scaled, torch.ones(2, 3))
     assert every.outputs.unique().tolist() == [0, 2]
     assert ensemble.enumerate(model, torch.ones(2, 3)).count == 64
+
+
+@torch.compile(backend="eager")
+def compiled_dropout(x, training):
+    return F.dropout(x, 0.5, training)
+
+
+class CallsCompiledFunction(nn.Module):
+    def __init__(self, dropout):
+        super().__init__()
+        self.line, self.dropout = nn.Linear(6, 3), dropout
+
+    def forward(self, x):
+        return self.line(self.dropout(x, self.training))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_compiled_functions_in_a_forward_run_uncompiled():
+    model = CallsCompiledFunction(compiled_dropout).eval()
+    outputs = ensemble.sample(model, ROWS, 5).outputs
+    assert outputs.std(0).max() > 0
+    model.dropout = lambda x, training: F.dropout(x, 0.5, training)
+    assert torch.equal(ensemble.sample(model, ROWS, 5).outputs, outputs)

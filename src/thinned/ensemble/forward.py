@@ -12,10 +12,11 @@ from thinned import ops
 from thinned.ensemble.find_sites import EnsembleSite, find_sites
 from thinned.ensemble.inputs import ModelInputs
 from thinned.ensemble.mask_sources import NoMask
-from thinned.ensemble.model_copy import copy_modules
 from thinned.ensemble.site_mode import SiteMode
 from thinned.errors import InputError, sentence
 from thinned.tracing import sites
+from thinned.tracing.eager_stance import eager_stance
+from thinned.tracing.model_copy import copy_modules
 
 __all__ = ["ForwardPasses", "Select"]
 
@@ -49,6 +50,7 @@ class ForwardPasses:
         self.sites = _choose(find_sites(model, self.model, self.inputs, batch_axis), chosen)
         self.loop_reason = ""
         self.classes_may_be_first = False
+        self._eager = False
         self._mode = SiteMode(self.model, {site.name for site in self.sites}, {site.module for site in self.sites})
 
     def module(self, name: str) -> nn.Module:
@@ -74,6 +76,17 @@ class ForwardPasses:
         Raises:
             InputError: a site was not reached, or the output holds more than one tensor and ``select`` is None.
         """
+        if not self._eager:
+            try:
+                return self._run(sources)
+            except Exception as error:
+                if not type(error).__module__.startswith("torch._dynamo"):
+                    raise
+                self._eager = True  # the forward calls a compiled function, which torch cannot trace in the mode
+        with eager_stance():
+            return self._run(sources)
+
+    def _run(self, sources: Mapping[str, ops.Decider]) -> torch.Tensor:
         inputs = self.inputs.map(torch.Tensor.clone)  # a model that works in place must not change the caller's
         with self._mode.use(sources):
             output = self.model(*inputs.args, **inputs.kwargs)

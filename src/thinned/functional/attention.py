@@ -61,10 +61,12 @@ def scaled_dot_product_attention(
     query, key, value = (_autocast(tensor) for tensor in (query, key, value))
     _check(query, key, value, attn_mask, is_causal)
     query, key, value = _align(query, key, value, enable_gqa)
+    if attn_mask is not None:
+        _check_mask(attn_mask, (*query.shape[:-1], key.shape[-2]))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     if _needs_weights(attn_mask, dropout_key):
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
-        return dispatch.apply(weights, dropout_p, dropout_key, dropout_call) @ value
+        return dispatch.apply(weights, dropout_p, dropout_key, dropout_call).to(value.dtype) @ value
     drawn = dispatch.draw_key(query) if dropout_key is None else dropout_key
     mask_key, call = (v if isinstance(v, torch.Tensor) else torch.tensor(signed(v)) for v in (drawn, dropout_call))
     p = torch.as_tensor(dropout_p, dtype=torch.float64)
@@ -110,6 +112,13 @@ def _check(
     if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         shapes = f"got {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
         raise RuntimeError(sentence("shapes must be (..., L, E), (..., S, E) and (..., S, Ev)", shapes))
+
+
+def _check_mask(attn_mask: torch.Tensor, shape: tuple[int, ...]) -> None:
+    sizes = zip(reversed(attn_mask.shape), reversed(shape), strict=False)
+    if attn_mask.ndim > len(shape) or any(size not in {1, wanted} for size, wanted in sizes):
+        requirement = f"attn_mask must be broadcastable to (..., L, S), here {shape}"
+        raise RuntimeError(sentence(requirement, f"got {tuple(attn_mask.shape)}"))
 
 
 def _align(

@@ -26,7 +26,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
     lost word: there, drop the block's output (``DropoutAdd``).
 
     Args:
-        embed_dim: as in ``nn.MultiheadAttention``, and so the other arguments.
+        embed_dim: width of the model. All arguments are those of ``nn.MultiheadAttention``.
         num_heads: number of heads.
         dropout: probability of dropping an attention weight, in [0, 1].
         bias: biases of the projections.
@@ -35,8 +35,8 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
         kdim: width of keys.
         vdim: width of values.
         batch_first: ``(N, L, E)`` instead of ``(L, N, E)``.
-        device: of the parameters.
-        dtype: of the parameters.
+        device: device of the parameters.
+        dtype: dtype of the parameters.
 
     Shape:
         - Input: as for ``nn.MultiheadAttention``; no attention weights share a decision.
@@ -110,6 +110,8 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
             query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
             key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
         only_causal = is_causal and key_padding_mask is None and not need_weights
+        if not only_causal:  # where it is a hint, torch does not look at the mask either
+            self._check_masks(attn_mask, key_padding_mask, query.shape[:2], key.shape[0])
         heads = self._heads(self._projected(query, key, value, same))
         mask = None if only_causal else self._mask(attn_mask, key_padding_mask, heads)
         output, weights = self._attend(heads, mask, only_causal, need_weights)
@@ -141,6 +143,25 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
     def _heads(self, projected: Qkv) -> Qkv:
         """``(L, N, E)`` to ``(N, heads, L, E / heads)``."""
         return tuple(t.view(*t.shape[:2], self.num_heads, -1).permute(1, 2, 0, 3) for t in projected)  # type: ignore[return-value]
+
+    def _check_masks(
+        self,
+        attn_mask: torch.Tensor | None,
+        key_padding_mask: torch.Tensor | None,
+        rows: torch.Size,
+        keys: int,
+    ) -> None:
+        """Raise the types of error that torch raises for masks of the wrong size; ``rows`` is ``(L, N)``."""
+        length, batch = rows
+        if key_padding_mask is not None and key_padding_mask.shape != (batch, keys):
+            shape = f"got {tuple(key_padding_mask.shape)}"
+            raise AssertionError(sentence(f"key_padding_mask must have the shape {(batch, keys)}", shape))
+        if attn_mask is None:
+            return
+        expected = (length, keys) if attn_mask.ndim == 2 else (batch * self.num_heads, length, keys)
+        if attn_mask.shape != expected:
+            shape = f"got {tuple(attn_mask.shape)}"
+            raise RuntimeError(sentence(f"attn_mask must have the shape {expected}", shape))
 
     def _mask(
         self, attn_mask: torch.Tensor | None, key_padding_mask: torch.Tensor | None, heads: Qkv

@@ -69,7 +69,7 @@ def attention_weights(
         return scores.softmax(-1)
     scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
     # filled before the softmax and after it: the gradient of a softmax of -inf alone is NaN
-    hidden = scores.detach().amax(-1, keepdim=True) == -math.inf
+    hidden = (scores.detach() == -math.inf).all(-1, keepdim=True)
     return scores.masked_fill(hidden, 0).softmax(-1).masked_fill(hidden, 0)
 
 
@@ -100,7 +100,7 @@ class _Problem(NamedTuple):
             mask = mask if mask.dtype == torch.bool else mask.to(wide)
             rows = 1 if mask.ndim < 2 else mask.shape[-2]
             mask = mask.expand(*batch, rows, args.key.shape[-2])
-        q, k, v = (t.reshape(-1, *t.shape[-2:]).to(wide) for t in (query, args.key, args.value))
+        q, k, v = (t.reshape(math.prod(batch), *t.shape[-2:]).to(wide) for t in (query, args.key, args.value))
         return cls(q * args.scale, k, v, mask, batch, args)
 
     def blocks(self) -> Iterator[_Block]:
@@ -175,13 +175,13 @@ class _Problem(NamedTuple):
         """The address, the index of the block's first weight in the mask of all, and the step from row to row."""
         p, key, call = (number.item() for number in (self.args.p, self.args.dropout_key, self.args.call))
         first = (block.heads.start * self.query.shape[1] + block.rows.start) * self.key.shape[1]
-        return Address.of(check_p(p), int(key), int(call)), first, self.key.shape[1]
+        return Address.from_rate(check_p(p), int(key), int(call)), first, self.key.shape[1]
 
     def _drop(self, block: _Block, weights: torch.Tensor) -> torch.Tensor:
         """Drop a block in place, by its part of the mask of all weights."""
         heads, length, keys = self.query.shape[0], self.query.shape[1], self.key.shape[1]
         region = Region((), (heads * length, keys), (block.heads.start * length + block.rows.start, 0))
-        flat = weights.view(-1, block.keys)
+        flat = weights.view(weights.shape[0] * weights.shape[1], block.keys)
         dispatch.apply(flat, self.args.p, self.args.dropout_key, self.args.call, region=region, inplace=True)
         return weights
 
@@ -253,7 +253,7 @@ def _attention_backward(
     args = AttentionArgs(*inputs)
     problem = _Problem.flatten(args)
     q, k, v = problem.query, problem.key, problem.value
-    grad, out = (t.reshape(*q.shape[:2], -1).to(q.dtype) for t in (grad, out))
+    grad, out = (t.reshape(*q.shape[:2], v.shape[-1]).to(q.dtype) for t in (grad, out))
     lse, delta = lse.view(q.shape[:2]), torch.linalg.vecdot(grad, out)
     d_query, d_key, d_value = q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
 

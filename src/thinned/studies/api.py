@@ -19,6 +19,7 @@ from thinned import pages
 from thinned.errors import InputError, sentence
 from thinned.studies import results
 from thinned.studies.analysis.analyse import make_results
+from thinned.studies.design.duplicates import group_duplicates
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import OptionKeywords, StudyOptions
 from thinned.studies.design.plan import Plan
@@ -40,7 +41,7 @@ from thinned.studies.training.jobs import Progress, run
 from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import TEMPORARY, Store, finished_networks, open_store, write_text, writing
 
-__all__ = ["ReportProgress", "Study", "finish_study", "open_engine", "study"]
+__all__ = ["ReportProgress", "Study", "finish_study", "load_table", "open_engine", "study"]
 
 _LARGE_FILE, _LARGE_FRAME = 100_000, 2_000  # bytes and rows of a table for which workers start early
 
@@ -157,6 +158,10 @@ def study(
             - group: column of groups, such as patients; all rows of a group stay on one side of every split.
             - time: column of numbers or dates; every split trains on older rows, validates on later ones and tests on
               the latest. Repeats then differ in initial weights, data order and masks alone. Neither is a feature.
+            - group_duplicates: keep copies of a row, equal or different in an identifier or a time stamp alone, on one
+              side of every split.
+            - columns: how columns are read, by name, where the reading is wrong: "number", "level", "text",
+              "date:day-first", "date:month-first" or "drop".
             - sizes: numbers of training rows at which dropout, weight decay and early stopping are measured as well.
             - network: ``module:function`` that takes the numbers of inputs and outputs and returns your own module,
               whose dropout layers are the sites. Such a study leaves no model.
@@ -168,7 +173,7 @@ def study(
     """
     chosen, folder = StudyOptions(**options), _folder(out)
     with open_engine(data, folder, chosen.network, jobs, engine, address) as workers:
-        table = load(data, target, chosen.task, folds=chosen.folds, group=chosen.group, time=chosen.time)
+        table = load_table(data, target, chosen)
         plan = make_plan(table, chosen)
         with open_store(folder, plan) as store:
             run(
@@ -211,6 +216,20 @@ def _is_large(data: Any) -> bool:
         path = Path(data)
         return path.is_file() and path.stat().st_size >= _LARGE_FILE
     return hasattr(data, "columns") and len(data) >= _LARGE_FRAME
+
+
+def load_table(data: Any, target: str, options: StudyOptions) -> Table:
+    """Read the table of a study."""
+    table = load(
+        data,
+        target,
+        options.task,
+        folds=options.folds,
+        group=options.group,
+        time=options.time,
+        columns=options.columns,
+    )
+    return group_duplicates(table) if options.group_duplicates else table
 
 
 def _folder(out: str | os.PathLike[str] | None) -> Path:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from thinned.errors import InputError, sentence
-from thinned.studies.api import ReportProgress, Study, finish_study, open_engine
+from thinned.studies.api import ReportProgress, Study, finish_study, load_table, open_engine
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import OptionKeywords, StudyOptions
-from thinned.studies.table.load import Table, load
+from thinned.studies.table.load import Table
 from thinned.studies.training.engines.choose import EngineName
 from thinned.studies.training.jobs import run
 from thinned.studies.training.shard import Shard
@@ -51,7 +51,7 @@ def train_shard(
     """
     part, chosen, folder = Shard.parse(shard), StudyOptions(**options), Path(out)
     with open_engine(data, folder, chosen.network, jobs, engine, address) as workers:
-        table = load(data, target, chosen.task, folds=chosen.folds, group=chosen.group, time=chosen.time)
+        table = load_table(data, target, chosen)
         plan = make_plan(table, chosen)
         file = str(Path(data).absolute()) if isinstance(data, str | os.PathLike) else None
         with open_store(folder, plan) as store:
@@ -131,7 +131,15 @@ def _load(part: StoredRun, data: Any) -> Table:
     if origin is None or (data is None and origin.file is None):
         raise InputError(sentence("merging needs the table", "the shards were given a data frame", "pass it as data"))
     source = origin.file if data is None else data
-    table = load(source, origin.target, plan.task, folds=plan.folds, group=plan.group, time=plan.time)  # type: ignore[arg-type]
+    options = StudyOptions(
+        task=plan.task,  # type: ignore[arg-type]  # a plan's is any text
+        folds=plan.folds,
+        group=plan.group,
+        time=plan.time,
+        group_duplicates=plan.group_duplicates,
+        columns=dict(plan.columns) or None,
+    )
+    table = load_table(source, origin.target, options)
     if table.sha256 != plan.data:
         raise InputError(sentence("merging needs the table of the shards", "it has changed since", "restore it"))
     return table

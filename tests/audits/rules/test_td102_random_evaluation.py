@@ -87,3 +87,67 @@ def test_rows_in_another_order_differ_by_a_number() -> None:
     assert (finding.code, finding.severity) == ("TD102", "info")
     assert 4 <= finding.data["largest"] <= 28
     assert f"by up to {finding.data['largest']:g}" in finding.evidence
+
+
+def _rand(h: torch.Tensor) -> torch.Tensor:
+    return h * (torch.rand(h.shape) > 0.5).float() / 0.5
+
+
+def _in_place(h: torch.Tensor) -> torch.Tensor:
+    return h.clone().masked_fill_(torch.empty_like(h).uniform_() < 0.5, 0.0)
+
+
+def _numpy_mask(h: torch.Tensor) -> torch.Tensor:
+    return h * torch.from_numpy(np.random.rand(*h.shape) > 0.5).float() / 0.5  # noqa: NPY002
+
+
+def _where(h: torch.Tensor) -> torch.Tensor:
+    return torch.where(torch.rand_like(h) > 0.5, h, torch.zeros_like(h))
+
+
+def _assigned(h: torch.Tensor) -> torch.Tensor:
+    h = h.clone()
+    h[torch.rand(h.shape) < 0.5] = 0
+    return h
+
+
+def _locked(h: torch.Tensor) -> torch.Tensor:
+    return h.mul(h.new_empty(1, h.shape[1]).bernoulli_(0.5)).div(0.5)
+
+
+def _bernoulli(h: torch.Tensor) -> torch.Tensor:
+    return h * torch.bernoulli(torch.full_like(h, 0.5)) / 0.5
+
+
+@pytest.mark.parametrize("draw", [_rand, _in_place, _numpy_mask, _where, _assigned, _locked, _bernoulli])
+def test_a_mask_by_hand_is_an_error_whatever_draws_it(draw: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def body(m: Body, h: torch.Tensor) -> torch.Tensor:
+        h = m.one(h).relu()
+        return m.two(draw(h) if m.training or m.wrong else h)
+
+    model = Body(body, one=nn.Linear(4, 16), two=nn.Linear(16, 2))
+    model.wrong = True
+    torch.manual_seed(0)
+    [finding] = thinned.audit(model, torch.randn(8, 4))
+    assert (finding.code, finding.severity, finding.file) == ("TD102", "error", __file__)
+    assert finding.line == draw.__code__.co_firstlineno + (2 if draw is _assigned else 1)
+    assert 0.2 < finding.data["zeros"] < 0.8  # of 16: fails once in 250 draws, of which there is one here
+    model.wrong = False
+    assert not thinned.audit(model, torch.randn(8, 4))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda m, h: m.two(h * (torch.arange(16) % 2)),  # the same in each pass
+        lambda m, h: m.two(h * (h + torch.randn_like(h) > 0)),  # a gate of random activations
+        lambda m, h: m.two(h * (1 + 0.1 * torch.randn_like(h))),  # noise that is no mask
+        lambda m, h: m.two(
+            h.masked_fill(torch.ones(8, 16, dtype=torch.bool).tril(-4), 0) + torch.randn(2, 1)[:, 0].sum()
+        ),
+    ],
+)
+def test_other_masks_and_other_noise_are_no_errors(body: Callable[[Body, torch.Tensor], torch.Tensor]) -> None:
+    model = Body(lambda m, x: body(m, m.one(x)), one=nn.Linear(4, 16), two=nn.Linear(16, 2))
+    errors = thinned.audit(model, torch.randn(8, 4)).with_severity("error", "warning")
+    assert not [finding for finding in errors if "drawn anew" in finding.evidence]

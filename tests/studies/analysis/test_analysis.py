@@ -184,7 +184,7 @@ def test_the_order_of_records_changes_nothing(order: list[int]) -> None:
         ([0, 0.1, 0.3, 0.2, 0, 0, 0], "Dropout helps on this data: use a rate of 0.3 on the hidden layers."),
         (
             [0, 0.1, 0.3, 0.2, 0, 0.5, 0],
-            "Dropout helps on this data; of all that was tried, weight decay 0.1 did best on validation rows.",
+            "Dropout helps on this data. Recommended instead: weight decay 0.1.",
         ),
         ([0, -0.1, -0.3, -0.2, -1, -1, -1], "Dropout hurts on this data: leave it out, and stop early."),
     ],
@@ -197,6 +197,80 @@ def test_headlines_give_no_advice_that_the_recommended_setting_contradicts(gains
     assert verdict["recommended"]["label"] == PLAN.settings[best].label
     assert best in PLAN.setting_indices(PLAN.arm(verdict["recommended"]["arm"]))
     assert verdict["metric"] == "log_loss"
+
+
+def late(records: list[dict[str, Any]], *settings: int) -> list[dict[str, Any]]:
+    """The same records with these settings at their best in the last epoch of 20."""
+    return [r | {"best_epoch": 20} if r["setting"] in settings else r for r in records]
+
+
+@pytest.mark.parametrize("gain", [0.2, -0.2, 0.0])
+@pytest.mark.parametrize("limited", [(NONE,), (LOW, MID, HIGH)])
+def test_a_budget_too_small_allows_no_conclusion(gain: float, limited: tuple[int, ...]) -> None:
+    records = noisy(PLAN, [0, gain, gain, gain, 0, 0, 0], 0.0005, 0)
+    found = analysed(late(records, *limited), PLAN)
+    assert primary(found)["outcome"] == found["verdict"]["outcome"] == "budget too small"
+    assert found["verdict"]["headline"].startswith("The budget was too small to tell whether dropout helps")
+    assert "budget" in found["verdict"]["warnings"]
+    assert "still improving when the budget ended" in found["verdict"]["detail"]
+    assert "too small to tell" in primary(found)["sentence"]
+    other = next(c for c in found["comparisons"] if (c["arm"], c["against"]) == ("weight_decay", "none"))
+    assert (other["outcome"] == "budget too small") is (NONE in limited)
+    alone = primary(analysed(records, PLAN))  # the numbers are the same
+    assert {k: v for k, v in primary(found).items() if type(v) is float} == {
+        k: v for k, v in alone.items() if type(v) is float
+    }
+
+
+def test_an_arm_that_stopped_on_half_of_the_splits_had_its_budget() -> None:
+    records = noisy(PLAN, [0, 0.2, 0.2, 0.2, 0, 0, 0], 0.02, 0)
+    half = [r | {"best_epoch": 20} if r["fold"] < 2 or (r["fold"] == 2 and r["repeat"]) else r for r in records]
+    assert primary(analysed(half, PLAN))["outcome"] == "helps"
+    most = [r | {"best_epoch": 20} if r["fold"] < 3 else r for r in records]
+    assert primary(analysed(most, PLAN))["outcome"] == "budget too small"
+
+
+def validated(gains: list[float], chosen: int) -> list[dict[str, Any]]:
+    """Test losses as in ``noisy``; the validation rows prefer one setting."""
+    records = noisy(PLAN, gains, 0.02, 1)
+    for record in records:
+        for when in ("best", "end"):
+            record[when]["validation"] = 0.5 if record["setting"] == chosen else 1.0 + record["setting"] / 100
+    return records
+
+
+def test_without_evidence_the_simplest_setting_is_recommended() -> None:
+    verdict = analysed(validated([0.0] * 7, MID), PLAN)["verdict"]
+    assert verdict["recommended"]["label"] == "no regularisation"
+    assert verdict["best_on_validation"] == {"arm": "dropout", "setting": MID, "label": "dropout 0.3"}
+    assert (
+        "simpler than dropout 0.3, which was best on validation but is not shown to be better"
+        in (verdict["recommended"]["reason"])
+    )
+    shown = analysed(validated([0, 0, 0.1, 0, 0, 0, 0], MID), PLAN)["verdict"]
+    assert shown["recommended"]["label"] == shown["best_on_validation"]["label"] == "dropout 0.3"
+    assert "beats no regularisation" in shown["recommended"]["reason"]
+
+
+def test_a_choice_below_the_baseline_on_test_rows_is_said_to_be() -> None:
+    verdict = analysed(validated([0, 0, -0.1, 0, 0, 0, 0], MID), PLAN)["verdict"]
+    assert verdict["recommended"]["label"] != "dropout 0.3"
+    told = verdict["recommended"]["reason"]
+    assert "scored worse on test rows" in told or "worse than early stopping alone" in told
+    near = analysed(validated([0, 0, 0.1, 0, 0, 0, 0], MID), PLAN)["verdict"]
+    assert "worse" not in near["recommended"]["reason"]
+
+
+def test_where_dropout_helps_none_is_not_recommended() -> None:
+    """Validation rows prefer no regularisation, test rows dropout."""
+    records = noisy(PLAN, [0, 0.2, 0.2, 0.2, 0, 0, 0], 0.02, 0)
+    for record in records:
+        record["best"]["validation"] = 0.5 if record["setting"] == NONE else 1.0 + record["setting"] / 100
+    verdict = analysed(records, PLAN)["verdict"]
+    assert verdict["outcome"] == "helps"
+    assert verdict["headline"] == "Dropout helps on this data: use a rate of 0.1 on the hidden layers."
+    assert verdict["best_on_validation"]["label"] == "no regularisation"
+    assert "No regularisation had the least validation loss, but scored worse" in verdict["recommended"]["reason"]
 
 
 def test_an_arm_with_a_warning_is_measured_but_not_recommended() -> None:

@@ -56,7 +56,7 @@ def test_every_warning_has_a_title_and_a_next_step(kind: WarningKind) -> None:
 
 def test_few_rows() -> None:
     assert "400 rows" in codes(changed(), replace(PLAN, rows=500))["few_rows"]
-    assert "few_rows" not in codes(changed(), replace(PLAN, rows=1000))
+    assert "few_rows" not in codes(changed(), replace(PLAN, rows=625))
     by_time = replace(PLAN, rows=800, time="when")  # windows of 133, 267, 400, 533 and 667 rows
     assert "On average, a network had 400 rows" in codes(changed(), by_time)["few_rows"]
 
@@ -64,6 +64,8 @@ def test_few_rows() -> None:
 def test_few_splits() -> None:
     small = replace(PLAN, folds=2, seeds=2)
     assert "4 splits" in codes(make_records(small, lambda *place: {}), small)["few_splits"]
+    enough = replace(PLAN, folds=3, seeds=2)
+    assert "few_splits" not in codes(make_records(enough, lambda *place: {}), enough)
 
 
 def test_a_test_fold_too_small_to_tell() -> None:
@@ -108,20 +110,44 @@ def test_networks_that_blew_up() -> None:
     assert "weight decay 1: the training loss of 5 of 10 networks" in codes(make_records(PLAN, of))["diverged"]
 
 
-def test_nothing_to_regularise() -> None:
+def gap(train: float, noise: float) -> list[dict[str, Any]]:
+    """Test losses of 1 and training losses around ``train``."""
     rng = np.random.default_rng(0)
+    return make_records(
+        PLAN,
+        lambda repeat, fold, setting: {"validation": 1 - GAINS[setting], "train": train + noise * rng.normal()},
+    )
 
-    def of(repeat: int, fold: int, setting: int) -> dict[str, Any]:
-        return {"validation": 1 - GAINS[setting], "train": 1 + 0.1 * rng.normal()}
 
-    assert "about as well" in codes(make_records(PLAN, of))["no_overfitting"]
+def test_networks_that_fit_new_rows_as_well() -> None:
+    assert "exceeds the training loss by" in codes(gap(0.99, 0.01))["no_overfitting"]
+    assert "no_overfitting" not in codes(gap(0.9, 0.01))  # a tenth of the loss
+    assert "no_overfitting" not in codes(gap(0.99, 0.5))  # nothing is shown
     assert "no_overfitting" not in codes(changed())
+
+
+def noisy_loss(loss: float, noise: float, roc_auc: float) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    records = make_records(
+        PLAN, lambda repeat, fold, setting: {"validation": 1 - GAINS[setting], "test": loss + noise * rng.normal()}
+    )
+    for record in records:
+        record["best"]["scores"]["roc_auc"] = roc_auc
+    return records
 
 
 def test_nothing_learnt() -> None:
     table = make_table(rows=2000)
-    assert "0.693" in codes(changed(), PLAN, table)["nothing_learnt"]  # a test loss of 1 is worse than chance
-    assert "nothing_learnt" not in codes(changed(test=0.5), PLAN, table)
+    chance = noisy_loss(0.70, 0.005, 0.51)  # a constant prediction has 0.693
+    assert "0.693" in codes(chance, PLAN, table)["nothing_learnt"]
+    ranked = codes(noisy_loss(0.70, 0.005, 0.88), PLAN, table)  # badly calibrated
+    assert "nothing_learnt" not in ranked
+    assert "ROC-AUC is 0.88" in ranked["no_gain_shown"]
+    unknown = codes(noisy_loss(0.68, 0.2, 0.51), PLAN, table)  # anything may be true
+    assert "nothing_learnt" not in unknown
+    assert "no_gain_shown" in unknown
+    learnt = codes(changed(test=0.5), PLAN, table)
+    assert not {"nothing_learnt", "no_gain_shown"} & learnt.keys()
 
 
 def test_chance_is_the_best_constant_prediction() -> None:
@@ -135,9 +161,11 @@ def test_a_rare_class() -> None:
     table = make_table()
     target = np.where(np.arange(400) < 30, 1, 0)
     few = Table(**{**vars(table), "target": target})
-    assert "about 6 rows of class “yes”" in codes(changed(), PLAN, few)["rare_class"]
-    assert "rare_class" not in codes(changed(), PLAN, table)
-    assert "about 5 rows" in codes(changed(), replace(PLAN, time="when"), few)["rare_class"]  # of six stretches
+    assert "about 6 rows of class “yes”" in codes(changed(), PLAN, few)["few_class_rows"]
+    assert "few_class_rows" not in codes(changed(), PLAN, table)
+    enough = Table(**{**vars(table), "target": np.where(np.arange(400) < 100, 1, 0)})  # 20 in a fold
+    assert "few_class_rows" not in codes(changed(), PLAN, enough)
+    assert "about 5 rows" in codes(changed(), replace(PLAN, time="when"), few)["few_class_rows"]  # of six stretches
 
 
 # --- columns that tell the target --------------------------------------------------------------------------------

@@ -1,15 +1,18 @@
 """The passes of an audit, and everything that the rules look at."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer
 
 from thinned.audits.observation.evaluation_difference import EvaluationDifference, locate_difference, outputs_agree
 from thinned.audits.observation.modules import can_drop, rate_of
 from thinned.audits.observation.passes import Passes, one_at_a_time, restored_generators
+from thinned.audits.observation.random_masks import AppliedMask, differing_masks
 from thinned.audits.observation.recorder import BatchNormCall, ObservedDropout
 from thinned.tracing import sites
 from thinned.tracing.sites import Op, tensors
@@ -39,7 +42,9 @@ class Observation:
         fixed_seeds: indices of the training dropouts before which each forward pass sets the same seed.
         inactive_modules: names of the dropout modules that are in evaluation mode while the model trains.
         variance_shifts: batch norms after dropout.
-        difference: difference of two evaluations in which no dropout was active; None if they agree.
+        random_masks: masks that the model drew by itself in evaluation.
+        difference: difference of two evaluations, which neither an active dropout nor a random mask explains; None
+            if there is no such difference.
         noise: functions by which the model draws random numbers of its own in evaluation.
         drop_path_axes: axes along which the decisions of a drop-path module differ, by name.
         drop_path_shapes: shape of the input of a drop-path module, by name.
@@ -54,6 +59,7 @@ class Observation:
     fixed_seeds: set[int]
     inactive_modules: list[str]
     variance_shifts: list[VarianceShift]
+    random_masks: list[AppliedMask]
     difference: EvaluationDifference | None
     noise: tuple[Op, ...]
     drop_path_axes: dict[str, set[int]]
@@ -71,25 +77,29 @@ def observe(
     modes: Mapping[str, bool],
 ) -> Observation:
     """Run a model in training and evaluation mode, and leave it as it was."""
-    passes, modules = Passes(model, args, kwargs), dict(sites.named(model))
     with one_at_a_time, restored_generators(model):
+        passes = Passes(_initialised(model, args, kwargs), args, kwargs)
+        modules = dict(sites.named(passes.model))
         training = passes.first_recorded(True, 0)
         training_dropouts = training.dropouts()
         shifts = list(_variance_shifts(training.batch_norms, passes)) if training.batch_norms else []
         evaluation = passes.first_recorded(False, 1)
         evaluation_dropouts, second_outputs = evaluation.dropouts(), passes.evaluated(2)
-        difference = None
-        if not any(dropout.drops for dropout in evaluation_dropouts):
-            agree = outputs_agree(evaluation.outputs, second_outputs)
-            difference = None if agree else locate_difference(passes, evaluation.outputs, second_outputs)
+        agree = outputs_agree(evaluation.outputs, second_outputs)
+        random_masks, difference = [], None
+        if evaluation.masks and not agree:
+            random_masks = differing_masks(evaluation.masks, passes.recorded(False, 2).masks)
+        if not agree and not random_masks and not any(dropout.drops for dropout in evaluation_dropouts):
+            difference = locate_difference(passes, evaluation.outputs, second_outputs)
         return Observation(
-            modules=modules,
+            modules=dict(sites.named(model)),
             training=training_dropouts,
             evaluation=evaluation_dropouts,
             module_calls=training.module_calls,
             fixed_seeds=_fixed_seeds(training_dropouts, passes),
             inactive_modules=_inactive_modules(modules, modes, passes),
             variance_shifts=shifts,
+            random_masks=random_masks,
             difference=difference,
             noise=tuple(dict.fromkeys(evaluation.noise)),
             drop_path_axes=_drop_path_axes(modules, training.drop_path_shapes, passes),
@@ -97,6 +107,21 @@ def observe(
             batch_size=next((tensor.shape[0] for tensor in tensors((args, dict(kwargs))) if tensor.ndim), None),
             rows=rows,
         )
+
+
+def _initialised(model: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> nn.Module:
+    """The model itself, or an initialised copy of one with lazy modules, which stay lazy."""
+    if not any(sites.uninitialised(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        return model
+    memo: dict[int, torch.Tensor] = {}
+    for buffer in filter(sites.uninitialised, model.buffers()):  # torch copies lazy parameters, and no lazy buffers
+        memo[id(buffer)] = UninitializedBuffer(buffer.requires_grad, buffer.device, buffer.dtype)  # type: ignore[arg-type]
+    initialised = copy.deepcopy(model, dict(memo)).eval()
+    with sites.untouched(nn.Identity()), torch.no_grad():  # leaves the generators as they are
+        initialised(*args, **kwargs)
+    for name, module in initialised.named_modules():
+        module.training = model.get_submodule(name).training
+    return initialised
 
 
 def _fixed_seeds(dropouts: list[ObservedDropout], passes: Passes) -> set[int]:

@@ -16,23 +16,18 @@ from torch import nn
 import thinned
 from thinned.audits.observation.data_flow import DataFlow, Origin, Step
 from thinned.audits.observation.modules import is_drop_path, is_dropout_module
+from thinned.audits.observation.random_masks import AppliedMask, Location, MaskFinder, digest_of
 from thinned.audits.observation.restore_parameters import RestoreParameters
+from thinned.ops.torch_private import functorch_active
 from thinned.tracing.sites import Op, Recorder, Site, is_thinned, tensors
 from thinned.tracing.torch_functions import BINDERS, DropoutCall
 
-__all__ = ["AuditRecorder", "BatchNormCall", "Location", "ObservedDropout", "OutsideModule", "output_tensors"]
+__all__ = ["AuditRecorder", "BatchNormCall", "ObservedDropout", "OutsideModule", "output_tensors"]
 
 #: folders of torch and of thinned, with their separator so that torchvision is not among them; code that was executed
 _LIBRARY_CODE = (*(f"{Path(str(package.__file__)).parent}{os.sep}" for package in (torch, thinned)), "<")
 _ELEMENT_KINDS = ("functional", "module")
 _BATCH_NORM_ARGUMENTS = ("input", "running_mean", "running_var", "weight", "bias", "training")
-
-
-class Location(NamedTuple):
-    """A line of source code."""
-
-    file: str
-    line: int
 
 
 class OutsideModule(NamedTuple):
@@ -135,6 +130,7 @@ class AuditRecorder(Recorder):
         module_calls: number of calls of each module, by name.
         drop_path_shapes: shape of the input of each drop-path module, by name.
         outputs: the tensors that the model returned, detached.
+        masks: masks that the model applied without a dropout function; recorded in evaluation passes only.
 
     Args:
         model: the model that will run.
@@ -148,6 +144,8 @@ class AuditRecorder(Recorder):
         self.module_calls: Counter[str] = Counter()
         self.drop_path_shapes: dict[str, tuple[int, ...]] = {}
         self.outputs: list[torch.Tensor] = []
+        self.masks: list[AppliedMask] = []
+        self._mask_finder: MaskFinder | None = None
         self._model, self._measure, self._without_dropout = model, measure, without_dropout
         self._flow = DataFlow()
         self._contexts: list[_Context] = []
@@ -158,6 +156,8 @@ class AuditRecorder(Recorder):
 
     def run(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Call the model and record what it does."""
+        if self._measure and not self._model.training:
+            self._mask_finder = MaskFinder(self._model, tensors((args, kwargs)))
         try:
             with torch.compiler.set_stance("force_eager"), self.hooks(), self:
                 self.recording = True
@@ -200,7 +200,16 @@ class AuditRecorder(Recorder):
             describe = BINDERS.get(func) if self._without_dropout else None
             if describe is not None and describe(*args, **kwargs).kind == "functional":
                 return args[0] if args else kwargs["input"]
+            if self._mask_finder is not None:
+                self._add_masks(self._mask_finder, getattr(func, "__name__", ""), tensors((args, kwargs)))
         return super().__torch_function__(func, types, args, kwargs)
+
+    def _add_masks(self, finder: MaskFinder, name: str, arguments: list[torch.Tensor]) -> None:
+        for mask in finder.masks(name, arguments):
+            location, _ = _call_stack(sys._getframe())
+            with torch._C.DisableTorchFunction():
+                zero_fraction = float(mask.double().mean())
+                self.masks.append(AppliedMask(self._path()[0], location, zero_fraction, digest_of(mask)))
 
     def _add_batch_norm(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         arguments = dict(zip(_BATCH_NORM_ARGUMENTS, args, strict=False)) | kwargs
@@ -212,12 +221,14 @@ class AuditRecorder(Recorder):
         if not arguments.get("training") or arguments.get("running_mean") is None:
             return  # without running statistics, evaluation uses the batch's too: no shift
         variance, channel_size = None, x.numel() // max(1, x.shape[1])
-        if self._measure and channel_size > 1:
+        if self._measure and channel_size > 1 and not functorch_active():
             variance = x.detach().transpose(0, 1).flatten(1).double().var(1)
         self.batch_norms.append(BatchNormCall(path, call_index, channel_size, variance, dropouts))
 
     def _consume(self, source: list[torch.Tensor], made: list[torch.Tensor], name: str) -> None:
         super()._consume(source, made, name)
+        if self._mask_finder is not None:
+            self._mask_finder.add_function(source, made, name)
         self._flow.add_function(source, made, "dropout" if any(map(is_thinned, self._stack[-1:])) else name)
 
     def _site(
@@ -260,7 +271,7 @@ class AuditRecorder(Recorder):
         return tuple(index for index, step in steps.items() if step <= Step.ACTIVATION)
 
     def _zero_fraction(self, made: list[torch.Tensor], call: DropoutCall) -> float | None:
-        if not (self._measure and call.active and call.p and made and made[0].numel()):
+        if not (self._measure and call.active and call.p and made and made[0].numel()) or functorch_active():
             return None
         with torch._C.DisableTorchFunction():
             return 1 - int(torch.count_nonzero(made[0].detach())) / made[0].numel()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from thinned.ops.torch_private import functorch_active
 from thinned.tracing.sites import uninitialised
 
 __all__ = ["RestoreParameters"]
@@ -25,6 +26,8 @@ class RestoreParameters(TorchFunctionMode):
 
     def before_call(self, function: object, args: tuple[object, ...]) -> None:
         """Copy the parameter that this function is about to write to."""
+        if functorch_active():
+            return  # transformed tensors have no memory of their own
         name = getattr(function, "__name__", "")
         if not name.endswith("_") or name in _READERS or not args or not isinstance(args[0], torch.Tensor):
             return

@@ -9,7 +9,8 @@ from torch import nn
 
 from thinned.audits.findings import JSON, Finding, Severity
 from thinned.audits.observation.observation import Observation
-from thinned.audits.observation.recorder import Location, ObservedDropout
+from thinned.audits.observation.random_masks import Location
+from thinned.audits.observation.recorder import ObservedDropout
 from thinned.audits.observation.source_code import SourceCall, SourceClass, SourceScope
 
 __all__ = ["REGISTERED", "Repair", "Rule"]
@@ -78,11 +79,18 @@ class Rule:
         return (cls.__doc__ or "").strip().split("\n")[0].rstrip(".")
 
     def module_finding(
-        self, severity: Severity, path: str, module: nn.Module | str, evidence: str, fix: str, **data: JSON
+        self,
+        severity: Severity,
+        path: str,
+        module: nn.Module | str,
+        evidence: str,
+        fix: str,
+        location: Location | None = None,
+        **data: JSON,
     ) -> Finding:
         """A finding about a module, given by itself or by the name of its class."""
         class_name = module if isinstance(module, str) else type(module).__name__
-        return self._finding(severity, path, class_name, evidence, fix, None, data)
+        return self._finding(severity, path, class_name, evidence, fix, location, data)
 
     def dropout_finding(
         self, severity: Severity, dropout: ObservedDropout, evidence: str, fix: str, **data: JSON

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from thinned.audits.observation.recorder import Location, ObservedDropout
+from thinned.audits.observation.random_masks import Location
+from thinned.audits.observation.recorder import ObservedDropout
 from thinned.tracing.sites import VIEWS
 
 __all__ = ["describe", "first_at_each_line", "is_elementwise", "is_on_output"]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from thinned.audits.findings import Finding, Severity
 from thinned.audits.observation.observation import Observation
+from thinned.audits.observation.random_masks import AppliedMask, Location
 from thinned.audits.rules.base import Rule
 
 __all__ = ["RandomEvaluation"]
@@ -23,7 +24,16 @@ class RandomEvaluation(Rule):
     right = "if self.training:\n    x = x * torch.bernoulli(torch.full_like(x, 0.5))"
 
     def check(self, observation: Observation) -> Iterator[Finding]:
-        """Two evaluations of one input differ, though no dropout was active in them."""
+        """Two evaluations of one input differ, by a mask of the model's own or though no dropout was active."""
+        groups: dict[tuple[str, Location | None], list[AppliedMask]] = {}
+        for mask in observation.random_masks:
+            groups.setdefault((mask.path, mask.location), []).append(mask)
+        for (path, location), masks in groups.items():
+            zeros = masks[0].zero_fraction
+            evidence = f"a mask with {zeros:.0%} zeros is drawn anew in each evaluation and applied here"
+            fix, module = "if self.training:  # around what draws the mask", observation.modules[path]
+            data = {"zeros": round(zeros, 4), "calls": len(masks)}
+            yield self.module_finding("error", path, module, evidence, fix, location, **data)
         difference = observation.difference
         if difference is None:
             return

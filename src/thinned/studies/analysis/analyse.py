@@ -60,12 +60,13 @@ def analyse(trained: TrainedNetworks, table: Table | None = None) -> Analysis:
         table: the studied table, for warnings about it.
     """
     comparisons = compare_arms(trained)
+    warnings = study_warnings(trained, comparisons, table)
     return Analysis(
         settings=tuple(_setting_result(trained, setting) for setting in trained.settings),
         arms=tuple(_arm_result(trained, arm) for arm in trained.plan.arms if arm.name in trained.arms),
         comparisons=tuple(comparisons),
-        verdict=decide(trained, comparisons),
-        warnings=tuple(study_warnings(trained, comparisons, table)),
+        verdict=decide(trained, comparisons, warnings),
+        warnings=tuple(warnings),
     )
 
 

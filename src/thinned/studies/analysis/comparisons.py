@@ -32,10 +32,13 @@ class _Answer(NamedTuple):
     conservative: PairedTest
     posterior: Posterior
     reference_score: float
+    limited: tuple[str, ...]  # labels of the arms that were still improving when the budget ended
 
 
 def compare_arms(trained: TrainedNetworks) -> list[Comparison]:
     """The comparisons of ``results.json``, in the order of the plan's questions.
+
+    No conclusion is drawn where an arm was still improving when the budget ended.
 
     p-values are adjusted for the whole declared family. The primary question has four fifths of the error rate, the
     others share one fifth. A question about an arm that diverged is left out, but counts in the family.
@@ -57,8 +60,16 @@ def _answer(trained: TrainedNetworks, question: Question, rope: float) -> _Answe
     reference = trained.arm_scores(question.against, question.against_when)
     gains = reference - trained.arm_scores(question.arm, question.when)
     spread, conservative = trained.spread(gains), trained.conservative_spread(gains)
-    posterior = equivalence(spread, rope)
-    return _Answer(question, paired_test(spread), paired_test(conservative), posterior, float(reference.mean()))
+    arms = dict.fromkeys((question.arm, question.against))
+    limited = [arm for arm in arms if trained.is_budget_limited(trained.choose(trained.arms[arm], "best"))]
+    return _Answer(
+        question=question,
+        test=paired_test(spread),
+        conservative=paired_test(conservative),
+        posterior=equivalence(spread, rope),
+        reference_score=float(reference.mean()),
+        limited=tuple(trained.arm_label(arm) for arm in limited),
+    )
 
 
 def _weights(primary: Sequence[bool]) -> list[float]:
@@ -98,7 +109,9 @@ def _comparison(trained: TrainedNetworks, answer: _Answer, p_adjusted: float, ro
 
 
 def _outcome(answer: _Answer, p_adjusted: float) -> Outcome:
-    """Equivalence goes first: a difference too small to matter may still be significant."""
+    """A budget too small allows no conclusion; a difference too small to matter may still be significant."""
+    if answer.limited:
+        return "budget too small"
     if answer.posterior.p_equal > _CREDIBLE:
         return "practically equal"
     if p_adjusted < _ALPHA:
@@ -133,6 +146,9 @@ def _article(label: str) -> str:
 def _conclusion(trained: TrainedNetworks, answer: _Answer, rope: float, outcome: Outcome) -> str:
     test = answer.test
     decimals = interval_decimals(test.low, test.high)
+    if outcome == "budget too small":
+        verb = "was" if len(answer.limited) == 1 else "were"
+        return f"The budget was too small to tell: {' and '.join(answer.limited)} {verb} still improving at its end."
     if outcome == "helps":
         return "It helps."
     if outcome == "hurts":

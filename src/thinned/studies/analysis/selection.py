@@ -23,6 +23,7 @@ Array = npt.NDArray[np.float64]
 Part = Literal["train", "validation", "test"]
 READINGS: tuple[Reading, ...] = ("best", "end")
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+_LAST_EPOCHS = 0.95  # of the budget
 
 
 class TrainedNetworks:
@@ -105,6 +106,15 @@ class TrainedNetworks:
     def arm_scores(self, arm: str, reading: Reading) -> Array:
         """Selection score of an arm on each split, ``(splits,)``, its setting chosen by validation loss."""
         return self.scores(self.choose(self.arms[arm], reading), reading)
+
+    def late_splits(self, chosen: Sequence[int]) -> int:
+        """Splits on which the chosen setting was at its best in the last 5 % of the budget."""
+        pairs = zip(self.splits, chosen, strict=True)
+        return sum(split[setting].best_epoch > _LAST_EPOCHS * self.plan.epochs for split, setting in pairs)
+
+    def is_budget_limited(self, chosen: Sequence[int]) -> bool:
+        """Whether the chosen setting was still improving on most splits when the budget ended."""
+        return self.late_splits(chosen) > len(self.splits) / 2
 
     @property
     def metrics(self) -> list[str]:

@@ -2,83 +2,71 @@
 
 from collections.abc import Sequence
 
+from thinned.studies.analysis.recommendation import best_on_validation, recommend
 from thinned.studies.analysis.selection import TrainedNetworks
-from thinned.studies.results import Comparison, Outcome, Recommendation, Verdict
-from thinned.studies.wording import capitalise, interval_decimals, number
+from thinned.studies.results import Comparison, Outcome, Recommendation, StudyWarning, Verdict
+from thinned.studies.wording import capitalise
 
 __all__ = ["decide", "simplest_rate"]
 
 _FINDING: dict[Outcome, str] = {
-    "helps": "helps on this data",
-    "hurts": "hurts on this data",
-    "practically equal": "makes no difference that matters here",
-    "not enough evidence": "makes no difference that this study could detect",
+    "helps": "{} helps on this data{}",
+    "hurts": "{} hurts on this data{}",
+    "practically equal": "{} makes no difference that matters here{}",
+    "not enough evidence": "{} makes no difference that this study could detect{}",
+    "budget too small": "The budget was too small to tell whether {} helps{}",
 }
+#: warnings about single arms and settings, which do not bear on the verdict
+_MINOR = ("grid_edge",)
 
 
-def decide(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Verdict:
+def decide(
+    trained: TrainedNetworks, comparisons: Sequence[Comparison], warnings: Sequence[StudyWarning] = ()
+) -> Verdict:
     """The verdict, which answers the primary question, or the first where none is primary."""
-    recommended = _recommend(trained)
+    recommended = recommend(trained, comparisons)
     answer = next((c for c in comparisons if c.primary), comparisons[0] if comparisons else None)
+    bearing = {warning.code: warning.title for warning in warnings if warning.code not in _MINOR}
     outcome: Outcome = "not enough evidence"
-    headline = f"Nothing was compared: of what was trained, {recommended.label} had the least validation loss."
-    detail = recommended.reason
+    headline, sentence = "Nothing was compared.", ""
     if answer is not None:
-        outcome = answer.outcome
+        outcome, sentence = answer.outcome, f"{answer.sentence} "
         headline = _headline(trained, answer, recommended)
-        detail = _detail(answer, recommended)
+    caveats = f" Warnings: {'; '.join(bearing.values())}." if bearing else ""
     return Verdict(
         outcome=outcome,
         headline=headline,
-        detail=detail,
+        detail=f"{sentence}Recommended: {recommended.label}. {recommended.reason}{caveats}",
         recommended=recommended,
+        best_on_validation=best_on_validation(trained),
         simplest_rate=simplest_rate(trained),
         metric=trained.selection,
+        warnings=tuple(bearing),
     )
-
-
-def _recommend(trained: TrainedNetworks) -> Recommendation:
-    """The setting of least mean validation loss at the best epoch, and the first arm that has it."""
-    warned = {arm.name for arm in trained.plan.arms if arm.warning}
-    candidates = {name: settings for name, settings in trained.arms.items() if name not in warned} or trained.arms
-    settings = sorted({setting for own in candidates.values() for setting in own})
-    best = trained.least_loss(settings)
-    loss = trained.interval(trained.losses(best, "best", "validation"), "validation")
-    left_out = ", ".join(trained.arm_label(name) for name in trained.arms if name not in candidates)
-    reason = (
-        f"Its mean validation loss at the best epoch, {number(loss.mean, interval_decimals(loss.low, loss.high))}, is "
-        f"the least of {len(settings)} settings{f' (not considered: {left_out})' if left_out else ''}."
-    )
-    arm = next(name for name, own in candidates.items() if best in own)
-    return Recommendation(arm=arm, setting=best, label=trained.setting(best).label, reason=reason)
 
 
 def _headline(trained: TrainedNetworks, answer: Comparison, recommended: Recommendation) -> str:
-    """The finding and what to do; advice that the recommended setting contradicts is not given."""
+    """The finding and what to do."""
     against_none = answer.against == "none"
     compared = "" if against_none else f", compared with {trained.arm_label(answer.against)}"
-    finding = f"{capitalise(_subject(trained, answer))} {_FINDING[answer.outcome]}{compared}"
+    finding = capitalise(_FINDING[answer.outcome].format(_subject(trained, answer), compared))
     setting, helps = recommended.setting, answer.outcome == "helps"
+    if answer.outcome == "budget too small":
+        return f"{finding}: train for more epochs."
     if helps and against_none and answer.arm == "dropout" and setting in trained.arms["dropout"]:
         return f"{finding}: use a rate of {trained.setting(setting).dropout:g} on the hidden layers."
-    if not helps and against_none and answer.arm != "none" and setting in trained.arms["none"]:
+    if not helps and against_none and answer.arm != "none" and setting in trained.arms.get("none", ()):
         return f"{finding}: leave it out, and stop early."
-    return f"{finding}; of all that was tried, {recommended.label} did best on validation rows."
+    if helps and setting in trained.arms[answer.arm]:
+        return f"{finding}: use {recommended.label}."
+    dropped = answer.arm == "dropout" and not trained.setting(setting).dropout
+    return f"{finding}. Recommended{' instead' * (helps and dropped)}: {recommended.label}."
 
 
 def _subject(trained: TrainedNetworks, answer: Comparison) -> str:
     if (answer.arm, answer.when, answer.against, answer.against_when) == ("none", "best", "none", "end"):
         return "early stopping"
-    return "dropout" if answer.arm == "dropout" else trained.arm_label(answer.arm)
-
-
-def _detail(answer: Comparison, recommended: Recommendation) -> str:
-    """The answer in words that can be repeated without the table."""
-    detail = [answer.sentence]
-    if answer.when == answer.against_when == "best":
-        detail.append("Its setting was chosen without the rows that score it.")
-    detail.append(f"Recommended: {recommended.label}. {recommended.reason}")
-    return " ".join(detail)
+    return trained.arm_label(answer.arm)
 
 
 def simplest_rate(trained: TrainedNetworks) -> float | None:

@@ -5,22 +5,27 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from thinned.studies.analysis.leakage import baseline_loss, leaking_columns
+from thinned.studies.analysis.leakage import baseline_loss, leaking_columns, lookup_score
 from thinned.studies.analysis.selection import TrainedNetworks
 from thinned.studies.design.arms import GRIDS
+from thinned.studies.design.duplicates import find_duplicates
+from thinned.studies.design.splits import make_splits
 from thinned.studies.metrics import METRICS
 from thinned.studies.results import Comparison, StudyWarning
 from thinned.studies.table.load import Table
-from thinned.studies.wording import in_text
+from thinned.studies.wording import capitalise, in_text, interval_decimals, number
 
 __all__ = ["WarningKind", "study_warnings"]
 
 _FEW_ROWS = 500  # Srivastava et al. 2014, fig. 10: no gain from dropout with 100 and with 500 examples
 _FEW_SPLITS = 6  # 5 degrees of freedom: with fewer the interval is half as wide again as with many
 _TOO_COARSE = 0.05  # of the baseline's loss
-_RARE = 20  # test rows of a class: the share of them that is predicted right has a standard error of up to 0.11
-_LAST_EPOCHS = 0.95  # of the budget
+_FEW_CLASS_ROWS = (
+    20  # test rows of a class: the share of them that is predicted right has a standard error of up to 0.11
+)
 _MOST = 0.5  # of the splits
+_SMALL = 0.05  # of a loss
+_NEAR_CHANCE = 0.1  # of ROC-AUC or R²
 _DIVERGED = 2.0  # times the first epoch's training loss
 
 
@@ -32,30 +37,41 @@ class WarningKind(enum.Enum):
         "Lower the learning rate, or look for extreme values in the target and the numeric columns.",
     )
     LEAKING_COLUMN = (
-        "A column gives the answer away",
+        "One column predicts the target by itself",
         "Ask whether the column is known when a prediction is made. If not, remove it and run the study again.",
+    )
+    DUPLICATE_ROWS = (
+        "Rows occur several times",
+        "Keep copies on one side of every split (--group-duplicates), or remove them from the table.",
     )
     NOTHING_LEARNT = (
         "Hardly anything was learnt",
         "Look at the target and the columns first: no regularisation helps where there is nothing to learn.",
     )
+    NO_GAIN_SHOWN = (
+        "The loss is not shown to be below that of a constant prediction",
+        "Judge by the other scores as well. Look for extreme values in the target, or for overconfident predictions.",
+    )
     FEW_ROWS = (
-        "There are few rows",
+        "Each network had few rows",
         "Collect more rows if you can. Until then, compare with a simpler model.",
     )
-    FEW_SPLITS = ("There are few splits", "Run the study with more folds or seeds (--folds, --seeds).")
+    FEW_SPLITS = ("The intervals come from few splits", "Run the study with more folds or seeds (--folds, --seeds).")
     SMALL_TEST_FOLD = (
-        "The test folds are too small to tell",
+        "Only a large difference could have been detected",
         "Do not read this as “no difference”. More rows narrow the interval, and so do more seeds (--seeds), less.",
     )
-    RARE_CLASS = ("A class is rare", "Use fewer folds (--folds), or collect more rows of that class.")
+    FEW_CLASS_ROWS = (
+        "A test fold has few rows of a class",
+        "Use fewer folds (--folds), or collect more rows of that class.",
+    )
     BUDGET = (
-        "More epochs might change the order",
+        "Some arms were still improving when the budget ended",
         "Run the study with more epochs (--epochs): these arms may move up.",
     )
-    GRID_EDGE = ("The best value may lie beyond what was tried", "Extend the grid beyond the end that was chosen.")
+    GRID_EDGE = ("The choice lies at an end of its grid", "Extend the grid beyond the end that was chosen.")
     NO_OVERFITTING = (
-        "The networks hardly overfit",
+        "Without regularisation the networks fit new rows as well as training rows",
         "Expect little of regularisation here. A wider network or more epochs (--hidden, --epochs) may do more.",
     )
 
@@ -98,7 +114,8 @@ def study_warnings(
         *_no_overfitting(trained),
     ]
     if table is not None:
-        warnings += [*_leaks(table), *_nothing_learnt(trained, table), *_rare_class(trained, table)]
+        warnings += [*_leaks(table), *_duplicates(trained, table)]
+        warnings += [*_nothing_learnt(trained, table), *_few_class_rows(trained, table)]
     order = [kind.code for kind in WarningKind]
     return sorted(warnings, key=lambda warning: order.index(warning.code))
 
@@ -153,16 +170,14 @@ def _coarse(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Iter
 
 def _budget_limited(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     """Arms whose best epoch is among the last of the budget on most splits."""
-    epochs, limited = trained.plan.epochs, []
+    limited = []
     for name, settings in trained.arms.items():
-        pairs = zip(trained.splits, trained.choose(settings, "best"), strict=True)
-        last = sum(split[setting].best_epoch > _LAST_EPOCHS * epochs for split, setting in pairs)
-        if last > _MOST * len(trained.splits):
-            limited.append(f"{trained.arm_label(name)} ({last} of {len(trained.splits)} splits)")
+        chosen = trained.choose(settings, "best")
+        if trained.is_budget_limited(chosen):
+            limited.append(f"{trained.arm_label(name)} ({trained.late_splits(chosen)} of {len(chosen)} splits)")
     if limited:
         yield WarningKind.BUDGET.warn(
-            f"These arms were at their best in the last {1 - _LAST_EPOCHS:.0%} of {epochs} epochs: "
-            f"{', '.join(limited)}."
+            f"These arms were at their best in the last 5% of {trained.plan.epochs} epochs: {', '.join(limited)}."
         )
 
 
@@ -184,12 +199,17 @@ def _grid_edges(trained: TrainedNetworks) -> Iterator[StudyWarning]:
 
 
 def _no_overfitting(trained: TrainedNetworks) -> Iterator[StudyWarning]:
+    """Test losses that exceed training losses by little: the whole interval of the gap is small."""
     setting = trained.least_loss(trained.arms[trained.baseline])
-    gap = trained.interval(trained.losses(setting, "end", "test") - trained.losses(setting, "end", "train"))
-    if gap.low <= 0:
+    test = trained.losses(setting, "end", "test")
+    gap = trained.interval(test - trained.losses(setting, "end", "train"))
+    if gap.high <= _SMALL * test.mean():
+        decimals = interval_decimals(gap.low, gap.high)
+        low, high = (number(limit, decimals, signed=True) for limit in (gap.low, gap.high))
         yield WarningKind.NO_OVERFITTING.warn(
-            f"{trained.setting(setting).label}: the networks fit new rows about as well as their training rows. After "
-            f"the last epoch the losses differ by {gap.mean:.2g}."
+            f"{trained.setting(setting).label}: after the last epoch the test loss exceeds the training loss by "
+            f"{number(gap.mean, decimals, signed=True)} (95\u00a0% interval {low} to {high}), at most {_SMALL:.0%} of "
+            f"the test loss of {test.mean():.3g}."
         )
 
 
@@ -201,20 +221,51 @@ def _leaks(table: Table) -> Iterator[StudyWarning]:
         )
 
 
+def _duplicates(trained: TrainedNetworks, table: Table) -> Iterator[StudyWarning]:
+    duplicates = find_duplicates(table)
+    if duplicates is None:
+        return
+    score, metric = lookup_score(table, duplicates.codes, make_splits(trained.plan, table))
+    apart = f", apart from column “{duplicates.apart_from}”" if duplicates.apart_from is not None else ""
+    yield WarningKind.DUPLICATE_ROWS.warn(
+        f"{duplicates.rows:,} of {len(table.target):,} rows occur several times{apart}, and copies fall on both sides "
+        f"of a split. A lookup of test rows among the training rows, without any learning, has a "
+        f"{METRICS[metric].label} of {score:.3f}."
+    )
+
+
 def _nothing_learnt(trained: TrainedNetworks, table: Table) -> Iterator[StudyWarning]:
+    """A loss that is not shown to be below a constant prediction's; and, if the scores agree, that nothing is learnt.
+
+    Hardly anything was learnt only where the gain over a constant prediction is shown to be small and the scores that
+    do not depend on calibration are near chance.
+    """
     best = trained.least_loss(trained.settings)
     loss, constant = trained.losses(best, "best", "test"), baseline_loss(table)
-    if trained.interval(constant - loss).low <= 0:
-        yield WarningKind.NOTHING_LEARNT.warn(
-            f"The best setting's loss on test rows is {loss.mean():.3g}; a constant prediction has {constant:.3g}."
-        )
+    gain = trained.interval(constant - loss)
+    if gain.low > 0:
+        return
+    name, chance = ("r2", 0.0) if table.task == "regression" else ("roc_auc", 0.5)
+    score = float(np.nanmean(trained.scores([best] * len(trained.splits), "best", name)))
+    is_chance = score < chance + _NEAR_CHANCE and gain.high < _SMALL * constant
+    kind = WarningKind.NOTHING_LEARNT if is_chance else WarningKind.NO_GAIN_SHOWN
+    decimals = interval_decimals(gain.low, gain.high)
+    low, high = (number(limit, decimals, signed=True) for limit in (gain.low, gain.high))
+    yield kind.warn(
+        f"{capitalise(trained.setting(best).label)}, best on validation, has a test loss of {loss.mean():.3g}; a "
+        f"constant prediction has {constant:.3g} (95\u00a0% interval of the improvement {low} to {high}). "
+        f"{METRICS[name].label} is {score:.2f}."
+    )
 
 
-def _rare_class(trained: TrainedNetworks, table: Table) -> Iterator[StudyWarning]:
+def _few_class_rows(trained: TrainedNetworks, table: Table) -> Iterator[StudyWarning]:
     if table.task == "regression":
         return
     counts = np.bincount(table.target, minlength=len(table.classes))
     rarest = int(counts.argmin())
     rows = counts[rarest] / (trained.plan.folds + bool(trained.plan.time))
-    if rows < _RARE:
-        yield WarningKind.RARE_CLASS.warn(f"A test fold has about {rows:.0f} rows of class “{table.classes[rarest]}”.")
+    if rows < _FEW_CLASS_ROWS:
+        yield WarningKind.FEW_CLASS_ROWS.warn(
+            f"A test fold has about {rows:.0f} rows of class “{table.classes[rarest]}” ({counts[rarest]:,} of "
+            f"{counts.sum():,} rows)."
+        )

@@ -64,6 +64,7 @@ _OUTCOMES: dict[Outcome, Mark] = {
     "hurts": Mark("▼", "No, it hurts", "hurts"),
     "practically equal": Mark("=", "No difference that matters", "neutral"),
     "not enough evidence": Mark("?", "Not enough evidence", "neutral"),
+    "budget too small": Mark("?", "The budget was too small to tell", "neutral"),
 }
 _HOLDING = {
     True: Mark("✓", "Holds here.", "helps"),
@@ -100,11 +101,11 @@ class ChosenSetting(NamedTuple):
 
 
 class ArmRow(NamedTuple):
-    """An arm with its marked label."""
+    """An arm with its marked label, and whether it is recommended or best on validation."""
 
     arm: ArmResult
     label: str
-    recommended: bool
+    note: str
     mostly: dict[Reading, ChosenSetting]
 
     def scores(self, reading: Reading) -> dict[str, OptionalInterval]:
@@ -170,6 +171,7 @@ def render(results: Results) -> str:
             loss=loss,
             meanings=_MEANINGS,
             measured=_is_measured(results.claims),
+            notes=_setting_notes(results),
             outcome=_OUTCOMES[results.verdict.outcome],
             outcomes=_OUTCOMES,
             parts=charts.PARTS,
@@ -240,7 +242,8 @@ def _key_figures(results: Results) -> list[KeyFigure]:
 def _arm_rows(results: Results) -> list[ArmRow]:
     """The arms, best first; the recommended one and those never to be recommended are marked."""
     labels = {setting.index: setting.label for setting in results.settings}
-    recommended = results.verdict.recommended.arm
+    verdict = results.verdict
+    notes = {verdict.best_on_validation.arm: "best on validation", verdict.recommended.arm: "recommended"}
 
     def mostly(chosen: Iterable[int]) -> ChosenSetting:
         setting, splits = Counter(chosen).most_common(1)[0]
@@ -248,10 +251,15 @@ def _arm_rows(results: Results) -> list[ArmRow]:
 
     rows = []
     for arm in sorted_arms(results.arms):
-        mark = "⚠ " if arm.warning else "✓ " if arm.name == recommended else ""
+        mark = "⚠ " if arm.warning else "✓ " if arm.name == verdict.recommended.arm else ""
         chosen: dict[Reading, ChosenSetting] = {"best": mostly(arm.best.chosen), "end": mostly(arm.end.chosen)}
-        rows.append(ArmRow(arm, f"{mark}{arm.label}", arm.name == recommended, chosen))
+        rows.append(ArmRow(arm, f"{mark}{arm.label}", notes.get(arm.name, ""), chosen))
     return rows
+
+
+def _setting_notes(results: Results) -> dict[int, str]:
+    verdict = results.verdict
+    return {verdict.best_on_validation.setting: "best on validation", verdict.recommended.setting: "recommended"}
 
 
 def sorted_arms(arms: Iterable[ArmResult]) -> list[ArmResult]:

@@ -15,6 +15,7 @@ from thinned.studies.results.claims import (
 from thinned.studies.results.entries import (
     ArmReading,
     ArmResult,
+    Choice,
     Comparison,
     DataSummary,
     Interval,
@@ -42,6 +43,7 @@ __all__ = [
     "SCHEMA",
     "ArmReading",
     "ArmResult",
+    "Choice",
     "Claims",
     "CoadaptationClaim",
     "Comparison",

@@ -11,6 +11,7 @@ from msgspec import Meta
 __all__ = [
     "ArmReading",
     "ArmResult",
+    "Choice",
     "Comparison",
     "Count",
     "DataSummary",
@@ -50,7 +51,7 @@ PositiveCount = Annotated[int, Meta(ge=1, le=10**15)]
 Task = Literal["binary", "multiclass", "regression"]
 #: which weights of a network are scored: those of its best validation epoch, or those of the last epoch
 Reading = Literal["best", "end"]
-Outcome = Literal["helps", "hurts", "practically equal", "not enough evidence"]
+Outcome = Literal["helps", "hurts", "practically equal", "not enough evidence", "budget too small"]
 T = TypeVar("T")
 
 
@@ -173,6 +174,8 @@ class PlanSummary(Entry, frozen=True, kw_only=True):
     network_source: str | None = None
     group: str | None
     time: str | None
+    group_duplicates: bool | msgspec.UnsetType = msgspec.UNSET
+    columns: tuple[tuple[str, str], ...] | msgspec.UnsetType = msgspec.UNSET
     digest: str
 
     @property
@@ -301,24 +304,35 @@ class Comparison(Entry, frozen=True, kw_only=True):
     nadeau_bengio: SupposedTest
 
 
-class Recommendation(Entry, frozen=True, kw_only=True):
-    """The setting to use, the arm that holds it, and why."""
+class Choice(Entry, frozen=True, kw_only=True):
+    """A setting, and the first arm that has it."""
 
     arm: str
     setting: Count
     label: str
+
+
+class Recommendation(Choice, frozen=True, kw_only=True):
+    """The setting to use, and why."""
+
     reason: str
 
 
 class Verdict(Entry, frozen=True, kw_only=True):
-    """The answer to the primary question, and what to use."""
+    """The answer to the primary question, and what to use.
+
+    ``best_on_validation`` is the setting of least validation loss, which is recommended only if it is shown to be
+    better than all simpler ones. ``warnings`` are the codes of the warnings that bear on the answer.
+    """
 
     outcome: Outcome
     headline: str
     detail: str
     recommended: Recommendation
+    best_on_validation: Choice
     simplest_rate: Rate | None
     metric: str
+    warnings: tuple[str, ...]
 
 
 class StudyWarning(Entry, frozen=True, kw_only=True):

@@ -118,15 +118,16 @@ def _finite_number(text: str) -> float:
 
 def _contradictions(results: Results) -> Iterator[str]:
     """Entries that refer to what does not exist, or that belong together and differ in length."""
-    plan, recommended = results.plan, results.verdict.recommended.setting
+    plan, verdict = results.plan, results.verdict
     indices = {setting.index for setting in results.settings}
     planned = set(range(len(plan.settings)))
     if results.selection not in results.metrics:
         yield "unknown metric - at `$.selection`"
     if not indices <= planned:
         yield "index of a setting that the plan does not have - at `$.settings`"
-    if recommended not in indices:
-        yield "index of a setting without results - at `$.verdict.recommended.setting`"
+    for name, choice in (("recommended", verdict.recommended), ("best_on_validation", verdict.best_on_validation)):
+        if choice.setting not in indices:
+            yield f"index of a setting without results - at `$.verdict.{name}.setting`"
     if len({len(curve) for setting in results.settings for curve in setting.curves.parts.values()}) != 1:
         yield "curves of different lengths - at `$.settings`"
     for position, arm in enumerate(results.arms):

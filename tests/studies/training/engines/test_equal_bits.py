@@ -1,5 +1,6 @@
 """The numbers of a study do not depend on where, how, and in what order its networks were trained."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ import engine_jobs
 import numpy as np
 import pandas as pd
 import pytest
+from thinned.studies.results.schema import Results
 from typer.testing import CliRunner
 
 import thinned
 from thinned.cli.app import app
 from thinned.errors import InputError
-from thinned.studies.results import read
+from thinned.studies.results.file import read, serialise
 from thinned.studies.shards import merge_shards, train_shard
 from thinned.studies.training import jobs as jobs_module
 from thinned.studies.training import store as store_module
@@ -49,14 +51,15 @@ def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def one(csv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def one(csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The results of one process."""
     return thinned.study(csv, "y", out=tmp_path_factory.mktemp("one"), jobs=1, **OPTIONS).results
 
 
-def assert_same(results: dict[str, Any], expected: dict[str, Any]) -> None:
+def assert_same(results: Results, expected: Results) -> None:
+    one, other = (json.loads(serialise(content)) for content in (results, expected))
     for part in PARTS:
-        assert without_seconds(results[part]) == without_seconds(expected[part])
+        assert without_seconds(one[part]) == without_seconds(other[part])
 
 
 def without_seconds(value: Any) -> Any:
@@ -66,12 +69,12 @@ def without_seconds(value: Any) -> Any:
     return [without_seconds(entry) for entry in value] if isinstance(value, list) else value
 
 
-def test_two_processes(one: dict[str, Any], csv: Path, tmp_path: Path) -> None:
+def test_two_processes(one: Results, csv: Path, tmp_path: Path) -> None:
     assert_same(thinned.study(csv, "y", out=tmp_path, jobs=2, **OPTIONS).results, one)
     assert not (tmp_path / store_module.TEMPORARY).exists()
 
 
-def test_two_threads_of_joblib(one: dict[str, Any], csv: Path, tmp_path: Path) -> None:
+def test_two_threads_of_joblib(one: Results, csv: Path, tmp_path: Path) -> None:
     import joblib
 
     with joblib.parallel_config(backend="threading", n_jobs=2):
@@ -79,7 +82,7 @@ def test_two_threads_of_joblib(one: dict[str, Any], csv: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_joblibs_spawned_processes(one: dict[str, Any], csv: Path, tmp_path: Path) -> None:
+def test_joblibs_spawned_processes(one: Results, csv: Path, tmp_path: Path) -> None:
     """As on macOS and Windows; multiprocessing's spawn imports the script again, which therefore has a guard."""
     script = tmp_path / "script.py"
     script.write_text(
@@ -110,7 +113,7 @@ def test_a_script_without_a_guard_and_a_network_of_its_own(tmp_path: Path, csv: 
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_of_two_workers(one: dict[str, Any], csv: Path, tmp_path: Path) -> None:
+def test_a_ray_cluster_of_two_workers(one: Results, csv: Path, tmp_path: Path) -> None:
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
@@ -120,13 +123,13 @@ def test_a_ray_cluster_of_two_workers(one: dict[str, Any], csv: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_dask_cluster_of_two_workers(one: dict[str, Any], csv: Path, tmp_path: Path) -> None:
+def test_a_dask_cluster_of_two_workers(one: Results, csv: Path, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     assert_same(thinned.study(csv, "y", out=tmp_path, engine="dask", jobs=2, **OPTIONS).results, one)
 
 
 def test_a_worker_that_is_killed_half_way(
-    one: dict[str, Any], csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one: Results, csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = tmp_path / "begun"
     begun.mkdir()
@@ -148,22 +151,18 @@ def shards(csv: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)], ids=str)
-def test_shards_merged_in_any_order(
-    order: tuple[int, ...], shards: list[Path], one: dict[str, Any], tmp_path: Path
-) -> None:
+def test_shards_merged_in_any_order(order: tuple[int, ...], shards: list[Path], one: Results, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["merge", *(str(shards[n]) for n in order), "--out", str(tmp_path / "all")])
     assert result.exit_code == 0, result.output
     assert_same(read(tmp_path / "all"), one)
     assert thinned.Study.load(tmp_path / "all").model.card.members == 5
 
 
-def test_the_same_shard_twice_counts_once(shards: list[Path], one: dict[str, Any], tmp_path: Path) -> None:
+def test_the_same_shard_twice_counts_once(shards: list[Path], one: Results, tmp_path: Path) -> None:
     assert_same(merge_shards([shards[1], *shards], out=tmp_path).results, one)
 
 
-def test_a_missing_shard_is_a_sentence_and_merging_goes_on(
-    shards: list[Path], one: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_missing_shard_is_a_sentence_and_merging_goes_on(shards: list[Path], one: Results, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"needs every network of the plan; \d+ of \d+ networks are .*; run the other"):
         merge_shards(shards[:2], out=tmp_path)
     assert_same(merge_shards(shards, out=tmp_path).results, one)

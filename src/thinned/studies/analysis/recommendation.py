@@ -1,0 +1,148 @@
+"""The recommended setting: the simplest that is as good as the best on validation."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from thinned.studies.analysis.selection import Array, TrainedNetworks
+from thinned.studies.analysis.statistics import Spread, equivalence
+from thinned.studies.design.setting import Setting
+from thinned.studies.results import Choice, Comparison, Recommendation
+from thinned.studies.wording import capitalise, interval_decimals, number, percent
+
+__all__ = ["best_on_validation", "recommend", "techniques"]
+
+
+_CREDIBLE = 0.95
+
+
+class _Rival(NamedTuple):
+    """A simpler setting, what the best one takes off its test score, and the probability that this is above 0."""
+
+    setting: int
+    gain: Spread
+    probability: float
+    limited: bool
+
+    @property
+    def is_beaten(self) -> bool:
+        return self.probability > _CREDIBLE and not self.limited
+
+    @property
+    def evidence(self) -> str:
+        interval = self.gain.interval()
+        mean = number(self.gain.mean, interval_decimals(interval.low, interval.high), signed=True)
+        return f"improvement {mean}, probability {percent(self.probability)} that it is one"
+
+
+def techniques(setting: Setting) -> int:
+    """The number of techniques that a setting combines, 0 for no regularisation."""
+    amounts = (setting.dropout, setting.weight_decay, setting.max_norm, setting.batch_norm, setting.embedding)
+    return sum(map(bool, amounts)) + len(setting.extras)
+
+
+def best_on_validation(trained: TrainedNetworks) -> Choice:
+    """The setting of least mean validation loss at the best epoch, of the arms that may be recommended."""
+    return _choice(trained, trained.least_loss(_candidates(trained)))
+
+
+def recommend(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Recommendation:
+    """The simplest setting to which the best on validation is not shown to be superior.
+
+    For each number of techniques, from none on, the setting of least validation loss is compared with the best on the
+    test rows. It is beaten where the best scores better with a probability above 95 % and the budget limited neither.
+    A setting of an arm that hurts is not considered, and no regularisation is not where the primary comparison finds
+    that an arm helps.
+    """
+    candidates = _candidates(trained)
+    best = trained.least_loss(candidates)
+    pool = _not_refuted(trained, candidates, comparisons) or candidates
+    best_of_pool = trained.least_loss(pool)
+    beaten: list[_Rival] = []
+    for count in range(techniques(trained.setting(best_of_pool))):
+        simpler = [s for s in candidates if techniques(trained.setting(s)) == count]
+        if not simpler:
+            continue
+        rival = _rival(trained, trained.least_loss([s for s in simpler if s in pool] or simpler), best_of_pool)
+        if rival.is_beaten:
+            beaten.append(rival)
+        elif rival.setting in pool:
+            reason = _simpler_reason(trained, rival, best_of_pool)
+            return _recommendation(trained, rival.setting, reason + _refuted_reason(trained, best, best_of_pool))
+    reason = _best_reason(trained, best_of_pool, len(candidates), beaten)
+    return _recommendation(trained, best_of_pool, reason + _refuted_reason(trained, best, best_of_pool))
+
+
+def _candidates(trained: TrainedNetworks) -> list[int]:
+    arms = [arm.name for arm in trained.plan.arms if arm.name in trained.arms and not arm.warning]
+    return sorted({setting for name in arms or trained.arms for setting in trained.arms[name]})
+
+
+def _not_refuted(trained: TrainedNetworks, candidates: Sequence[int], comparisons: Sequence[Comparison]) -> list[int]:
+    """The settings that no comparison with no regularisation speaks against."""
+    at_best = [c for c in comparisons if c.against == "none" and c.when == c.against_when == "best"]
+    refuted = {s for c in at_best if c.outcome == "hurts" for s in trained.arms[c.arm]}
+    if any(c.primary and c.outcome == "helps" for c in at_best):
+        refuted |= set(trained.arms["none"])
+    return [s for s in candidates if s not in refuted]
+
+
+def _rival(trained: TrainedNetworks, simpler: int, best: int) -> _Rival:
+    chosen, splits = (simpler, best), len(trained.splits)
+    scores = [trained.scores([setting] * splits, "best") for setting in chosen]
+    limited = any(trained.is_budget_limited([setting] * splits) for setting in chosen)
+    gain = trained.spread(scores[0] - scores[1])
+    return _Rival(simpler, gain, equivalence(gain, 0.0).p_better, limited)
+
+
+def _recommendation(trained: TrainedNetworks, setting: int, reason: str) -> Recommendation:
+    choice = _choice(trained, setting)
+    names = [arm.label for arm in trained.plan.arms if arm.name in trained.arms and arm.warning]
+    left_out = f" Not considered: {', '.join(names)}." if names else ""
+    reason = f"{reason}{_below_baseline(trained, setting, 'it')}{left_out}"
+    return Recommendation(arm=choice.arm, setting=setting, label=choice.label, reason=reason)
+
+
+def _choice(trained: TrainedNetworks, setting: int) -> Choice:
+    names = [arm.name for arm in trained.plan.arms if arm.name in trained.arms and not arm.warning]
+    arm = next(name for name in (*names, *trained.arms) if setting in trained.arms[name])
+    return Choice(arm=arm, setting=setting, label=trained.setting(setting).label)
+
+
+def _simpler_reason(trained: TrainedNetworks, rival: _Rival, best: int) -> str:
+    label = trained.setting(best).label
+    found = "was still improving" if rival.limited else "is not shown to be better"
+    when = " when the budget ended" if rival.limited else f" on test rows ({rival.evidence})"
+    return f"It is simpler than {label}, which was best on validation but {found}{when}." + _below_baseline(
+        trained, best, label
+    )
+
+
+def _best_reason(trained: TrainedNetworks, best: int, count: int, beaten: Sequence[_Rival]) -> str:
+    loss = trained.interval(trained.losses(best, "best", "validation"), "validation")
+    mean = number(loss.mean, interval_decimals(loss.low, loss.high))
+    reason = f"Its mean validation loss at the best epoch, {mean}, is the least of {count} settings"
+    if not beaten:
+        return f"{reason}."
+    rival = beaten[-1]
+    label = trained.setting(rival.setting).label
+    return f"{reason}, and it beats {label}, the best of the simpler ones, on test rows ({rival.evidence})."
+
+
+def _refuted_reason(trained: TrainedNetworks, best: int, best_of_pool: int) -> str:
+    """A sentence where the setting of least validation loss is not considered."""
+    if best == best_of_pool:
+        return ""
+    return f" {capitalise(trained.setting(best).label)} had the least validation loss, but scored worse on test rows."
+
+
+def _below_baseline(trained: TrainedNetworks, setting: int, subject: str) -> str:
+    """A sentence where a setting scores below early stopping alone on the test rows."""
+    gain: Array = trained.arm_scores(trained.baseline, "best") - trained.scores([setting] * len(trained.splits), "best")
+    interval = trained.interval(gain)
+    decimals = interval_decimals(interval.low, interval.high)
+    if trained.baseline != "none" or float(number(abs(interval.mean), decimals).replace(",", "")) == 0:
+        return ""
+    if interval.mean >= 0:
+        return ""
+    amount = number(-interval.mean, decimals)
+    return f" On test rows {subject} scored {amount} worse than early stopping alone."
