@@ -11,13 +11,12 @@ import engine_jobs
 import numpy as np
 import pandas as pd
 import pytest
-from thinned.studies.results.schema import Results
 from typer.testing import CliRunner
 
 import thinned
 from thinned.cli.app import app
 from thinned.errors import InputError
-from thinned.studies.results.file import read, serialise
+from thinned.studies.results.file import Results, read, serialise
 from thinned.studies.shards import merge_shards, train_shard
 from thinned.studies.training import jobs as jobs_module
 from thinned.studies.training import store as store_module

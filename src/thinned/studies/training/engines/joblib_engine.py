@@ -52,7 +52,7 @@ class Joblib:
         """Let workers import what they need, while the caller goes on."""
         parallel = self._parallel()
         calls = [joblib.delayed(warm_up)() for _ in range(self.workers)]
-        threading.Thread(target=lambda: list(parallel(calls)), daemon=True).start()
+        threading.Thread(target=_exhaust, args=(parallel, calls), daemon=True).start()
 
     def run(self, task: Task[R], numbers: Iterator[int]) -> Iterator[Outcome[R]]:
         """Run the jobs; joblib waits in a thread of its own, so that the caller's can watch and be interrupted."""
@@ -96,6 +96,12 @@ class Joblib:
 
     def close(self) -> None:
         """Leave idle processes to joblib, which ends them after a while."""
+
+
+def _exhaust(parallel: joblib.Parallel, calls: list[Any]) -> None:
+    with contextlib.suppress(Exception):  # workers that can't start are the run's to report
+        for _ in parallel(calls):
+            pass
 
 
 def _consume(parallel: joblib.Parallel, calls: Iterator[Any], arrived: "queue.SimpleQueue[Any]") -> None:
