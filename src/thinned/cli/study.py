@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -226,7 +226,7 @@ def _run(
             bar.update(task, description=step.doing, total=plan.networks, completed=step.networks)
 
         command = shlex.join(["thinned", *sys.argv[1:]])
-        data: Any = datasets.churn() if file is None else file
+        data = datasets.churn() if file is None else file
         try:
             if shard is not None:
                 count = train_shard(data, target, shard, out=out, progress=progress, **workers, **options)

@@ -4,12 +4,11 @@ import os
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import pandas as pd
 import torch
@@ -28,22 +27,13 @@ from thinned.studies.model import model, storage
 from thinned.studies.report import html as report
 from thinned.studies.table.load import Table, load
 from thinned.studies.training.config import TrainingConfig
-from thinned.studies.training.engines.choose import (
-    EngineName,
-    check_engine,
-    choose_engine,
-    is_configured,
-    main_objects,
-)
-from thinned.studies.training.engines.engine import Engine
-from thinned.studies.training.engines.joblib_engine import Joblib
+from thinned.studies.training.engines.choose import EngineName
+from thinned.studies.training.engines.open_engine import open_engine
 from thinned.studies.training.jobs import Progress, run
 from thinned.studies.training.records import TrainedNetwork
-from thinned.studies.training.store import TEMPORARY, Store, finished_networks, open_store, write_text, writing
+from thinned.studies.training.store import TEMPORARY, Store, open_store, write_text, writing
 
-__all__ = ["ReportProgress", "Study", "finish_study", "load_table", "open_engine", "study"]
-
-_LARGE_FILE, _LARGE_FRAME = 100_000, 2_000  # bytes and rows of a table for which workers start early
+__all__ = ["ReportProgress", "Study", "finish_study", "load_table", "study"]
 
 #: is told the state of a study during its training
 ReportProgress = Callable[[Progress, Plan], None]
@@ -113,7 +103,7 @@ class Study:
 
 
 def study(
-    data: Any,
+    data: object,
     target: str,
     *,
     out: str | os.PathLike[str] | None = None,
@@ -176,49 +166,12 @@ def study(
         table = load_table(data, target, chosen)
         plan = make_plan(table, chosen)
         with open_store(folder, plan) as store:
-            run(
-                table,
-                plan,
-                store,
-                lambda step: progress(step, plan),
-                chosen.minutes,
-                engine=workers,
-                folder=folder / TEMPORARY,
-            )
+            report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731
+            run(table, plan, store, report, chosen.minutes, engine=workers, folder=folder / TEMPORARY)
             return finish_study(table, plan, store, progress, command)
 
 
-@contextmanager
-def open_engine(
-    data: Any, folder: Path, network: str | None, jobs: int | None, engine: EngineName | None, address: str | None
-) -> Iterator[Engine | None]:
-    """Start an engine while the table is still to be read; None leaves the choice to the training.
-
-    Raises:
-        InputError: the options name no engine, or there is no cluster at the address.
-    """
-    check_engine(jobs, engine, address)
-    if (jobs, engine) == (None, None) and (is_configured() or finished_networks(folder) or not _is_large(data)):
-        yield None
-        return
-    workers = choose_engine(jobs, engine, address, main_objects(network))
-    try:
-        if isinstance(workers, Joblib):
-            workers.start()
-        yield workers
-    finally:
-        workers.close()
-
-
-def _is_large(data: Any) -> bool:
-    """Whether training takes so long that workers are surely worth their start."""
-    if isinstance(data, str | os.PathLike):
-        path = Path(data)
-        return path.is_file() and path.stat().st_size >= _LARGE_FILE
-    return hasattr(data, "columns") and len(data) >= _LARGE_FRAME
-
-
-def load_table(data: Any, target: str, options: StudyOptions) -> Table:
+def load_table(data: object, target: str, options: StudyOptions) -> Table:
     """Read the table of a study."""
     table = load(
         data,
@@ -234,6 +187,13 @@ def load_table(data: Any, target: str, options: StudyOptions) -> Table:
 
 def _folder(out: str | os.PathLike[str] | None) -> Path:
     return Path(tempfile.mkdtemp(prefix="thinned-") if out is None else out)
+
+
+def _analyse(table: Table, plan: Plan, store: Store, command: str | None) -> results.Results:
+    networks, finished = _finished(store.networks(), plan)
+    epoch_seconds = store.seconds / (len(store) * plan.epochs)
+    summary = _run_summary(plan, finished, store, command)
+    return make_results(table, plan, finished, networks, summary, epoch_seconds)
 
 
 def _run_summary(plan: Plan, finished: Plan, store: Store, command: str | None) -> results.RunSummary:
@@ -257,10 +217,7 @@ def _run_summary(plan: Plan, finished: Plan, store: Store, command: str | None) 
 
 def finish_study(table: Table, plan: Plan, store: Store, progress: ReportProgress, command: str | None) -> Study:
     """Analyse the networks of a store, fit the recommended setting on all rows, and write model, results and report."""
-    networks, finished = _finished(store.networks(), plan)
-    epoch_seconds = store.seconds / (len(store) * plan.epochs)
-    summary = _run_summary(plan, finished, store, command)
-    content = make_results(table, plan, finished, networks, summary, epoch_seconds)
+    content = _analyse(table, plan, store, command)
     return _write(table, plan, store.folder, content, progress)
 
 
@@ -288,7 +245,7 @@ def _finished(networks: list[TrainedNetwork], plan: Plan) -> tuple[list[TrainedN
     kinds = {arm.kind for arm in part.arms}
     if not {"reference", "method"} <= kinds:
         seen = f"{len(networks)} of {plan.networks} networks are"
-        remedy = "run it again, with more minutes: it goes on where it stopped"
+        remedy = "run it again with more minutes; it continues there"
         raise InputError(sentence("no regularisation and another arm must be finished in time", seen, remedy))
     return [network for network in networks if network.setting in finished], part
 

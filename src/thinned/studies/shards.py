@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from thinned.errors import InputError, sentence
-from thinned.studies.api import ReportProgress, Study, finish_study, load_table, open_engine
+from thinned.studies.api import ReportProgress, Study, finish_study, load_table
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import OptionKeywords, StudyOptions
 from thinned.studies.table.load import Table
 from thinned.studies.training.engines.choose import EngineName
+from thinned.studies.training.engines.open_engine import open_engine
 from thinned.studies.training.jobs import run
 from thinned.studies.training.shard import Shard
 from thinned.studies.training.store import TEMPORARY, Origin, StoredRun, open_store, read_store

@@ -74,6 +74,14 @@ class WarningKind(enum.Enum):
         "Without regularisation the networks fit new rows as well as training rows",
         "Expect little of regularisation here. A wider network or more epochs (--hidden, --epochs) may do more.",
     )
+    COLUMN_READING = (
+        "Cells of a column can be read in another way",
+        "Look at these cells. If the reading is wrong, choose another with --column NAME=KIND.",
+    )
+    IDENTIFIER = (
+        "A column has another value in every row",
+        "Leave it out with --column NAME=drop, or keep it with --column NAME=text or NAME=number.",
+    )
 
     @property
     def code(self) -> str:
@@ -116,8 +124,15 @@ def study_warnings(
     if table is not None:
         warnings += [*_leaks(table), *_duplicates(trained, table)]
         warnings += [*_nothing_learnt(trained, table), *_few_class_rows(trained, table)]
+        warnings += _readings(table)
     order = [kind.code for kind in WarningKind]
     return sorted(warnings, key=lambda warning: order.index(warning.code))
+
+
+def _readings(table: Table) -> Iterator[StudyWarning]:
+    for notice in table.notices:
+        kind = WarningKind.IDENTIFIER if notice.code == "identifier" else WarningKind.COLUMN_READING
+        yield kind.warn(notice.message)
 
 
 def _diverged(trained: TrainedNetworks) -> Iterator[StudyWarning]:

@@ -228,12 +228,9 @@ def train(
     """
     settings = [config.settings[member.setting] for member in members]
     networks = [_initialised(config.seed, build, member, s) for member, s in zip(members, settings, strict=True)]
-    stack = Stack(
-        networks,
-        [site_rates(network, setting) for network, setting in zip(networks, settings, strict=True)],
-        stream_key(config.seed, "mask"),
-        [member.repeat * config.folds + member.fold for member in members],
-    )
+    rates = [site_rates(network, setting) for network, setting in zip(networks, settings, strict=True)]
+    masks = [member.repeat * config.folds + member.fold for member in members]
+    stack = Stack(networks, rates, stream_key(config.seed, "mask"), masks)
     rows = _Rows(members, data)
     evaluated = (
         torch.stack([d.train[: len(d.validation)] for d in rows.data]),
