@@ -35,7 +35,7 @@ from thinned.studies.training.store import TEMPORARY, Store, open_store, write_t
 
 __all__ = ["ReportProgress", "Study", "finish_study", "load_table", "study"]
 
-#: is told the state of a study during its training
+#: called during training with the state of the study and its plan
 ReportProgress = Callable[[Progress, Plan], None]
 
 
@@ -68,7 +68,7 @@ class Study:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a setting: mean losses and held-out scores at the best validation epoch."""
+        """Mean losses and test scores at the best validation epoch, one row for each setting."""
         rows = {
             setting.label: {
                 **{f"{part}_loss": loss.mean for part, loss in setting.best.losses.items()},
@@ -197,7 +197,7 @@ def _analyse(table: Table, plan: Plan, store: Store, command: str | None) -> res
 
 
 def _run_summary(plan: Plan, finished: Plan, store: Store, command: str | None) -> results.RunSummary:
-    """How the networks were trained; ``finished`` is the part of the plan that was."""
+    """Summarise the training; ``finished`` is the finished part of the plan."""
     names = {arm.name for arm in finished.arms}
     return results.RunSummary(
         networks=len(store),
@@ -244,9 +244,9 @@ def _finished(networks: list[TrainedNetwork], plan: Plan) -> tuple[list[TrainedN
     part = plan.restricted_to([plan.settings[setting] for setting in finished])
     kinds = {arm.kind for arm in part.arms}
     if not {"reference", "method"} <= kinds:
-        seen = f"{len(networks)} of {plan.networks} networks are"
+        value = f"{len(networks)} of {plan.networks} networks are"
         remedy = "run it again with more minutes; it continues there"
-        raise InputError(sentence("no regularisation and another arm must be finished in time", seen, remedy))
+        raise InputError(sentence("no regularisation and another arm must be finished in time", value, remedy))
     return [network for network in networks if network.setting in finished], part
 
 
