@@ -13,7 +13,7 @@ from thinned.audits.fixing import repair_model
 from thinned.audits.observation.observation import Observation, observe
 from thinned.audits.rules import RULES
 from thinned.errors import sentence
-from thinned.tracing import sites
+from thinned.tracing.modules import named
 
 __all__ = ["Examination", "audit", "examine"]
 
@@ -49,7 +49,8 @@ def audit(
         kwargs: keyword arguments of its forward.
         fix: repair in place what can be repaired safely, audit again, and list the repairs in ``fixed``: dropout
             functions are switched off in evaluation, element-wise or wrongly dimensioned dropout on convolutional
-            features becomes the spatial variant, and dropout modules that never ran are removed.
+            features becomes the spatial variant, and dropout modules are removed that never ran and that no source of
+            the model reads.
         select: codes, or beginnings of codes such as ``TD1``; only these are reported.
         ignore: codes, or beginnings of codes, that are not reported; ``"encoder.*:TD101"`` for some modules only.
         rows: number of training rows, for the rule on small data.
@@ -123,7 +124,7 @@ def examine(
     if not isinstance(model, nn.Module):
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
     finding_filter = finding_filter or FindingFilter()
-    modes = {name: module.training for name, module in sites.named(model)} if modes is None else modes
+    modes = {name: module.training for name, module in named(model)} if modes is None else modes
     observation = observe(model, args, kwargs, rows=rows, modes=modes)
     findings = [finding for rule in RULES.values() for finding in rule().check(observation)]
     reported = [finding for finding in findings if finding_filter.accepts(finding)]
