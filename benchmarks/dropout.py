@@ -238,7 +238,7 @@ def scaling(table: Table) -> None:
     def dropout() -> None:
         native.dropout(x, address, out=out)
 
-    address = native.Address.of(0.5, 7, 0)
+    address = native.Address.from_rate(0.5, 7, 0)
     calls = {
         "ours, 2 threads": on(2, dropout),
         "ours, 1 thread": on(1, dropout),

@@ -59,34 +59,34 @@ struct Cursor {
 };
 
 template <class T, Mode mode>
-THINNED_INLINE void sixteen(Cursor<T> &at, typename Simd::Mask mask, const Epilogue<T, mode> &epilogue) {
-    Simd::template store<T>(at.dst, epilogue(mask, at.src, at.residual));
-    at.template advance<mode>(16);
+THINNED_INLINE void sixteen(Cursor<T> &cursor, typename Simd::Mask mask, const Epilogue<T, mode> &epilogue) {
+    Simd::template store<T>(cursor.dst, epilogue(mask, cursor.src, cursor.residual));
+    cursor.template advance<mode>(16);
 }
 
 // Fewer than 16 elements go through a buffer, so that nothing is read or written past the end.
 template <class T, Mode mode>
-inline void rest(const Cursor<T> &at, typename Simd::Mask mask, int64_t n, const Epilogue<T, mode> &epilogue) {
+inline void rest(const Cursor<T> &cursor, typename Simd::Mask mask, int64_t n, const Epilogue<T, mode> &epilogue) {
     alignas(64) char src[16 * T::size] = {}, residual[16 * T::size] = {}, dst[16 * T::size];
-    std::memcpy(src, at.src, size_t(n * T::size));
-    if (mode == Mode::residual) std::memcpy(residual, at.residual, size_t(n * T::size));
+    std::memcpy(src, cursor.src, size_t(n * T::size));
+    if (mode == Mode::residual) std::memcpy(residual, cursor.residual, size_t(n * T::size));
     Simd::template store<T>(dst, epilogue(mask, src, residual));
-    std::memcpy(at.dst, dst, size_t(n * T::size));
+    std::memcpy(cursor.dst, dst, size_t(n * T::size));
 }
 
 template <class T, Mode mode, bool stream>
-void groups(Cursor<T> &at, typename Simd::Generator &generator, int64_t count, const Epilogue<T, mode> &epilogue) {
+void groups(Cursor<T> &cursor, typename Simd::Generator &generator, int64_t count, const Epilogue<T, mode> &epilogue) {
     for (int64_t g = 0; g < count; ++g) {
         typename Simd::Mask masks[8];
         generator.next(masks);
         for (int j = 0; j < 8; ++j) {
-            const auto out = epilogue(masks[j], at.src + j * 16 * T::size, at.residual + j * 16 * T::size);
+            const auto out = epilogue(masks[j], cursor.src + j * 16 * T::size, cursor.residual + j * 16 * T::size);
             if constexpr (stream)
-                Simd::template stream<T>(at.dst + j * 16 * T::size, out);
+                Simd::template stream<T>(cursor.dst + j * 16 * T::size, out);
             else
-                Simd::template store<T>(at.dst + j * 16 * T::size, out);
+                Simd::template store<T>(cursor.dst + j * 16 * T::size, out);
         }
-        at.template advance<mode>(128);
+        cursor.template advance<mode>(128);
     }
 }
 
@@ -94,20 +94,20 @@ template <class T, Mode mode>
 void run_mode(const Operands &o, uint64_t group, int64_t n, const Address &a, const Arithmetic &arithmetic, bool stream) {
     const Epilogue<T, mode> epilogue(arithmetic);
     typename Simd::Generator generator(a, group);
-    Cursor<T> at(o);
+    Cursor<T> cursor(o);
     if (stream && reinterpret_cast<uintptr_t>(o.dst) % 64 == 0) {
-        groups<T, mode, true>(at, generator, n / 128, epilogue);
+        groups<T, mode, true>(cursor, generator, n / 128, epilogue);
         Simd::fence();
     } else {
-        groups<T, mode, false>(at, generator, n / 128, epilogue);
+        groups<T, mode, false>(cursor, generator, n / 128, epilogue);
     }
     int64_t left = n % 128;
     if (left == 0) return;
     typename Simd::Mask masks[8];
     generator.next(masks);
     int j = 0;
-    for (; left >= 16; left -= 16) sixteen(at, masks[j++], epilogue);
-    if (left > 0) rest(at, masks[j], left, epilogue);
+    for (; left >= 16; left -= 16) sixteen(cursor, masks[j++], epilogue);
+    if (left > 0) rest(cursor, masks[j], left, epilogue);
 }
 
 template <class T>
@@ -128,9 +128,9 @@ THINNED_INLINE typename Simd::Mask mask_at(const uint8_t *bits, int64_t first) {
 template <class T, Mode mode>
 void apply_mode(const Operands &o, const uint8_t *bits, int64_t first, int64_t n, const Arithmetic &arithmetic) {
     const Epilogue<T, mode> epilogue(arithmetic);
-    Cursor<T> at(o);
-    for (; n >= 16; n -= 16, first += 16) sixteen(at, mask_at(bits, first), epilogue);
-    if (n > 0) rest(at, mask_at(bits, first), n, epilogue);
+    Cursor<T> cursor(o);
+    for (; n >= 16; n -= 16, first += 16) sixteen(cursor, mask_at(bits, first), epilogue);
+    if (n > 0) rest(cursor, mask_at(bits, first), n, epilogue);
 }
 
 template <class T>
@@ -146,9 +146,9 @@ template <class T, Mode mode>
 void constant_mode(const Operands &o, bool kept, int64_t n, const Arithmetic &arithmetic) {
     const Epilogue<T, mode> epilogue(arithmetic);
     const typename Simd::Mask mask = Simd::mask_of(kept ? 0xffffu : 0u);
-    Cursor<T> at(o);
-    for (; n >= 16; n -= 16) sixteen(at, mask, epilogue);
-    if (n > 0) rest(at, mask, n, epilogue);
+    Cursor<T> cursor(o);
+    for (; n >= 16; n -= 16) sixteen(cursor, mask, epilogue);
+    if (n > 0) rest(cursor, mask, n, epilogue);
 }
 
 template <class T>

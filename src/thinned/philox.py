@@ -52,7 +52,7 @@ ERFINV_POLYNOMIALS = (  # highest power first: where w < 5, elsewhere
 
 
 def philox4x32(counter: Words, key: Words, rounds: int = 10) -> Words:
-    """Philox4x32.
+    """The generator Philox4x32.
 
     Args:
         counter: ``(..., 4)`` 32-bit words, held in uint64.

@@ -15,7 +15,7 @@ from thinned.studies.design.options import OptionKeywords, StudyOptions
 def test_the_command_line_and_python_offer_the_same_options() -> None:
     text = CliRunner().invoke(app, ["study", "--help"]).output
     for name in StudyOptions.__dataclass_fields__:
-        assert f"--{name.replace('_', '-')} " in text
+        assert f"--{'column' if name == 'columns' else name.replace('_', '-')} " in text
     assert list(StudyOptions.__dataclass_fields__) == list(OptionKeywords.__annotations__)
 
 

@@ -1,12 +1,16 @@
 """Forward passes: models that cannot be batched, that fail, or that never stop dropping."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
-from ensemble_models import ROWS, assert_same, everything, loop
+from ensemble_models import ROWS, assert_same, everything, loop, mlp
 from torch import nn
 
 from thinned import ensemble
+from thinned.tracing.model_copy import copy_modules
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +98,24 @@ def test_compiled_functions_in_a_forward_run_uncompiled():
     assert outputs.std(0).max() > 0
     model.dropout = lambda x, training: F.dropout(x, 0.5, training)
     assert torch.equal(ensemble.sample(model, ROWS, 5).outputs, outputs)
+
+
+def test_nothing_of_a_pass_stays_alive(monkeypatch):
+    """Without the garbage collector: a copy in a cycle would keep the tensors of every request of a server."""
+    copies = weakref.WeakSet()
+
+    def copy_and_note(model):
+        copied = copy_modules(model)
+        copies.add(copied)
+        return copied
+
+    monkeypatch.setattr("thinned.ensemble.forward.copy_modules", copy_and_note)
+    gc.disable()
+    try:
+        for function in (ensemble.sample, ensemble.predict, ensemble.enumerate, ensemble.gap):
+            function(mlp(hidden=6), ROWS)
+            assert len(copies) == 0, function
+        ensemble.subnetwork(mlp(), 3, ROWS)
+        assert len(copies) == 0
+    finally:
+        gc.enable()

@@ -183,7 +183,7 @@ def test_the_other_panels_equal_the_package(page: Path, browser: Browser) -> Non
         shift = numbers.batch_norm(p)
         for name, ours in (("trainedVariance", shift.trained_variance), ("variance", shift.variance)):
             np.testing.assert_allclose(made["norm"][name], ours, rtol=1e-9)
-        for name in ("training", "evaluation", "repaired"):
+        for name in ("training", "evaluation", "recalibrated"):
             # the batch norm adds 1e-12 to variances of 3e-3 and more
             np.testing.assert_allclose(made["norm"][name], getattr(shift, name), rtol=1e-8)
 

@@ -5,6 +5,7 @@ import io
 
 import pytest
 import torch
+from bitwise import same_bits
 from layer_cases import EVERY, KEY, P, address, first
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -106,7 +107,8 @@ def test_export(name: str, training: bool) -> None:
     build, inputs = EVERY[name]
     layer, x = address(build()).train(training), inputs()
     program = torch.export.export(layer, x, strict=False)
-    assert torch.equal(first(program.module()(*x)), first(layer(*x)))
+    compare = torch.testing.assert_close if name.startswith(("Multihead", "drop_connect")) else same_bits
+    compare(first(program.module()(*x)), first(layer(*x)))  # matrix products may be ordered otherwise in a graph
 
 
 @every

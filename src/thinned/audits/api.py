@@ -49,7 +49,8 @@ def audit(
         kwargs: keyword arguments of its forward.
         fix: repair in place what can be repaired safely, audit again, and list the repairs in ``fixed``: dropout
             functions are switched off in evaluation, element-wise or wrongly dimensioned dropout on convolutional
-            features becomes the spatial variant, and dropout modules that never ran are removed.
+            features becomes the spatial variant, and dropout modules are removed that never ran and that no source of
+            the model reads.
         select: codes, or beginnings of codes such as ``TD1``; only these are reported.
         ignore: codes, or beginnings of codes, that are not reported; ``"encoder.*:TD101"`` for some modules only.
         rows: number of training rows, for the rule on small data.

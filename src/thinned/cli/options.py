@@ -5,8 +5,14 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["EpochsOption", "FolderArgument", "Integers", "Names", "Numbers", "parse_names", "parse_rates"]
-__all__ += ["parse_sizes", "parse_widths"]
+__all__ = ["ColumnKind", "EpochsOption", "FolderArgument", "Integers", "Names", "Numbers", "parse_column"]
+__all__ += ["parse_names", "parse_rates", "parse_sizes", "parse_widths"]
+
+
+class ColumnKind(tuple[str, str]):
+    """The name of a column, and how it is read."""
+
+    __slots__ = ()
 
 
 class Names(tuple[str, ...]):
@@ -30,6 +36,14 @@ class Integers(tuple[int, ...]):
 def parse_names(text: str) -> Names:
     """Read names separated by commas."""
     return Names(part.strip() for part in text.split(","))
+
+
+def parse_column(text: str) -> ColumnKind:
+    """Read NAME=KIND; the name may hold other equals signs."""
+    name, sign, kind = text.rpartition("=")
+    if not sign or not name:
+        raise typer.BadParameter(f"give it as NAME=KIND, as zip=level; got {text!r}")
+    return ColumnKind((name, kind.strip()))
 
 
 def parse_rates(text: str) -> Numbers:

@@ -12,10 +12,12 @@ from thinned import datasets
 from thinned.cli.console import err_console, exit_with_sentence, input_errors, out_console, print_line
 from thinned.cli.extra import need_study_extra
 from thinned.cli.options import (
+    ColumnKind,
     EpochsOption,
     Integers,
     Names,
     Numbers,
+    parse_column,
     parse_names,
     parse_rates,
     parse_sizes,
@@ -90,6 +92,19 @@ _Minutes = Annotated[
 _Group = Annotated[
     str | None, typer.Option(metavar="COL", help="Keep all rows with one value of this column on one side of a split.")
 ]
+_GroupDuplicates = Annotated[
+    bool, typer.Option("--group-duplicates", help="Keep copies of a row on one side of every split.")
+]
+_Columns = Annotated[
+    list[ColumnKind] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME=KIND",
+        parser=parse_column,
+        help="Read a column as number, level, text, date:day-first or date:month-first, or drop it; "
+        "repeat for several.",
+    ),
+]
 _Time = Annotated[
     str | None,
     typer.Option(metavar="COL", help="Train on the past and test on the future, by this column of dates or numbers."),
@@ -115,6 +130,8 @@ def study_command(
     minutes: _Minutes = None,
     group: _Group = None,
     time: _Time = None,
+    group_duplicates: _GroupDuplicates = False,
+    column: _Columns = None,
 ) -> None:
     """Measure on held-out rows whether dropout helps, and at which rate.
 
@@ -138,6 +155,8 @@ def study_command(
         "minutes": minutes,
         "group": group,
         "time": time,
+        "group_duplicates": group_duplicates,
+        "columns": dict(column or []),
     }
     _run(file, target, out, options)
 

@@ -1,22 +1,26 @@
 """Makes every dropout of a model ours, and gives its masks addresses: ``convert`` and ``address``."""
 
+import warnings
+
 import torch
 from torch import nn
 
 from thinned import layers
 from thinned.conversion.clock import CLOCK
+from thinned.conversion.converted_model import ConvertedModel
+from thinned.conversion.forward_wrapper import ForwardWrapper
 from thinned.conversion.report import ConversionReport
-from thinned.conversion.routed_class import original_class, route, wrapper_of
-from thinned.conversion.runtime import ConvertedModel, ForwardWrapper
+from thinned.conversion.routed_class import route, wrapper_of
+from thinned.conversion.saved_clock import saved_clock
 from thinned.conversion.sharding import Parts, PartsOfSite, check_parts
 from thinned.errors import sentence
 from thinned.layers import Addressed
 from thinned.layers.base import register_address
-from thinned.tracing.modules import TORCH_DROPOUTS, named
+from thinned.tracing.modules import TORCH_DROPOUTS, named, original_class
 from thinned.tracing.site import Recording
 from thinned.tracing.sites import record
 
-__all__ = ["ConversionReport", "address", "convert"]
+__all__ = ["ConversionReport", "address", "convert", "plain_state_dict"]
 
 _LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Dropout: layers.Dropout,
@@ -62,7 +66,9 @@ def convert(model: nn.Module, *args: object, **kwargs: object) -> ConversionRepo
     return converted.report
 
 
-def address(model: nn.Module, seed: int, *, parts: Parts | PartsOfSite | None = None) -> ConversionReport:
+def address(
+    model: nn.Module, seed: int, *, parts: Parts | PartsOfSite | None = None, clock: int | None = None
+) -> ConversionReport:
     """Give every mask of a model an address, so that a run can be repeated, resumed and split.
 
     The model is converted (:func:`convert`). The mask of a site in training forward number ``n`` of the model, counted
@@ -88,29 +94,57 @@ def address(model: nn.Module, seed: int, *, parts: Parts | PartsOfSite | None = 
         seed: 64-bit number that all keys follow from.
         parts: axis of a dropped tensor to (number of this process's part, number of equal parts); attention weights
             have the axes (batch, head, query, key).
+        clock: number of training forward passes that have been; None is 0, with a warning where the weights came from
+            a folder of ``save_pretrained`` that holds a clock.
 
     Returns:
         The report of the conversion.
 
     Raises:
         TypeError: ``model`` is not a module, or ``seed`` not an int.
-        ValueError: ``parts`` are no parts, or a module within ``model`` was converted before, as a model of its own.
+        ValueError: ``parts`` are no parts, ``clock`` is negative, or a module within ``model`` was converted before, as
+            a model of its own.
     """
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(sentence("seed must be an int", f"got seed={seed!r}"))
+    if clock is not None and (isinstance(clock, bool) or not isinstance(clock, int) or clock < 0):
+        raise ValueError(sentence("clock must be an int that is not negative", f"got clock={clock!r}"))
     parts = check_parts(parts)
     converted = _convert(model)
-    converted.seed, converted.parts = seed, parts
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    model._buffers.pop(CLOCK, None)
-    model.register_buffer(CLOCK, torch.zeros((), dtype=torch.int64, device=device))
+    root = converted.root
+    if clock is None and (saved := saved_clock(getattr(root, "name_or_path", None))):
+        warnings.warn(
+            f"the clock starts at 0, and the weights in {root.name_or_path} were saved with a clock of {saved}: "
+            f"masks repeat; pass clock={saved} to go on from there, or clock=0",
+            stacklevel=2,
+        )
+    start = clock or 0
+    converted.parts, converted.worker = parts, None
+    if converted.least is not None:
+        converted.least = torch.tensor(start)
+    device = next((p.device for p in root.parameters()), torch.device("cpu"))
+    root._buffers.pop(CLOCK, None)
+    root.register_buffer(CLOCK, torch.tensor(start, device=device))
+    converted.seed = seed
     _wrap(converted)
     return converted.report
 
 
+def plain_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict without clocks of addressed models: it loads into the plain model, without ``thinned``.
+
+    Args:
+        model: any module, addressed, part of an addressed model, or around one.
+
+    Returns:
+        ``model.state_dict()`` without its entries named ``thinned_clock``. To resume a run, save ``state_dict()``.
+    """
+    return {name: value for name, value in model.state_dict().items() if name.rpartition(".")[2] != CLOCK}
+
+
 def _convert(model: nn.Module) -> ConvertedModel:
     converted = _converted_model(model)
-    for name, module in named(model):
+    for name, module in named(converted.root):
         _convert_module(name, module, converted.report)
     _wrap(converted)
     return converted
@@ -120,6 +154,8 @@ def _converted_model(model: nn.Module) -> ConvertedModel:
     """What the wrappers of a model share, made where there is none."""
     if not isinstance(model, nn.Module):
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
+    if type(model).__name__ == "OptimizedModule" and isinstance(compiled := model._modules["_orig_mod"], nn.Module):
+        model = compiled  # what torch.compile has wrapped
     wrapper = wrapper_of(model)
     if wrapper is not None and wrapper.model.root is model:
         return wrapper.model

@@ -10,20 +10,32 @@ CLOCK = "thinned_clock"
 _lock = threading.Lock()  # two threads that train one model never get the same number
 
 
-def tick(clock: torch.Tensor) -> torch.Tensor:
-    """Advance the clock; return the number before."""
+def tick(clock: torch.Tensor, least: torch.Tensor | None = None) -> torch.Tensor:
+    """Advance the clock.
+
+    Args:
+        clock: 0-dim int64, advanced in place.
+        least: 0-dim int64, a number that the clock never falls behind, advanced in place with it; None for none.
+
+    Returns:
+        The number before, 0-dim int64.
+    """
     with _lock:
+        if least is not None:
+            clock.copy_(torch.maximum(clock, least.to(clock.device)))
         forward_index = clock.clone()
         clock.add_(1)
+        if least is not None:
+            least.copy_(clock)
     return forward_index
 
 
 # An operator, since the partitioner of a compiled graph may otherwise save the clock in place of its copy, and find it
 # advanced in the backward pass: gradients of another mask.
-torch.library.define("thinned::tick", "(Tensor(a!) clock) -> Tensor")
+torch.library.define("thinned::tick", "(Tensor(a!) clock, Tensor(b!)? least=None) -> Tensor")
 torch.library.impl("thinned::tick", "CompositeExplicitAutograd", tick)
 
 
 @torch.library.register_fake("thinned::tick")  # type: ignore[untyped-decorator]
-def _fake_tick(clock: torch.Tensor) -> torch.Tensor:
+def _fake_tick(clock: torch.Tensor, least: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG001
     return torch.empty_like(clock)

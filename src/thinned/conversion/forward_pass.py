@@ -9,8 +9,9 @@ import torch
 from thinned.conversion import torch_private
 
 if TYPE_CHECKING:
+    from thinned.conversion.converted_model import ConvertedModel
+    from thinned.conversion.forward_wrapper import ForwardWrapper
     from thinned.conversion.recomputation import Replay
-    from thinned.conversion.runtime import ConvertedModel, ForwardWrapper
 
 __all__ = ["ForwardPass", "MaskAddress", "MaskCount", "Running", "Snapshot", "thread"]
 

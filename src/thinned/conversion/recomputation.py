@@ -20,7 +20,7 @@ from thinned.conversion.forward_pass import ForwardPass, Snapshot, thread
 from thinned.errors import sentence
 
 if TYPE_CHECKING:
-    from thinned.conversion.runtime import ConvertedModel
+    from thinned.conversion.converted_model import ConvertedModel
 
 __all__ = ["Replay", "Surroundings", "capture", "draw_mark", "note_start", "surroundings"]
 

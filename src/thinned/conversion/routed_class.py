@@ -12,24 +12,17 @@ import torch
 from torch import nn
 
 from thinned.conversion.clock import CLOCK
+from thinned.tracing.modules import ORIGINAL_CLASS, WRAPPER
 
 if TYPE_CHECKING:
-    from thinned.conversion.runtime import ForwardWrapper
+    from thinned.conversion.forward_wrapper import ForwardWrapper
 
-__all__ = ["WRAPPER", "original_class", "route", "wrapper_of"]
-
-WRAPPER = "_thinned_wrapper"  # attribute of a module
-_originals: dict[type[nn.Module], type[nn.Module]] = {}
+__all__ = ["route", "wrapper_of"]
 
 
 def wrapper_of(module: nn.Module) -> "ForwardWrapper | None":
     """The wrapper around a module's forward."""
     return module.__dict__.get(WRAPPER)
-
-
-def original_class(module: nn.Module) -> type[nn.Module]:
-    """The class that a module had before :func:`route`."""
-    return _originals.get(type(module), type(module))
 
 
 def route(module: nn.Module, wrapper: "ForwardWrapper") -> None:
@@ -63,11 +56,19 @@ def _routed_class(original: Any) -> Any:
 
     def load(self: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *args: object) -> None:
         if CLOCK in self._buffers:  # a state dict from before the model was addressed leaves the clock as it is
-            state_dict.setdefault(prefix + CLOCK, self.get_buffer(CLOCK))
+            number = state_dict.setdefault(prefix + CLOCK, self.get_buffer(CLOCK))
+            if (least := getattr(self, WRAPPER).model.least) is not None:
+                least.copy_(number)
         original._load_from_state_dict(self, state_dict, prefix, *args)
 
-    members = {"forward": forward, "__reduce_ex__": reduce, "_load_from_state_dict": load}
+    def save(self: nn.Module, destination: dict[str, torch.Tensor], prefix: str, keep_vars: bool) -> None:
+        original._save_to_state_dict(self, destination, prefix, keep_vars)
+        if CLOCK in self._buffers and (least := getattr(self, WRAPPER).model.least) is not None:
+            clock = self.get_buffer(CLOCK)  # which averaging may have set back
+            destination[prefix + CLOCK] = torch.maximum(clock, least.to(clock.device))
+
+    members = {"_save_to_state_dict": save, "forward": forward, "__reduce_ex__": reduce, "_load_from_state_dict": load}
+    members[ORIGINAL_CLASS] = original
     names = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
     routed: type[nn.Module] = type(original)(original.__name__, (original,), members | names)
-    _originals[routed] = original
     return routed

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from types import CodeType
 
 import torch
+import torch.fx
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
@@ -15,6 +16,7 @@ __all__ = [
     "in_backward",
     "innermost_function_mode",
     "saving",
+    "symbolic_tracing",
     "without_innermost_function_mode",
 ]
 
@@ -24,6 +26,11 @@ CHECKPOINT: CodeType = inspect.unwrap(checkpoint).__code__
 REENTRANT_CHECKPOINT: CodeType = CheckpointFunction.forward.__code__
 #: True within vmap, grad and jvp of torch.func
 functorch_active = torch._C._are_functorch_transforms_active
+
+
+def symbolic_tracing() -> bool:
+    """True while ``torch.fx.symbolic_trace`` runs a model with proxies."""
+    return bool(torch.fx._symbolic_trace.is_fx_tracing())
 
 
 def in_backward() -> bool:

@@ -131,9 +131,13 @@ class AdditiveHead:
         [site, *others] = passes.sites
         if not others and len(site.consumers) == 1 and site.consumers[0].name == "Linear":
             module = passes.module(site.consumers[0].module)
-            if type(module) is nn.Linear:
-                self._layer = module
-                module.register_forward_hook(self._hook)
+            self._layer = module if type(module) is nn.Linear else None
+        self._handle = None if self._layer is None else self._layer.register_forward_hook(self._hook)
+
+    def close(self) -> None:
+        """Let go of the layer, which would otherwise keep the tensors of the pass alive until a garbage collection."""
+        if self._handle is not None:
+            self._handle.remove()
 
     @contextmanager
     def recording(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Every sub-network of a model: masks, probabilities, outputs and their moments."""
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -148,7 +149,12 @@ def enumerate(  # noqa: A001 - the field's word, and ensemble.enumerate reads we
         (tensor([0., 2., 4., 6.]), tensor([[3.]]), tensor([[3.]]))
     """
     passes = ForwardPasses(model, x, sites, select, batch_axis)
-    no_masks, head = passes.no_masks(), AdditiveHead(passes)
+    with contextlib.closing(AdditiveHead(passes)) as head:
+        return _enumerate(passes, head, output, limit)
+
+
+def _enumerate(passes: ForwardPasses, head: AdditiveHead, output: Kind, limit: int | None) -> Enumeration:
+    no_masks = passes.no_masks()
     with head.recording():
         scaled = passes.run(no_masks)
     _check_decisions(no_masks)

@@ -11,9 +11,10 @@ from torch.overrides import TorchFunctionMode
 
 from thinned import layers
 from thinned.ensemble.inputs import ModelInputs
-from thinned.ensemble.pass_functions import TorchFunction, normalise
+from thinned.ensemble.pass_functions import normalise
 from thinned.errors import InputError, sentence
 from thinned.tracing import sites
+from thinned.tracing.private_generators import TorchFunction
 
 __all__ = ["EnsembleSite", "find_sites"]
 

@@ -12,11 +12,11 @@ from thinned import ops
 from thinned.ensemble.find_sites import EnsembleSite, find_sites
 from thinned.ensemble.inputs import ModelInputs
 from thinned.ensemble.mask_sources import NoMask
-from thinned.ensemble.model_copy import copy_modules
 from thinned.ensemble.site_mode import SiteMode
 from thinned.errors import InputError, sentence
 from thinned.tracing import sites
 from thinned.tracing.eager_stance import eager_stance
+from thinned.tracing.model_copy import copy_modules
 
 __all__ = ["ForwardPasses", "Select"]
 

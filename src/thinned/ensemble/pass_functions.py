@@ -1,19 +1,16 @@
 """Functions of torch as a pass of the ensemble runs them, so that nothing outside the pass changes.
 
-Normalisation uses running statistics and leaves them alone. Random numbers that a model draws by itself come from
-generators of the pass, which start in the state of torch's default generators.
+Normalisation uses running statistics and leaves them alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 
-from thinned.tracing.torch_functions import NOISE
+from thinned.tracing.private_generators import TorchFunction
 
-__all__ = ["PrivateGenerators", "TorchFunction", "normalise"]
-
-TorchFunction = Callable[..., object]
+__all__ = ["normalise"]
 
 
 def _batch_norm(
@@ -50,40 +47,3 @@ _NORMALISATIONS: Mapping[TorchFunction, TorchFunction] = {F.batch_norm: _batch_n
 def normalise(function: TorchFunction) -> TorchFunction:
     """The form of a normalisation that evaluation runs: a batch of one row has no statistics; others are themselves."""
     return _NORMALISATIONS.get(function, function)
-
-
-class PrivateGenerators:
-    """Generators of one pass, a device each."""
-
-    def __init__(self) -> None:
-        self._generators: dict[torch.device, torch.Generator] = {}
-
-    def call(self, function: TorchFunction, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-        """Call a function with a private generator where it draws random numbers and takes a generator."""
-        if function not in NOISE or function in _WITHOUT_GENERATOR or kwargs.get("generator") is not None:
-            return function(*args, **kwargs)
-        if (device := _device(args, kwargs)).type == "meta":
-            return function(*args, **kwargs)
-        try:
-            return function(*args, **kwargs, generator=self._generator(device))
-        except TypeError:  # the functions on "_like" take no generator before torch 2.9
-            return function(*args, **kwargs)
-
-    def _generator(self, device: torch.device) -> torch.Generator:
-        if device not in self._generators:
-            self._generators[device] = generator = torch.Generator(device)
-            if device.type == "cpu":
-                generator.set_state(torch.get_rng_state())
-            else:
-                generator.set_state(torch.get_device_module(device).get_rng_state(device))
-        return self._generators[device]
-
-
-_WITHOUT_GENERATOR = frozenset({torch.native_dropout, F.rrelu, F.gumbel_softmax})
-
-
-def _device(args: tuple[object, ...], kwargs: dict[str, object]) -> torch.device:
-    if isinstance(device := kwargs.get("device"), torch.device | str | int):
-        return torch.device(device)
-    tensor = next((arg for arg in args if isinstance(arg, torch.Tensor)), None)
-    return torch.get_default_device() if tensor is None else tensor.device

@@ -13,10 +13,11 @@ from thinned import ops
 from thinned.conversion.forward_pass import MaskAddress
 from thinned.conversion.replacements import REPLACEMENTS, run_layer_by_layer
 from thinned.ensemble.mask_sources import NoMask, SampledMask
-from thinned.ensemble.pass_functions import PrivateGenerators, TorchFunction, normalise
+from thinned.ensemble.pass_functions import normalise
 from thinned.ensemble.rnn_vmap import RECURRENT, over_members
 from thinned.layers import Addressed, ConcreteDropout
 from thinned.tracing import sites
+from thinned.tracing.private_generators import PrivateGenerators, TorchFunction
 from thinned.tracing.torch_functions import BINDERS
 
 __all__ = ["SiteMode"]

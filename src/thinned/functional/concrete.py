@@ -27,7 +27,8 @@ def concrete_dropout(
 
     The mask is 1 − sigmoid((logit p + logit u) / temperature), u being the 16 random bits that dropout would compare
     with its threshold: a decision made soft, at the same address. It is differentiable in ``p``; as the temperature
-    goes to 0, it is :func:`dropout`.
+    goes to 0, it is :func:`dropout`. The random bits are the same everywhere; the last bits of the soft mask depend on
+    the machine's logarithm.
 
     Args:
         input: floating-point tensor of any shape.

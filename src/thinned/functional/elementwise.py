@@ -85,7 +85,7 @@ def dropout_add(
     ``p``, ``key``, ``call``, ``within`` and ``impl`` are as for :func:`dropout`.
 
     Args:
-        input: as for :func:`dropout`.
+        input: floating-point tensor of any shape.
         residual: tensor of the shape, dtype and device of ``input``.
         p: probability of dropping.
         training: False returns ``residual + input``.

@@ -74,7 +74,7 @@ def embedding(
         weight: ``(rows, embedding)``.
         p: probability of dropping a row.
         training: False looks the rows up unchanged.
-        padding_idx: as for ``torch.nn.functional.embedding``, and so the four that follow.
+        padding_idx: row that gets no gradient. This and the next four are those of ``torch.nn.functional.embedding``.
         max_norm: renormalise rows that are longer.
         norm_type: order of that norm.
         scale_grad_by_freq: scale gradients by the inverse frequency in the batch.

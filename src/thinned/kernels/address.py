@@ -1,4 +1,4 @@
-"""Where a mask's decisions come from, and which part of the mask a tensor is."""
+"""The address of a mask, and the part of the mask that a tensor is."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Address(NamedTuple):
     keep: int | torch.Tensor
 
     @classmethod
-    def of(cls, p: float | torch.Tensor, key: int | torch.Tensor, call: int) -> "Address":
+    def from_rate(cls, p: float | torch.Tensor, key: int | torch.Tensor, call: int) -> "Address":
         """The address with probability ``p`` of dropping; a tensor of keys or probabilities means members."""
         return cls(
             key if isinstance(key, torch.Tensor) else key & _64_BITS,
@@ -51,7 +51,7 @@ class Address(NamedTuple):
 
 
 class Region(NamedTuple):
-    """Which element of a tensor is which index of the mask.
+    """The map from the elements of a tensor to the indices of the mask.
 
     Args:
         shared: non-negative axes along which all elements share one decision.

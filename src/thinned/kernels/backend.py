@@ -27,10 +27,10 @@ class Backend(Protocol):
         Args:
             x: floating-point tensor; with members, they are its leading axis.
             address: key, call and keep threshold.
-            region: which part of the mask ``x`` is; counts a member's own axes.
-            out: where the result goes, possibly ``x`` itself; None allocates.
+            region: the part of the mask that ``x`` is; counts a member's own axes.
+            out: tensor for the result, possibly ``x`` itself; None allocates.
             residual: tensor like ``x``, for ``Form.ADD`` only.
-            form: what is computed; not ``Form.GAUSSIAN``.
+            form: the arithmetic on decisions; not ``Form.GAUSSIAN``.
         """
         ...
 

@@ -161,7 +161,7 @@ def attention_forward(scores: torch.Tensor, lse: torch.Tensor, address: Address,
     Args:
         scores: float32 ``(..., columns)``, contiguous.
         lse: float32 ``(...)``, contiguous; filled with the logarithms of the rows' sums of exponentials.
-        address: of the mask, for one member.
+        address: address of the mask, for one member.
         first: index of the first score in the mask.
         step: index from one row to the next.
     """

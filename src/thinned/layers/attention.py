@@ -26,7 +26,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
     lost word: there, drop the block's output (``DropoutAdd``).
 
     Args:
-        embed_dim: as in ``nn.MultiheadAttention``, and so the other arguments.
+        embed_dim: width of the model. All arguments are those of ``nn.MultiheadAttention``.
         num_heads: number of heads.
         dropout: probability of dropping an attention weight, in [0, 1].
         bias: biases of the projections.
@@ -35,8 +35,8 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
         kdim: width of keys.
         vdim: width of values.
         batch_first: ``(N, L, E)`` instead of ``(L, N, E)``.
-        device: of the parameters.
-        dtype: of the parameters.
+        device: device of the parameters.
+        dtype: dtype of the parameters.
 
     Shape:
         - Input: as for ``nn.MultiheadAttention``; no attention weights share a decision.

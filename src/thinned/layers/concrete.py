@@ -44,7 +44,7 @@ class ConcreteDropout(Addressed):
 
     @property  # type: ignore[override]
     def p(self) -> torch.Tensor:
-        """The rate as it is learned, 0-dim; setting it to a number starts anew."""
+        """The learned rate, 0-dim; setting it to a number starts learning anew."""
         return torch.sigmoid(self.logit)
 
     @p.setter

@@ -51,7 +51,7 @@ class EmbeddingDropout(Addressed, nn.Embedding):
     Args:
         num_embeddings: rows of the table.
         embedding_dim: length of a row.
-        padding_idx: as in ``nn.Embedding``, and so the arguments that follow.
+        padding_idx: row that gets no gradient. All arguments but ``p`` are those of ``nn.Embedding``.
         max_norm: renormalise rows that are longer.
         norm_type: order of that norm.
         scale_grad_by_freq: scale gradients by the inverse frequency in the batch.

@@ -175,7 +175,7 @@ class _Problem(NamedTuple):
         """The address, the index of the block's first weight in the mask of all, and the step from row to row."""
         p, key, call = (number.item() for number in (self.args.p, self.args.dropout_key, self.args.call))
         first = (block.heads.start * self.query.shape[1] + block.rows.start) * self.key.shape[1]
-        return Address.of(check_p(p), int(key), int(call)), first, self.key.shape[1]
+        return Address.from_rate(check_p(p), int(key), int(call)), first, self.key.shape[1]
 
     def _drop(self, block: _Block, weights: torch.Tensor) -> torch.Tensor:
         """Drop a block in place, by its part of the mask of all weights."""

@@ -15,7 +15,7 @@ __all__ = ["Decider", "apply", "draw_key"]
 
 
 class Decider:
-    """Stands in place of a key, and decides by itself what becomes of a tensor: how sub-networks are enumerated."""
+    """A stand-in for a key that decides by itself what becomes of a tensor; sub-networks are enumerated so."""
 
     def drop(
         self, x: torch.Tensor, p: float | torch.Tensor, region: Region, residual: torch.Tensor | None, form: Form
@@ -44,11 +44,11 @@ def apply(
         key: 64-bit key, or an int64 tensor, 0-dim or one element a member; None draws one; a :class:`Decider` decides
             in place of an address.
         call: number of the training forward pass, or a 0-dim int64 tensor.
-        region: which part of which mask ``x`` is; counts a member's own axes.
+        region: the part of the mask that ``x`` is; counts a member's own axes.
         impl: backend.
         inplace: overwrite ``x``.
-        residual: for ``Form.ADD``: a tensor like ``x``.
-        form: what is computed.
+        residual: tensor like ``x``, for ``Form.ADD`` only.
+        form: the arithmetic on decisions.
     """
     if (place := placement()) is not None:
         region = place(region, x.shape)
@@ -56,6 +56,8 @@ def apply(
         raise RuntimeError(sentence("dropout needs a floating-point tensor", f"got {x.dtype}", "convert it first"))
     if isinstance(key, Decider):
         return key.drop(x, p, region, residual, form)
+    if x.is_nested:
+        return _apply_to_values(x, p, key, call, region, impl, inplace or residual is not None, form)
     if key is None:
         key = draw_key(x)
     if is_lean(x, p, key, call, residual):
@@ -76,6 +78,29 @@ def apply(
     )
     out = call_operator(args)
     return x.copy_(out) if inplace else out
+
+
+def _apply_to_values(
+    x: torch.Tensor,
+    p: float | torch.Tensor,
+    key: int | torch.Tensor | None,
+    call: int | torch.Tensor,
+    region: Region,
+    impl: str,
+    with_other: bool,
+    form: Form,
+) -> torch.Tensor:
+    """Dropout of a jagged tensor: an element's index in its mask is that in ``x.values()``."""
+    if x.layout is not torch.jagged or getattr(x, "_ragged_idx", 1) != 1 or region != WHOLE or with_other:
+        raise NotImplementedError(
+            sentence(
+                "dropout of a nested tensor needs layout=torch.jagged, and takes a decision for each element",
+                "got another layout, shared decisions, parts, a residual or inplace=True",
+                "pad it first",
+            )
+        )
+    values = apply(x.values(), p, key, call, impl=impl, form=form)
+    return torch.nested.nested_tensor_from_jagged(values, x.offsets(), x.lengths())  # type: ignore[attr-defined]
 
 
 _scalars: list[torch.Tensor] = []  # to draw into; popped, so that no two threads draw into the same one

@@ -41,7 +41,7 @@ class OperatorArgs(NamedTuple):
 
     @property
     def region(self) -> Region:
-        """Which part of the mask ``x`` is."""
+        """The part of the mask that ``x`` is."""
         return Region(tuple(self.shared), tuple(self.full), tuple(self.start))
 
     def masked_call(self, address: Address, impl: str) -> MaskedCall:

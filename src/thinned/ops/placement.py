@@ -1,4 +1,4 @@
-"""Which part of its mask a tensor is, while a site of a sharded model runs."""
+"""The part of its mask that a tensor is, while a site of a sharded model runs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -18,6 +18,7 @@ from thinned import pages
 from thinned.errors import InputError, sentence
 from thinned.studies import results
 from thinned.studies.analysis.analyse import make_results
+from thinned.studies.design.duplicates import group_duplicates
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import OptionKeywords, StudyOptions
 from thinned.studies.design.plan import Plan
@@ -137,6 +138,10 @@ def study(
             - group: column of groups, such as patients; all rows of a group stay on one side of every split.
             - time: column of numbers or dates; every split trains on older rows, validates on later ones and tests on
               the latest. Repeats then differ in initial weights, data order and masks alone. Neither is a feature.
+            - group_duplicates: keep copies of a row, equal or different in an identifier or a time stamp alone, on one
+              side of every split.
+            - columns: how columns are read, by name, where the reading is wrong: "number", "level", "text",
+              "date:day-first", "date:month-first" or "drop".
             - sizes: numbers of training rows at which dropout, weight decay and early stopping are measured as well.
             - network: ``module:function`` that takes the numbers of inputs and outputs and returns your own module,
               whose dropout layers are the sites. Such a study leaves no model.
@@ -147,7 +152,7 @@ def study(
         InputError: the table, the target, an option or the folder can't be used.
     """
     chosen = StudyOptions(**options)
-    table = load(data, target, chosen.task, folds=chosen.folds, group=chosen.group, time=chosen.time)
+    table = _load(data, target, chosen)
     plan = make_plan(table, chosen)
     with open_store(_folder(out), plan) as store:
         run(table, plan, store, lambda step: progress(step, plan), chosen.minutes)
@@ -156,6 +161,19 @@ def study(
         summary = _run_summary(plan, finished, store, command)
         content = make_results(table, plan, finished, networks, summary, epoch_seconds)
         return _write(table, plan, store.folder, content, progress)
+
+
+def _load(data: Any, target: str, options: StudyOptions) -> Table:
+    table = load(
+        data,
+        target,
+        options.task,
+        folds=options.folds,
+        group=options.group,
+        time=options.time,
+        columns=options.columns,
+    )
+    return group_duplicates(table) if options.group_duplicates else table
 
 
 def _folder(out: str | os.PathLike[str] | None) -> Path:

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 from torch import nn
 
-__all__ = ["OPAQUE", "TORCH_DROPOUTS", "is_leaf", "is_thinned", "named"]
+__all__ = ["OPAQUE", "ORIGINAL_CLASS", "TORCH_DROPOUTS", "WRAPPER", "is_leaf", "is_thinned", "named", "original_class"]
 
 OPAQUE = (nn.MultiheadAttention, nn.RNNBase)  # one event each, though they have children
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+WRAPPER = "_thinned_wrapper"  # attribute of a module whose forward conversion has wrapped
+ORIGINAL_CLASS = "_thinned_original_class"  # attribute of the class that conversion gives to such a module
 TORCH_DROPOUTS = nn.modules.dropout._DropoutNd
 
 
@@ -36,3 +38,9 @@ def is_leaf(module: nn.Module) -> bool:
 def is_thinned(module: nn.Module) -> bool:
     """Tell whether a module is a dropout layer of ours: it has the buffers of an address."""
     return "key" in module._buffers and "rate" in module._buffers and type(module).__module__.startswith("thinned.")
+
+
+def original_class(module: nn.Module) -> type[nn.Module]:
+    """The class that a module had before conversion wrapped its forward."""
+    original: type[nn.Module] = getattr(type(module), ORIGINAL_CLASS, type(module))
+    return original

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["uninitialised", "untouched"]
+__all__ = ["random_states", "uninitialised", "untouched"]
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     kept = [b for b in model.buffers() if not uninitialised(b) and not b.is_meta]
     kept += [m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.max_norm]  # renormalised in place
     values = [(tensor, tensor.detach().clone()) for tensor in kept]
-    restore_random = _random_state()
+    restore_random = random_states()
     try:
         yield
     finally:
@@ -49,7 +49,7 @@ def uninitialised(tensor: torch.Tensor) -> bool:
     return torch.nn.parameter.is_lazy(tensor)
 
 
-def _random_state() -> Callable[[], None]:
+def random_states() -> Callable[[], None]:
     """Read the states of all random generators; call the result to set them again."""
     cpu, arrays, plain = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

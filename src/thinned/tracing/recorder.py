@@ -143,6 +143,10 @@ class Recorder(TorchFunctionMode):
         while self._stack and self._stack.pop() is not module:
             pass  # a module whose forward raised, and was caught, has left no trace
 
+    def call(self, func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """Call a function of the pass."""
+        return func(*args, **kwargs)
+
     def __torch_function__(
         self,
         func: Callable[..., object],
@@ -155,7 +159,7 @@ class Recorder(TorchFunctionMode):
         call = bind(*args, **kwargs) if bind else None
         source = tensors((args, kwargs)) if self.recording else []
         before = self._producers.get(source[0]) if source else None
-        result = func(*args, **kwargs)
+        result = self.call(func, args, kwargs)
         if not self.recording or any(map(is_thinned, self._stack[-1:])):
             return result
         name = getattr(func, "__name__", str(func))

@@ -4,13 +4,15 @@ Dropout hides in modules, in ``F.dropout``, in attention and between the layers 
 modules that exist; a recorded pass finds the calls that happen, and what stands before and behind each.
 """
 
-import torch
 from torch import nn
 
 from thinned.errors import sentence
+from thinned.tracing.eager_stance import eager_stance
+from thinned.tracing.model_copy import copy_modules
 from thinned.tracing.modules import OPAQUE, TORCH_DROPOUTS, is_leaf, is_thinned, named
 from thinned.tracing.preserve import uninitialised, untouched
 from thinned.tracing.recorder import VIEWS, Recorder, recording, unrouted
+from thinned.tracing.silent_recorder import SilentRecorder, generators_kept
 from thinned.tracing.site import Op, Recording, Site, site_name
 from thinned.tracing.tensor_map import TensorMap, tensors
 
@@ -40,10 +42,12 @@ __all__ = [
 def find(model: nn.Module, *args: object, **kwargs: object) -> tuple[Site, ...]:
     """Find every dropout site that a training forward pass of ``model`` reaches.
 
-    The pass is ``model(*args, **kwargs)`` in training mode, with all submodules training. Afterwards the model is as it
-    was, also when the pass raises: training flags, buffers, hooks, attributes of modules, and the states of the random
-    generators of torch, NumPy and ``random``. (What a forward pass changes in place within an attribute, such as a
-    list that it appends to, stays changed.) Intermediate tensors are not kept alive.
+    The pass is ``model(*args, **kwargs)`` in training mode, with all submodules training. A copy of the modules runs,
+    with the same parameters: other threads may run the model meanwhile, and its training flags, buffers, hooks and
+    attributes stay as they are, also when the pass raises. (A list or another attribute that the forward changes in
+    place stays changed.) Dropout drops nothing in the pass, and noise of the model's own comes from generators of the
+    pass. The states of all other generators are put back, unless another thread runs that may draw from them.
+    Intermediate tensors are not kept alive.
 
     TorchScript, and dropout written out as arithmetic on random numbers, are not seen as sites; the latter are in
     :func:`record`'s ``noise``.
@@ -87,9 +91,12 @@ def record(model: nn.Module, *args: object, **kwargs: object) -> Recording:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
-    recorder = Recorder(model)
-    with untouched(model), torch.compiler.set_stance("force_eager"), recorder.hooks(), recorder:
-        model.train()
+    copied = copy_modules(model)
+    recorder = SilentRecorder(copied)
+    with generators_kept(), eager_stance(), recorder.hooks(), recorder:
+        copied.train()
         recorder.recording = True
-        model(*args, **kwargs)
-    return Recording(tuple(recorder.sites()), tuple(dict.fromkeys(recorder.noise)))
+        copied(*args, **kwargs)
+    modules = dict(named(model))
+    found = (site._replace(module=modules.get(site.name.partition("#")[0], site.module)) for site in recorder.sites())
+    return Recording(tuple(found), tuple(dict.fromkeys(recorder.noise)))

@@ -241,3 +241,45 @@ def test_groups_and_times_that_cannot_be_used(change: dict[str, Any], by: dict[s
 def test_the_splitting_column_may_be_the_only_other(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"needs feature columns; 'y' is the only column besides 'site'; check the"):
         load(grouped_frame(12, 200, 0).drop(columns="x"), "y", group="site")
+
+
+@pytest.mark.parametrize("rare", [(1,), (2,), (4,), (1, 1), (3, 2, 1)])
+def test_a_rare_class_leaves_the_final_networks_as_they_are(rare: tuple[int, ...]) -> None:
+    """Five networks on four fifths of the rows, each of which has seen every class."""
+    rng = np.random.default_rng(0)
+    labels = [*rng.choice(["ash", "birch", "cedar"], 120), *(f"rare {i}" for i, n in enumerate(rare) for _ in range(n))]
+    codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    features, classes = pd.DataFrame({"x": rng.normal(size=len(labels))}), tuple(sorted(set(labels)))
+    table = Table(features, codes, "multiclass", classes, target_name="y", name="", sha256="")
+    parts = refit_parts(table, 0, 5)
+    assert len(parts) == 5
+    for train, stopping in parts:
+        assert not set(train) & set(stopping)
+        assert len(train) >= 0.8 * len(labels) - 2
+        assert len(stopping) <= 0.2 * len(labels) + 1
+        assert set(codes[train]) == set(codes)
+    assert len(np.unique(np.concatenate([stopping for _, stopping in parts]))) >= 0.95 * len(labels)
+
+
+@pytest.mark.parametrize("rare", [2, 3, 5])
+def test_a_rare_class_leaves_the_splits_stratified(rare: int) -> None:
+    """With two folds, one or two rows of it are left for training and validation: the others stay even."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"x": rng.normal(size=200 + rare), "y": [*["a", "b", "c", "d"] * 50, *["rare"] * rare]})
+    plan, table = planned(frame, folds=2, seeds=3)
+    code = table.classes.index("rare")
+    for split in make_splits(plan, table):
+        counts = np.bincount(table.target[split.validation], minlength=5)
+        common = np.delete(counts, code)
+        assert common.max() - common.min() <= 2
+        assert code in table.target[split.train]
+
+
+def test_as_many_classes_as_validation_rows() -> None:
+    """Some are then counted with the most frequent one, instead of none being even."""
+    frame = pd.DataFrame({"x": np.arange(120.0), "y": [*["often"] * 60, *(f"c{i % 15}" for i in range(60))]})
+    plan, table = planned(frame, folds=4, seeds=1)
+    often = table.classes.index("often")
+    for split in make_splits(plan, table):
+        assert abs((table.target[split.validation] == often).mean() - 0.5) < 0.2
+        assert set(table.target[split.train]) == set(range(16))

@@ -1,9 +1,19 @@
 """Read Python source into its calls and classes: names resolved through imports, training-only code marked."""
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["SourceCall", "SourceClass", "SourceScope", "constant", "depends_on_training", "is_training", "parse"]
+__all__ = [
+    "SourceCall",
+    "SourceClass",
+    "SourceScope",
+    "constant",
+    "depends_on_training",
+    "is_training",
+    "parse",
+    "statement_calls",
+]
 
 _FUNCTIONAL, _NN = "torch.nn.functional.", "torch.nn."
 _DROPOUT_FUNCTIONS = {f"{_FUNCTIONAL}{name}" for name in ("dropout", "dropout1d", "dropout2d", "dropout3d")}
@@ -69,11 +79,13 @@ class SourceCall:
         node: its syntax tree.
         name: full dotted name of what is called, imports resolved; "" if it has none.
         scope: its surroundings.
+        is_statement: True if a statement consists of this call, so that its result is thrown away.
     """
 
     node: ast.Call
     name: str
     scope: SourceScope
+    is_statement: bool = False
 
     @property
     def dropout_function(self) -> str | None:
@@ -159,6 +171,7 @@ class _Reader(ast.NodeVisitor):
         self._classes: list[str] = []
         self._functions: list[ast.FunctionDef] = []
         self._training_only = False
+        self._statements: set[ast.Call] = set()
 
     def _scope(self) -> SourceScope:
         function = self._functions[-1] if self._functions else None
@@ -212,7 +225,12 @@ class _Reader(ast.NodeVisitor):
         self._training_only = training_only
 
     def visit_Call(self, node: ast.Call) -> None:
-        self.parts.append(SourceCall(node, self._name(node.func), self._scope()))
+        self.parts.append(SourceCall(node, self._name(node.func), self._scope(), node in self._statements))
+        self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if isinstance(node.value, ast.Call):
+            self._statements.add(node.value)
         self.generic_visit(node)
 
     def generic_visit(self, node: ast.AST) -> None:
@@ -248,6 +266,13 @@ class _Reader(ast.NodeVisitor):
             elif isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return | ast.Raise) and not node.orelse:
                 self._training_only |= _training_implied(node.test, False) is True
         self._training_only = before
+
+
+def statement_calls(tree: ast.AST) -> Iterator[ast.Call]:
+    """Calls that make up a whole statement each."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield node.value
 
 
 def constant(node: ast.expr | None) -> object:

@@ -2,13 +2,22 @@
 
 from thinned.audits.findings import Audit
 from thinned.audits.rules import RULES
+from thinned.errors import InputError, sentence
 
 __all__ = ["to_html"]
 
 
 def to_html(result: Audit) -> str:
-    """The result as one page without scripts; all text is escaped."""
-    import jinja2  # noqa: PLC0415 - of the study extra
+    """The result as one page without scripts; all text is escaped.
+
+    Raises:
+        InputError: jinja2 is not installed.
+    """
+    try:
+        import jinja2  # noqa: PLC0415 - of the study extra
+    except ModuleNotFoundError:
+        remedy = "install it with: pip install 'thinned[study]'"
+        raise InputError(sentence("a page in HTML needs jinja2", "it is not installed", remedy)) from None
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("thinned.audits.output", "templates"),

@@ -1,4 +1,4 @@
-// All that the page computes, without the page: the tests compare each function with the package's.
+// All arithmetic of the page. The tests compare each function with the package.
 const arithmetic = (() => {
   const sum = (values) => values.reduce((a, b) => a + b, 0);
   const zip = (a, b, f) => a.map((value, i) => f(value, b[i]));
@@ -6,7 +6,7 @@ const arithmetic = (() => {
   const logistic = (z) => 1 / (1 + Math.exp(-z));
   const softplus = (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
 
-  // How many of 65,536 values of a decision's 16 bits keep, and what survivors are multiplied by.
+  // Number of the 65,536 values of 16 bits that keep a unit, and the factor of survivors.
   const threshold = (p) => Math.max(Math.round((1 - p) * 65536), p < 1 ? 1 : 0);
   const scale = (p) => 65536 / threshold(p);
   const keep = (lanes, p) => lanes.map((lane) => lane < threshold(p));
@@ -34,7 +34,7 @@ const arithmetic = (() => {
     };
   };
 
-  // Every mask with its probability and output, and three ways to sum them up.
+  // Every mask with its probability and output, and three summaries.
   const subnetworks = (net, x, p, isLogistic) => {
     const units = net.outputWeight.length;
     const kept = threshold(p) / 65536;
@@ -51,7 +51,7 @@ const arithmetic = (() => {
     return {
       members,
       mean: mean((member) => member.output),
-      // without the logistic function: of normal distributions around the outputs, which is one around their mean
+      // Without the logistic function, outputs are centres of normal distributions; their geometric mean is centred at the mean.
       geometricMean: isLogistic ? left / (left + stayed) : mean((member) => member.output),
       weightScaled: isLogistic ? whole.output : whole.logit,
     };
@@ -84,19 +84,19 @@ const arithmetic = (() => {
     return sum(values.map((value) => (value - mean) ** 2)) / (values.length - 1);
   };
 
-  // What batch norm keeps from activations with dropout and without, and the spread of its output.
+  // Running variance of batch norm with and without dropout, and the standard deviation of its output.
   const batchNorm = (hidden, lanes, p) => {
     const rows = zip(hidden, lanes, (row, one) => zip(row, multiplier(keep(one, p), p), (a, m) => a * m));
     const trainedVariance = hidden[0].map((_, j) => variance(column(rows, j)));
     const plainVariance = hidden[0].map((_, j) => variance(column(hidden, j)));
-    // in training batch norm divides by the variance of n, and keeps that of n − 1
+    // In training, batch norm divides by the variance over n and keeps that over n − 1.
     const batch = Math.sqrt(hidden.length / (hidden.length - 1));
     return {
       trainedVariance,
       variance: plainVariance,
       training: plainVariance.map(() => batch),
       evaluation: zip(plainVariance, trainedVariance, (plain, trained) => Math.sqrt(plain / trained)),
-      repaired: plainVariance.map(() => 1),
+      recalibrated: plainVariance.map(() => 1),
     };
   };
 

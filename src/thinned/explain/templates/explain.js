@@ -7,7 +7,7 @@ const element = (id) => document.getElementById(id);
 const whole = arithmetic.forward(network, x, [1, 1, 1, 1]);
 const rowOutputs = rows.x.map((row) => arithmetic.forward(network, row, [1, 1, 1, 1]).output);
 
-// As the package writes numbers: a bare 0 is exactly 0.
+// Numbers as the package writes them; a 0 without decimals is exactly 0.
 const text = (value, places = 4) => {
   if (Number.isNaN(value)) return "undefined";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
@@ -24,7 +24,7 @@ document.querySelectorAll("[data-cell]").forEach((at) => {
 const write = (name, value) => places.get(name).forEach((at) => { if (at.textContent !== value) at.textContent = value; });
 const show = (chart, signals, data) => {
   const view = views[chart];
-  if (!view) { // not drawn yet: it begins with these
+  if (!view) { // the first drawing starts with these
     const { params = [], datasets } = specs[chart];
     params.forEach((param) => { param.value = signals[param.name]; });
     Object.assign(datasets, data);
@@ -133,7 +133,7 @@ const batchNorm = () => {
     return [
       { unit, when: "training", value: found.training[j] },
       { unit, when: "evaluation", value: found.evaluation[j] },
-      { unit, when: "evaluation, recalibrated", value: found.repaired[j] },
+      { unit, when: "evaluation, recalibrated", value: found.recalibrated[j] },
     ];
   });
   show("norm", {}, { spread });

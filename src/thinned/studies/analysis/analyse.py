@@ -119,6 +119,7 @@ def _data_summary(table: Table) -> DataSummary:
         classes=dict(zip(table.classes, counts, strict=True)),
         sha256=table.sha256,
         read_as=table.read_as,
+        readings=table.read_in_words,
     )
 
 

@@ -1,7 +1,7 @@
 """Detection of leaking columns, and the loss of a constant prediction."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,12 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from thinned.errors import InputError
+from thinned.studies.design.splits import Split
+from thinned.studies.metrics import score
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table
 
-__all__ = ["LeakingColumn", "baseline_loss", "leaking_columns"]
+__all__ = ["LeakingColumn", "baseline_loss", "leaking_columns", "lookup_score"]
 
 _LEAKING = 0.99
 _MOST_ROWS = 20_000
@@ -44,9 +46,9 @@ def leaking_columns(table: Table) -> Iterator[LeakingColumn]:
         except InputError:  # the column has the same value in all of these rows
             continue
         x, held_out = encoder.transform(column.iloc[grown]), encoder.transform(column.iloc[scored])
-        score = _held_out_score(table, x, held_out, grown, scored)
-        if score > _LEAKING:
-            yield LeakingColumn(str(name), score)
+        column_score = _held_out_score(table, x, held_out, grown, scored)
+        if column_score > _LEAKING:
+            yield LeakingColumn(str(name), column_score)
 
 
 def _held_out_score(
@@ -63,6 +65,37 @@ def _held_out_score(
     probability = classifier.predict_proba(held_out)
     probability = probability[:, 1] if table.task == "binary" else probability
     return float(roc_auc_score(table.target[scored], probability, multi_class="ovr"))
+
+
+def lookup_score(
+    table: Table, codes: npt.NDArray[np.int64], splits: Sequence[Split]
+) -> tuple[float, Literal["roc_auc", "r2"]]:
+    """Score a prediction by lookup: a test row gets the mean target of its copies outside the test fold.
+
+    Args:
+        table: the studied table.
+        codes: number of each distinct row; copies have the same, ``(rows,)``.
+        splits: the splits of the study.
+
+    Returns:
+        ROC-AUC or R², mean over the splits, and the name of the score. A row without a copy gets the mean of all.
+    """
+    regression = table.task == "regression"
+    truth = table.target.reshape(-1, 1).astype(float) if regression else np.eye(len(table.classes))[table.target]
+    name: Literal["roc_auc", "r2"] = "r2" if regression else "roc_auc"
+    scores = []
+    for split in splits:
+        rows = np.concatenate([split.train, split.validation])
+        known, positions = np.unique(codes[rows], return_inverse=True)
+        sums = np.zeros((len(known), truth.shape[1]))
+        np.add.at(sums, positions.reshape(-1), truth[rows])
+        means = sums / np.bincount(positions.reshape(-1))[:, None]
+        nearest = np.minimum(np.searchsorted(known, codes[split.test]), len(known) - 1)
+        is_known = (known[nearest] == codes[split.test])[:, None]
+        predicted = np.where(is_known, means[nearest], truth[rows].mean(axis=0))
+        values = predicted[:, 0] if regression else predicted
+        scores.append(score(table.task, values, table.target[split.test], len(table.classes))[name])
+    return float(np.nanmean(scores)), name
 
 
 def baseline_loss(table: Table) -> float:

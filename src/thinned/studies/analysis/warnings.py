@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from thinned.studies.analysis.leakage import baseline_loss, leaking_columns
+from thinned.studies.analysis.leakage import baseline_loss, leaking_columns, lookup_score
 from thinned.studies.analysis.selection import TrainedNetworks
 from thinned.studies.design.arms import GRIDS
+from thinned.studies.design.duplicates import find_duplicates
+from thinned.studies.design.splits import make_splits
 from thinned.studies.metrics import METRICS
 from thinned.studies.results import Comparison, StudyWarning
 from thinned.studies.table.load import Table
@@ -38,6 +40,10 @@ class WarningKind(enum.Enum):
         "One column predicts the target by itself",
         "Ask whether the column is known when a prediction is made. If not, remove it and run the study again.",
     )
+    DUPLICATE_ROWS = (
+        "Rows occur several times",
+        "Keep copies on one side of every split (--group-duplicates), or remove them from the table.",
+    )
     NOTHING_LEARNT = (
         "Hardly anything was learnt",
         "Look at the target and the columns first: no regularisation helps where there is nothing to learn.",
@@ -67,6 +73,14 @@ class WarningKind(enum.Enum):
     NO_OVERFITTING = (
         "Without regularisation the networks fit new rows as well as training rows",
         "Expect little of regularisation here. A wider network or more epochs (--hidden, --epochs) may do more.",
+    )
+    COLUMN_READING = (
+        "Cells of a column can be read in another way",
+        "Look at these cells. If the reading is wrong, choose another with --column NAME=KIND.",
+    )
+    IDENTIFIER = (
+        "A column has another value in every row",
+        "Leave it out with --column NAME=drop, or keep it with --column NAME=text or NAME=number.",
     )
 
     @property
@@ -108,9 +122,17 @@ def study_warnings(
         *_no_overfitting(trained),
     ]
     if table is not None:
-        warnings += [*_leaks(table), *_nothing_learnt(trained, table), *_few_class_rows(trained, table)]
+        warnings += [*_leaks(table), *_duplicates(trained, table)]
+        warnings += [*_nothing_learnt(trained, table), *_few_class_rows(trained, table)]
+        warnings += _readings(table)
     order = [kind.code for kind in WarningKind]
     return sorted(warnings, key=lambda warning: order.index(warning.code))
+
+
+def _readings(table: Table) -> Iterator[StudyWarning]:
+    for notice in table.notices:
+        kind = WarningKind.IDENTIFIER if notice.code == "identifier" else WarningKind.COLUMN_READING
+        yield kind.warn(notice.message)
 
 
 def _diverged(trained: TrainedNetworks) -> Iterator[StudyWarning]:
@@ -212,6 +234,19 @@ def _leaks(table: Table) -> Iterator[StudyWarning]:
         yield WarningKind.LEAKING_COLUMN.warn(
             f"Column “{column.name}” alone predicts the target with a held-out {score} of {column.score:.3f}."
         )
+
+
+def _duplicates(trained: TrainedNetworks, table: Table) -> Iterator[StudyWarning]:
+    duplicates = find_duplicates(table)
+    if duplicates is None:
+        return
+    score, metric = lookup_score(table, duplicates.codes, make_splits(trained.plan, table))
+    apart = f", apart from column “{duplicates.apart_from}”" if duplicates.apart_from is not None else ""
+    yield WarningKind.DUPLICATE_ROWS.warn(
+        f"{duplicates.rows:,} of {len(table.target):,} rows occur several times{apart}, and copies fall on both sides "
+        f"of a split. A lookup of test rows among the training rows, without any learning, has a "
+        f"{METRICS[metric].label} of {score:.3f}."
+    )
 
 
 def _nothing_learnt(trained: TrainedNetworks, table: Table) -> Iterator[StudyWarning]:

@@ -51,4 +51,6 @@ def make_plan(table: Table, options: StudyOptions | None = None, **changes: Unpa
         network_source=None if options.network is None else source_digest(options.network),
         group=table.group,
         time=table.time,
+        group_duplicates=options.group_duplicates,
+        columns=tuple(sorted((options.columns or {}).items())),
     )

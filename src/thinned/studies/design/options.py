@@ -1,7 +1,7 @@
 """The options of a study: all that a user may choose, checked before the table is read."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict, get_args
 
 from thinned.errors import InputError, sentence
@@ -37,6 +37,8 @@ class StudyOptions:
     sizes: Sequence[int] = ()
     network: str | None = None
     minutes: float | None = None
+    group_duplicates: bool = False
+    columns: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse options that no plan can be made of."""
@@ -85,6 +87,8 @@ class OptionKeywords(TypedDict, total=False):
     sizes: Sequence[int]
     network: str | None
     minutes: float | None
+    group_duplicates: bool
+    columns: Mapping[str, str] | None
 
 
 def _are_numbers(values: object) -> bool:

@@ -36,6 +36,8 @@ class Plan:
         network_source: SHA-256 of the file that holds the function.
         group: column whose groups stay on one side of each split.
         time: column by which the training rows precede the test rows.
+        group_duplicates: copies of a row stay on one side of each split.
+        columns: how columns are read, as (name, kind), where the user said so.
         planned_arms: all arms of the plan that this one was restricted from, by which settings are numbered and
             questions are declared; None stands for ``arms``.
     """
@@ -56,6 +58,8 @@ class Plan:
     network_source: str | None = None
     group: str | None = None
     time: str | None = None
+    group_duplicates: bool = False
+    columns: tuple[tuple[str, str], ...] = ()
     planned_arms: tuple[Arm, ...] | None = None
 
     @property
@@ -110,6 +114,9 @@ class Plan:
             "questions": [question._asdict() for question in self.questions],
         }
         del shown["planned_arms"]
+        for name in ("group_duplicates", "columns"):  # of later versions: plans without them keep their digest
+            if not shown[name]:
+                del shown[name]
         return json.loads(json.dumps(shown))  # type: ignore[no-any-return]
 
     @property

@@ -77,7 +77,7 @@ def refit_parts(table: Table, seed: int, members: int) -> list[tuple[Rows, Rows]
     Args:
         table: the rows.
         seed: seed of the study.
-        members: number of networks; there are fewer where a class or the groups are too few.
+        members: number of networks; there are fewer where the groups or the rows are too few.
     """
     rows = len(table.target)
     state = int(stream(seed, "refit").integers(2**31))
@@ -91,12 +91,17 @@ def refit_parts(table: Table, seed: int, members: int) -> list[tuple[Rows, Rows]
         parts = _deal(table.groups, _classes(table), number, state)
         return [(shuffle(train), shuffle(stopping)) for train, stopping in parts]
     classes = _classes(table)
-    rarest = rows if classes is None else int(np.bincount(classes).min())
-    number = max(2, min(members, rarest))  # each member sees each class
-    make = KFold if classes is None or rarest < 2 else StratifiedKFold
-    parts = list(make(number, shuffle=True, random_state=state).split(np.arange(rows), classes))
+    most = rows if classes is None else int(np.bincount(classes).max())
+    number = max(2, min(members, most))
+    make = KFold if classes is None or most < 2 else StratifiedKFold
+    strata = None if classes is None else _enough(classes, number)
+    everything = np.arange(rows)
+    parts = list(make(number, shuffle=True, random_state=state).split(everything, strata))
     least = min(len(train) for train, _ in parts), min(len(stopping) for _, stopping in parts)
-    return [(train[: least[0]], stopping[: least[1]]) for train, stopping in parts]  # one length: one batched program
+    # of one length, so that all members are one batched program
+    return [
+        _with_every_class(train[: least[0]], stopping[: least[1]], everything, classes) for train, stopping in parts
+    ]
 
 
 def _shuffled(plan: Plan, classes: Rows | None, repeat: int) -> list[Split]:
@@ -109,14 +114,29 @@ def _shuffled(plan: Plan, classes: Rows | None, repeat: int) -> list[Split]:
         train, validation = train_test_split(
             rest, test_size=VALIDATION, random_state=state + 1 + fold, stratify=_strata(classes, rest)
         )
+        train, validation = _with_every_class(train, validation, rest, classes)
         splits.append(Split(repeat, fold, train, validation, test))
     return splits
+
+
+def _with_every_class(train: Rows, validation: Rows, rows: Rows, classes: Rows | None) -> tuple[Rows, Rows]:
+    """Exchange rows so that every class of ``rows`` is in the training rows; one row of a rare class is enough."""
+    if classes is None:
+        return train, validation
+    train, validation = train.copy(), validation.copy()
+    for code in np.setdiff1d(classes[rows], classes[train]):
+        frequent = int(np.bincount(classes[train]).argmax())
+        position = np.flatnonzero(classes[train] == frequent)[0]
+        row = rows[classes[rows] == code][0]
+        validation[validation == row] = train[position]
+        train[position] = row
+    return train, validation
 
 
 def _grouped(plan: Plan, classes: Rows | None, groups: Rows, repeat: int) -> list[Split]:
     least = max(plan.folds, 3)
     if len(np.unique(groups)) < least:
-        seen = f"column {quote(plan.group)} has {len(np.unique(groups))}"
+        seen = f"{_grouped_by(plan)} has {len(np.unique(groups))}"
         remedy = "use fewer folds, or group by another column"
         raise InputError(sentence(f"{plan.folds} folds need at least {least} groups", seen, remedy))
     state = int(stream(plan.seed, "split", repeat).integers(2**31))
@@ -126,7 +146,7 @@ def _grouped(plan: Plan, classes: Rows | None, groups: Rows, repeat: int) -> lis
         own = groups[rest]
         parts = min(round(1 / VALIDATION), len(np.unique(own)))
         if parts < 2:
-            seen = f"all rows that fold {fold + 1} does not test are of one group of {quote(plan.group)}"
+            seen = f"all rows that fold {fold + 1} does not test are of one group of {_grouped_by(plan)}"
             raise InputError(sentence("training and validation need groups of their own", seen, "use more folds"))
         train, validation = _deal(own, None if classes is None else classes[rest], parts, state + 1 + fold)[0]
         # in a new order, since the training loss is measured on the first of the training rows
@@ -134,9 +154,20 @@ def _grouped(plan: Plan, classes: Rows | None, groups: Rows, repeat: int) -> lis
     return splits
 
 
+def _grouped_by(plan: Plan) -> str:
+    return "the table without copies" if plan.group is None else f"column {quote(plan.group)}"
+
+
 def _deal(groups: Rows, classes: Rows | None, parts: int, state: int) -> list[tuple[Rows, Rows]]:
-    """Groups dealt into parts: for each part, the rows outside it and those in it."""
+    """Deal groups into parts: for each part, the rows outside it and those in it."""
     strata = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
+    _, first, members = np.unique(groups, return_index=True, return_inverse=True)
+    if len(first) > max(_MANY, len(groups) / 2) and (strata == strata[first][members.reshape(-1)]).all():
+        # nearly all groups are single rows, as where copies stay together: they are dealt as rows are, by class
+        make = StratifiedKFold(parts, shuffle=True, random_state=state)
+        dealt = [part for _, part in make.split(first, _enough(strata[first], parts))]
+        inside = [np.isin(members.reshape(-1), part) for part in dealt]
+        return [(np.flatnonzero(~rows), np.flatnonzero(rows)) for rows in inside]
     # greedy: each group, the most uneven first, goes where it evens out most; of one class this evens out sizes
     make = StratifiedGroupKFold if len(np.unique(groups)) <= _MANY else GroupKFold
     return list(make(parts, shuffle=True, random_state=state).split(strata, _enough(strata, parts), groups))
@@ -184,10 +215,15 @@ def _classes(table: Table) -> Rows | None:
 
 
 def _strata(classes: Rows | None, rows: Rows) -> Rows | None:
-    """The classes of the rows, unless one is too rare to be in both parts."""
-    if classes is None or np.bincount(classes[rows]).min() < 2 or len(rows) * VALIDATION < classes.max() + 1:
+    """The classes of the rows; those too rare to be in both parts count as the most frequent one."""
+    if classes is None:
         return None
-    return classes[rows]
+    strata = _enough(classes[rows], 2)
+    while len(codes := np.unique(strata)) > max(1, len(rows) * VALIDATION):
+        counts = np.bincount(strata)
+        rarest = codes[counts[codes].argmin()]
+        strata = np.where(strata == rarest, counts.argmax(), strata)
+    return strata if len(codes) > 1 else None
 
 
 def _check(split: Split, plan: Plan, table: Table) -> None:
@@ -197,14 +233,15 @@ def _check(split: Split, plan: Plan, table: Table) -> None:
         if plan.time
         else (plan.group, "use fewer folds, or group by another column")
     )
-    if by is None:
+    if by is None and not plan.group_duplicates:
         return
+    by_column = "without copies" if by is None else f"by column {quote(by)}"
     parts = {"training": split.train, "test": split.test}
     for name, rows in parts.items():
         if len(rows) < 2:
-            seen = f"fold {split.fold + 1} by column {quote(by)} has {len(rows)}"
+            seen = f"fold {split.fold + 1} {by_column} has {len(rows)}"
             raise InputError(sentence(f"a fold needs at least two {name} rows", seen, remedy))
         absent = np.setdiff1d(np.arange(len(table.classes)), table.target[rows] if table.classes else [])
         if len(absent):
-            seen = f"fold {split.fold + 1} by column {quote(by)} has none of {quote(table.classes[absent[0]])}"
+            seen = f"fold {split.fold + 1} {by_column} has none of {quote(table.classes[absent[0]])}"
             raise InputError(sentence(f"the {name} rows of each fold must hold each class", seen, remedy))

@@ -47,6 +47,7 @@ _COLUMN_KINDS = {
     "level": "Categories",
     "text": "Free text, hashed",
     "empty": "Empty",
+    "left out": "Left out",
 }
 _MOST_COLUMNS = 40
 
@@ -121,6 +122,13 @@ class WarningGroup(NamedTuple):
     next_step: str
 
 
+class ColumnReading(NamedTuple):
+    """A column that is read in another way than its kind alone says."""
+
+    column: str
+    words: str
+
+
 class ColumnKind(NamedTuple):
     """The columns that were read in one way; ``rest`` counts those that are not named."""
 
@@ -164,6 +172,7 @@ def render(results: Results) -> str:
             r=results,
             arm_rows=arms,
             columns=_column_kinds(results.data),
+            column_readings=_readings_in_words(results.data),
             curves=curves,
             gain_styles=gain_styles,
             holding=_HOLDING,
@@ -285,6 +294,12 @@ def _column_kinds(data: DataSummary) -> list[ColumnKind]:
         if names:
             kinds.append(ColumnKind(title, names[:_MOST_COLUMNS], f" and {rest} more" if rest > 0 else ""))
     return kinds
+
+
+def _readings_in_words(data: DataSummary) -> list[ColumnReading]:
+    readings = data.readings if isinstance(data.readings, dict) else {}
+    marked = [ColumnReading(name, words) for name, words in readings.items() if " with " in words or ":" in words]
+    return marked[:_MOST_COLUMNS]
 
 
 def group_warnings(warnings: Iterable[StudyWarning]) -> list[WarningGroup]:

@@ -106,7 +106,7 @@ class ReadingPair(Entry, Generic[T], frozen=True, kw_only=True):
 
 
 class DataSummary(Entry, frozen=True, kw_only=True):
-    """The table: its size, its target, how many rows each class has, and how each column was read."""
+    """The table: its size, its target, how many rows each class has, and how each column was read, also in words."""
 
     name: str
     rows: PositiveCount
@@ -116,6 +116,7 @@ class DataSummary(Entry, frozen=True, kw_only=True):
     classes: dict[str, Count]
     sha256: str
     read_as: dict[str, str]
+    readings: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class PlannedSetting(Entry, frozen=True, kw_only=True):
@@ -174,6 +175,8 @@ class PlanSummary(Entry, frozen=True, kw_only=True):
     network_source: str | None = None
     group: str | None
     time: str | None
+    group_duplicates: bool | msgspec.UnsetType = msgspec.UNSET
+    columns: tuple[tuple[str, str], ...] | msgspec.UnsetType = msgspec.UNSET
     digest: str
 
     @property

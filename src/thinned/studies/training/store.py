@@ -203,7 +203,8 @@ def _versions() -> dict[str, str]:
 
 def _difference(before: Mapping[str, object], now: Mapping[str, object], changed: Iterable[str]) -> str:
     """Describe the difference of two plans: data and settings first, because other entries follow from them."""
-    name = min(changed, key=lambda name: (name != "data", name != "settings", name))
+    first = [name for name in ("columns", "group_duplicates", "data", "settings") if name in changed]
+    name = (first or sorted(changed))[0]
     if name == "data":
         return "the table has changed since"
     if name == "settings":

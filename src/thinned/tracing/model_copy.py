@@ -1,8 +1,8 @@
 """A structural copy of a model: modules of its own, the same parameters.
 
-A pass of the ensemble sets training flags, attributes and hooks. It does so on such a copy, so that the user's model
-can train, serve or be sampled in other threads meanwhile. Parameters are shared; buffers are cloned, since a forward
-may change them in place.
+A recorded pass and a pass of the ensemble set training flags, attributes and hooks. They do so on such a copy, so that
+the user's model can train, serve or be sampled in other threads meanwhile. Parameters are shared; buffers are cloned,
+since a forward may change them in place.
 """
 
 import copy
@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from thinned.conversion.routed_class import WRAPPER, original_class, wrapper_of
+from thinned.tracing.modules import WRAPPER, original_class
 
 __all__ = ["copy_modules"]
 
@@ -50,8 +50,9 @@ class _Copier:
             for name, value in list(module.__dict__.items()):
                 if name != WRAPPER:
                     copied.__dict__[name] = self._attribute(module, name, value)
-            if (wrapper := wrapper_of(module)) is not None and wrapper.inner is not None:
-                copied.__dict__["forward"] = self._value(wrapper.inner)
+            inner = getattr(module.__dict__.get(WRAPPER), "inner", None)
+            if inner is not None:
+                copied.__dict__["forward"] = self._value(inner)
             _set_forward(copied)
         return self._modules[key]
 
