@@ -141,7 +141,9 @@ def _text(column: Column, known: Text, context: Context) -> Decision:
     reading, rows, ambiguous = _date_reading(known)
     if rows >= _NEARLY * filled:
         decision = _dates(column, reading, context)
-        return decision._replace(notices=decision.notices + (_ambiguous_date(column, reading),) * ambiguous)
+        if ambiguous:
+            return decision._replace(notices=(*decision.notices, _ambiguous_date(column, reading)))
+        return decision
     return _words(column)
 
 
@@ -236,7 +238,7 @@ def _ambiguous_number(column: Column, choice: FormChoice) -> Notice:
 
 
 def _ambiguous_date(column: Column, reading: DateReading) -> Notice:
-    example = next(label for label in column.text.labels if label[:1].isdigit())
+    example = next((label for label in column.text.labels if label[:1].isdigit()), column.text.labels[0])
     message = (
         f"Every date of column {quote(column.name)}, as {quote(example)}, fits both orders of day and month: "
         f"read {reading.order.replace('-', ' ')}; say --column {column.name}=date:day-first or date:month-first."
@@ -250,7 +252,7 @@ def without_key(column: Column, decision: Decision) -> Decision:
     if bool(column.missing.any()):
         return decision
     option = f"--column {name}="
-    if isinstance(decision.reading, TextReading):
+    if isinstance(decision.reading, TextReading | LevelReading):
         labels = column.text.labels
         if len(labels) < rows or not all(map(_KEY.fullmatch, labels)):
             return decision
