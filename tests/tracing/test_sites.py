@@ -13,7 +13,8 @@ from torch import nn
 import thinned
 from thinned.conversion import api
 from thinned.tracing import sites
-from thinned.tracing.sites import Op
+from thinned.tracing.recorder import recording
+from thinned.tracing.site import Op
 
 
 class Hidden(nn.Module):
@@ -170,7 +171,7 @@ def test_everything_is_left_as_it_was(fails):
     assert random.getstate() == generators[2]
     assert hooks == (len(nn.modules.module._global_forward_hooks), len(nn.modules.module._global_forward_pre_hooks))
     assert torch._C._len_torch_function_stack() == 0
-    assert not sites.recording()
+    assert not recording()
 
 
 def test_a_module_whose_forward_raised_and_was_caught():

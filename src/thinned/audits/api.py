@@ -13,7 +13,7 @@ from thinned.audits.fixing import repair_model
 from thinned.audits.observation.observation import Observation, observe
 from thinned.audits.rules import RULES
 from thinned.errors import sentence
-from thinned.tracing import sites
+from thinned.tracing.modules import named
 
 __all__ = ["Examination", "audit", "examine"]
 
@@ -124,7 +124,7 @@ def examine(
     if not isinstance(model, nn.Module):
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
     finding_filter = finding_filter or FindingFilter()
-    modes = {name: module.training for name, module in sites.named(model)} if modes is None else modes
+    modes = {name: module.training for name, module in named(model)} if modes is None else modes
     observation = observe(model, args, kwargs, rows=rows, modes=modes)
     findings = [finding for rule in RULES.values() for finding in rule().check(observation)]
     reported = [finding for finding in findings if finding_filter.accepts(finding)]

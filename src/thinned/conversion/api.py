@@ -76,14 +76,23 @@ def address(
     :func:`thinned.sites.find`. What has been counted is the buffer ``thinned_clock`` of the model (0-dim int64), which
     is in its state dict; state dicts without it load under ``strict=True``, and leave it as it is. It counts forward
     passes of the model in training mode, or of a part of it that is called by itself; not those that activation
-    checkpointing runs again, which get their first masks once more. Torch's generator is drawn from as before, and
-    has no influence on a mask.
+    checkpointing runs again, which get their first masks once more. Torch's generator has no influence on a mask.
 
     With ``parts``, processes that share the work drop what one process would that does all of it. Data-parallel
     training, the batch along axis 0 and cut into equal parts: ``parts={0: (rank, world_size)}``. Where tensors of some
     sites are cut otherwise (time-first sequences, features of a tensor-parallel layer), a function tells the parts by
     the site's name: ``lambda name: {-1: (rank, world_size)} if name == "mlp.drop" else {}``. The same mapping for all
     sites leaves out ``DropConnect`` and ``EmbeddingDropout``, whose masks all processes share.
+
+    Whatever runs beside the model has masks of its own. A copy that another module makes of the model in its
+    constructor (``torch.optim.swa_utils.AveragedModel``) gets the seed ``fold_in(seed, site_number("copy 1"))``, the
+    next one ``"copy 2"``, and averaging never sets its clock back. A worker of a ``DataLoader`` gets
+    ``fold_in(seed, site_number("worker 0"))`` and a clock of its own, which begins at the model's. Any other copy,
+    such as ``copy.deepcopy`` makes, has the masks of the model: address it with another seed. Replicas of
+    ``nn.DataParallel`` do not train: use ``DistributedDataParallel`` with ``parts``.
+
+    Weights for a model without ``thinned`` are in :func:`thinned.conversion.plain_state_dict`. ``save_pretrained`` of
+    transformers saves the clock, ``from_pretrained`` drops it: pass it as ``clock``.
 
     A layer of ours whose ``key`` is already set keeps it, and a call of ``thinned.functional`` in the model's own code
     needs its ``key`` and ``call`` as everywhere: without them it draws. Called again, ``address`` sets the seed and
@@ -151,7 +160,7 @@ def _convert(model: nn.Module) -> ConvertedModel:
 
 
 def _converted_model(model: nn.Module) -> ConvertedModel:
-    """What the wrappers of a model share, made where there is none."""
+    """Return the state that the wrappers of a model share; make it where there is none."""
     if not isinstance(model, nn.Module):
         raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
     if type(model).__name__ == "OptimizedModule" and isinstance(compiled := model._modules["_orig_mod"], nn.Module):

@@ -4,6 +4,9 @@ import threading
 
 import torch
 
+from thinned.conversion import torch_private
+from thinned.errors import sentence
+
 __all__ = ["CLOCK", "tick"]
 
 CLOCK = "thinned_clock"
@@ -33,7 +36,19 @@ def tick(clock: torch.Tensor, least: torch.Tensor | None = None) -> torch.Tensor
 # An operator, since the partitioner of a compiled graph may otherwise save the clock in place of its copy, and find it
 # advanced in the backward pass: gradients of another mask.
 torch.library.define("thinned::tick", "(Tensor(a!) clock, Tensor(b!)? least=None) -> Tensor")
-torch.library.impl("thinned::tick", "CompositeExplicitAutograd", tick)
+
+
+@torch.library.impl("thinned::tick", "CompositeExplicitAutograd")
+def _tick(clock: torch.Tensor, least: torch.Tensor | None = None) -> torch.Tensor:
+    if torch_private.in_backward():  # nothing of ours that runs eagerly has seen the checkpointed region
+        raise RuntimeError(
+            sentence(
+                "a compiled module of an addressed model must not run again in a backward pass",
+                "activation checkpointing around it runs it again, which would advance the clock",
+                "compile the whole model with checkpointing inside, or do not compile what is checkpointed",
+            )
+        )
+    return tick(clock, least)
 
 
 @torch.library.register_fake("thinned::tick")  # type: ignore[untyped-decorator]

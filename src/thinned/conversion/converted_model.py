@@ -1,4 +1,4 @@
-"""What the wrappers of one converted model share, and how a pass of it begins, is repeated and ends up in functions."""
+"""The state that the wrappers of one converted model share. It begins passes, resumes them, and replaces functions."""
 
 import copy
 import functools
@@ -61,7 +61,7 @@ class RoutedFunctions(TorchFunctionMode):
 
 
 class ConvertedModel:
-    """What the wrappers of one model share.
+    """The state that the wrappers of one model share.
 
     Args:
         root: the model, which has the clock.
@@ -187,8 +187,8 @@ class ConvertedModel:
                 )
             first, masks = wrapper.count.number, len(BINDERS[func](*args, **kwargs).shapes)
             for ordinal in range(first, first + masks):
-                known = self.report.unconverted if reason else self.report.converted
-                known.setdefault(site_name(wrapper.path, ordinal), reason or name)
+                entries = self.report.unconverted if reason else self.report.converted
+                entries.setdefault(site_name(wrapper.path, ordinal), reason or name)
             if reason:
                 return func(*args, **kwargs)
         if replacement is None:

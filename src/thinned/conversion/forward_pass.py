@@ -24,7 +24,7 @@ class MaskAddress(TypedDict, total=False):
 
 
 class _Thread(threading.local):
-    """What this thread runs. No context variable: torch.compile can't trace one, and a forward never changes threads.
+    """The state of this thread. torch.compile can't trace a context variable, and a forward never changes threads.
 
     Attributes:
         forward_pass: the innermost pass that runs.
@@ -40,7 +40,7 @@ thread = _Thread()
 
 
 class MaskCount(threading.local):
-    """How many masks a module has drawn in the pass of this thread; 0 between passes."""
+    """Number of masks that a module has drawn in the pass of this thread; 0 between passes."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -57,9 +57,9 @@ class Running(NamedTuple):
 
     Attributes:
         wrapper: of the module.
-        gradients: whether gradients were on when it was called.
+        gradients: True if gradients were on when it was called.
         saving: the function that packed tensors for the backward pass then.
-        marked: whether it runs within an ``autograd.Function`` that may run it again.
+        marked: True if it runs within an ``autograd.Function`` that may run it again.
     """
 
     wrapper: "ForwardWrapper"
@@ -95,11 +95,11 @@ class ForwardPass:
         model: the model that runs.
         forward_index: number of the pass; an int where nobody has to wait for a device.
         forward_tensor: the same as a tensor, for compiled parts; None while keys are drawn.
-        recalled: whether an ``autograd.Function`` runs a part of the pass again.
+        recalled: True if an ``autograd.Function`` runs a part of the pass again.
 
     Attributes:
         running: modules that run, innermost last.
-        routed: whether torch's functions are replaced now.
+        routed: True while torch's functions are replaced.
         marks: modules that an ``autograd.Function`` may run again.
     """
 

@@ -1,4 +1,4 @@
-"""What runs in place of a module's forward: torch's functions become ours, and masks get their addresses.
+"""The wrapper around a module's forward: torch's functions become ours, and masks get their addresses.
 
 A module whose forward may drop has a :class:`ForwardWrapper`, which knows the module's name, so that a block that is
 run again outside the model is known, too. Nothing here runs in evaluation. The state of a running pass is in its
@@ -36,7 +36,7 @@ class ForwardWrapper:
     Args:
         module: the module.
         path: its qualified name.
-        model: what all wrappers of the model share.
+        model: the state that all wrappers of the model share.
 
     Attributes:
         inner: a forward that somebody else had put in place of the class's, such as accelerate.

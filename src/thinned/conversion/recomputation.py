@@ -1,4 +1,4 @@
-"""How a module that runs again in a backward pass finds its forward pass: through what the forward captured.
+"""Leads a module that runs again in a backward pass to its forward pass: through what the forward captured.
 
 Activation checkpointing keeps the function that it will run again. In the forward pass that function is replaced by a
 :class:`Replay`, which knows the moment of the pass: neither a thread's state nor a random number has to lead back to
@@ -71,11 +71,11 @@ class _CheckpointFrame(Protocol):
 
 
 class Surroundings(NamedTuple):
-    """What runs around a module or a function.
+    """The calls around a module or a function.
 
     Attributes:
         regions: the checkpointed regions that are open, innermost first.
-        custom_function: whether the forward of an ``autograd.Function`` of somebody's own runs.
+        custom_function: True if the forward of an ``autograd.Function`` of somebody's own runs.
     """
 
     regions: tuple[_Region, ...]
@@ -120,7 +120,7 @@ class Replay:
     """Runs a checkpointed function again as a part of the forward pass that ran it first.
 
     Args:
-        function: what checkpointing runs again.
+        function: the function that checkpointing runs again.
         forward_pass: the pass around the region; None where the region holds whole passes.
 
     Attributes:
@@ -187,7 +187,7 @@ def note_start(start: Start, path: str) -> None:
 
 
 def draw_mark(path: str) -> tuple[str, int]:
-    """Draw what a module within an ``autograd.Function`` is known by when it runs again."""
+    """Draw the number that identifies a module within an ``autograd.Function`` when it runs again."""
     return path, int(torch.empty((), dtype=torch.int64).random_())
 
 
@@ -198,7 +198,7 @@ def missing_forward(path: str) -> RuntimeError:
             "a module of an addressed model that runs in a backward pass must have run in the forward pass, from the "
             "same state of torch's generator",
             f"{path or 'the model'} did not",
-            "let torch.utils.checkpoint run it again, or restore the generator before it does",
+            "let torch.utils.checkpoint run it again, uncompiled, or restore the generator before it runs again",
         )
     )
 

@@ -30,7 +30,7 @@ functorch_active = torch._C._are_functorch_transforms_active
 
 def symbolic_tracing() -> bool:
     """True while ``torch.fx.symbolic_trace`` runs a model with proxies."""
-    return bool(torch.fx._symbolic_trace.is_fx_tracing())
+    return bool(torch.fx._symbolic_trace._is_fx_tracing_flag)
 
 
 def in_backward() -> bool:

@@ -15,6 +15,7 @@ from thinned.ensemble.pass_functions import normalise
 from thinned.errors import InputError, sentence
 from thinned.tracing import sites
 from thinned.tracing.private_generators import TorchFunction
+from thinned.tracing.site import Op, Site
 
 __all__ = ["EnsembleSite", "find_sites"]
 
@@ -40,7 +41,7 @@ class EnsembleSite(NamedTuple):
     p: float
     shape: tuple[int, ...]
     batch_axis: int | None
-    consumers: tuple[sites.Op, ...]
+    consumers: tuple[Op, ...]
 
 
 class _RunningStatistics(TorchFunctionMode):
@@ -110,13 +111,13 @@ def _find(model: nn.Module, inputs: ModelInputs, batch_axis: int | None) -> Iter
             yield EnsembleSite(site.name, path, site.kind, float(site.p), site.shape, site_axis, site.consumers)
 
 
-def _record(model: nn.Module, inputs: ModelInputs) -> tuple[sites.Site, ...]:
+def _record(model: nn.Module, inputs: ModelInputs) -> tuple[Site, ...]:
     copies = inputs.map(torch.Tensor.clone)
     with torch.no_grad(), _RunningStatistics():
         return sites.find(model, *copies.args, **copies.kwargs)
 
 
-def _input_batch_axis(recorded: Sequence[sites.Site], inputs: ModelInputs) -> int:
+def _input_batch_axis(recorded: Sequence[Site], inputs: ModelInputs) -> int:
     """0, or 1 for the time-first sequences that recurrent and attention modules take by default."""
     shape = tuple(inputs.tensors[0].shape) if inputs.tensors else ()
     for site in recorded:
@@ -137,7 +138,7 @@ def _input_batch_axis(recorded: Sequence[sites.Site], inputs: ModelInputs) -> in
 
 
 def _site_batch_axes(
-    model: nn.Module, inputs: ModelInputs, recorded: Sequence[sites.Site], axis: int
+    model: nn.Module, inputs: ModelInputs, recorded: Sequence[Site], axis: int
 ) -> Iterator[int | None]:
     """The axis of each site that doubles with the examples.
 

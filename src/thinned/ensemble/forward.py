@@ -14,9 +14,9 @@ from thinned.ensemble.inputs import ModelInputs
 from thinned.ensemble.mask_sources import NoMask
 from thinned.ensemble.site_mode import SiteMode
 from thinned.errors import InputError, sentence
-from thinned.tracing import sites
 from thinned.tracing.eager_stance import eager_stance
 from thinned.tracing.model_copy import copy_modules
+from thinned.tracing.modules import named
 
 __all__ = ["ForwardPasses", "Select"]
 
@@ -55,7 +55,7 @@ class ForwardPasses:
 
     def module(self, name: str) -> nn.Module:
         """The module of that name in the copy."""
-        return next(module for path, module in sites.named(self.model) if path == name)
+        return next(module for path, module in named(self.model) if path == name)
 
     def members_at_once(self, values: int) -> int:
         """Number of members for which the largest known tensors hold at most ``values`` values together."""

@@ -16,8 +16,9 @@ from thinned.ensemble.mask_sources import NoMask, SampledMask
 from thinned.ensemble.pass_functions import normalise
 from thinned.ensemble.rnn_vmap import RECURRENT, over_members
 from thinned.layers import Addressed, ConcreteDropout
-from thinned.tracing import sites
+from thinned.tracing.modules import named
 from thinned.tracing.private_generators import PrivateGenerators, TorchFunction
+from thinned.tracing.site import site_name
 from thinned.tracing.torch_functions import BINDERS
 
 __all__ = ["SiteMode"]
@@ -50,7 +51,7 @@ class SiteMode(TorchFunctionMode):
         super().__init__()
         self.reached: set[str] = set()
         self.convolved: object = None
-        self._names = {id(module): name for name, module in sites.named(model)}
+        self._names = {id(module): name for name, module in named(model)}
         self._chosen, self._holders = chosen, holders
         self._sources: Mapping[str, ops.Decider] = {}
         self._running: list[tuple[nn.Module, bool]] = []
@@ -111,7 +112,7 @@ class SiteMode(TorchFunctionMode):
         """The source of the next mask of a module; None where that site is not chosen."""
         ordinal = self._counts.get(path, 0)
         self._counts[path] = ordinal + 1
-        name = sites.site_name(path, ordinal)
+        name = site_name(path, ordinal)
         if not active or name not in self._chosen:
             return None
         self.reached.add(name)

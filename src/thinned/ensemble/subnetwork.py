@@ -17,7 +17,7 @@ from thinned.ensemble.sampling import member_keys
 from thinned.errors import InputError, sentence
 from thinned.kernels.address import Region
 from thinned.kernels.form import Form
-from thinned.tracing import sites as tracing
+from thinned.tracing.modules import named
 
 __all__ = ["Keep", "subnetwork"]
 
@@ -238,8 +238,8 @@ class _SmallerLayers:
 
     def apply(self, model: nn.Module, traced: nn.Module) -> None:
         """Make the layers of ``model`` smaller; ``traced`` is the model that ran in the trace."""
-        by_name = dict(tracing.named(model))
-        twins = {module: by_name[name] for name, module in tracing.named(traced)}
+        by_name = dict(named(model))
+        twins = {module: by_name[name] for name, module in named(traced)}
         for module in {*self._inputs, *self._outputs}:
             _remove_weight_hooks(twins[module])
         for module, kept in self._inputs.items():

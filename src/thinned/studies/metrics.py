@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Metric(NamedTuple):
-    """How a score is named and read."""
+    """The label and the unit of a score, and its direction."""
 
     label: str
     unit: str
@@ -35,18 +35,18 @@ METRICS = {
     "r2": Metric("R²", "share of variance", True),
 }
 
-#: by which networks are compared, for each task
+#: the score by which networks are compared, for each task
 SELECTION = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 
 
 def names(task: str) -> list[str]:
-    """The scores of a task, the one that selects first."""
+    """Return the names of a task's scores; the one that selects comes first."""
     regression = ("rmse", "mae", "r2")
     return [name for name in METRICS if (name in regression) == (task == "regression")]
 
 
 def predictions(task: str, output: Array, center: float = 0.0, spread: float = 1.0) -> Array:
-    """Network output to predictions.
+    """Turn the output of a network into predictions.
 
     Args:
         task: "binary", "multiclass" or "regression".
@@ -66,13 +66,13 @@ def predictions(task: str, output: Array, center: float = 0.0, spread: float = 1
 
 
 def score(task: str, predicted: Array, y: npt.NDArray[np.generic], classes: int = 0) -> dict[str, float]:
-    """All scores of a task.
+    """Compute all scores of a task.
 
     Args:
         task: "binary", "multiclass" or "regression".
-        predicted: as :func:`predictions` gives them.
+        predicted: the result of :func:`predictions`.
         y: ``(rows,)`` class codes, or values in target units.
-        classes: number of classes.
+        classes: number of classes; 0 for regression.
     """
     if task == "regression":
         return {

@@ -71,7 +71,7 @@ class Recorder(TorchFunctionMode):
         model: the model that the pass is of.
 
     Attributes:
-        recording: whether calls are recorded now.
+        recording: True while calls are recorded.
         noise: functions that drew random numbers without being dropout.
         drafts: sites, each with the module that it belongs to.
     """

@@ -47,10 +47,10 @@ class SilentRecorder(Recorder):
         else:
             kwargs = {**kwargs, name: False}
         result = func(*args, **kwargs)
-        given = args[0] if args else kwargs["input"]
+        dropped = args[0] if args else kwargs["input"]
         in_place = func.__name__.endswith("_") or (args[3] if len(args) > 3 else kwargs.get("inplace"))
-        if kind == "functional" and result is given and isinstance(given, torch.Tensor) and not in_place:
-            return given.clone()  # what is dropped is another tensor
+        if kind == "functional" and result is dropped and isinstance(dropped, torch.Tensor) and not in_place:
+            return dropped.clone()  # the output of dropout is another tensor
         return result
 
 

@@ -1,4 +1,4 @@
-"""What a recorded pass tells: dropout sites, and what stands before and behind each."""
+"""The results of a recorded pass: dropout sites, and what stands before and behind each."""
 
 from typing import NamedTuple
 
@@ -31,8 +31,8 @@ class Site(NamedTuple):
         p: probability of dropping; 0 where dropout is possible and switched off.
         active: False where the call itself asks for no dropout although the model trains.
         shape: shape of the dropped tensor; attention weights are (batch, heads, queries, keys).
-        producer: what made the dropped tensor; None for an input of the model.
-        consumers: what took the dropped tensor, in order of time, views looked through; empty for an output.
+        producer: the op that made the dropped tensor; None for an input of the model.
+        consumers: the ops that took the dropped tensor, in order of time, views looked through; empty for an output.
         module: the module that ``name`` names.
     """
 
@@ -48,7 +48,7 @@ class Site(NamedTuple):
 
     @property
     def consumer(self) -> Op | None:
-        """What took the dropped tensor first."""
+        """The op that took the dropped tensor first."""
         return self.consumers[0] if self.consumers else None
 
 

@@ -9,34 +9,12 @@ from torch import nn
 from thinned.errors import sentence
 from thinned.tracing.eager_stance import eager_stance
 from thinned.tracing.model_copy import copy_modules
-from thinned.tracing.modules import OPAQUE, TORCH_DROPOUTS, is_leaf, is_thinned, named
-from thinned.tracing.preserve import uninitialised, untouched
-from thinned.tracing.recorder import VIEWS, Recorder, recording, unrouted
+from thinned.tracing.modules import named
+from thinned.tracing.recorder import recording
 from thinned.tracing.silent_recorder import SilentRecorder, generators_kept
-from thinned.tracing.site import Op, Recording, Site, site_name
-from thinned.tracing.tensor_map import TensorMap, tensors
+from thinned.tracing.site import Op, Recording, Site
 
-__all__ = [
-    "OPAQUE",
-    "TORCH_DROPOUTS",
-    "VIEWS",
-    "Op",
-    "Recorder",
-    "Recording",
-    "Site",
-    "TensorMap",
-    "find",
-    "is_leaf",
-    "is_thinned",
-    "named",
-    "record",
-    "recording",
-    "site_name",
-    "tensors",
-    "uninitialised",
-    "unrouted",
-    "untouched",
-]
+__all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording"]
 
 
 def find(model: nn.Module, *args: object, **kwargs: object) -> tuple[Site, ...]:
@@ -98,5 +76,7 @@ def record(model: nn.Module, *args: object, **kwargs: object) -> Recording:
         recorder.recording = True
         copied(*args, **kwargs)
     modules = dict(named(model))
-    found = (site._replace(module=modules.get(site.name.partition("#")[0], site.module)) for site in recorder.sites())
-    return Recording(tuple(found), tuple(dict.fromkeys(recorder.noise)))
+    recorded = (
+        site._replace(module=modules.get(site.name.partition("#")[0], site.module)) for site in recorder.sites()
+    )
+    return Recording(tuple(recorded), tuple(dict.fromkeys(recorder.noise)))

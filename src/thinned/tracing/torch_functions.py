@@ -94,7 +94,7 @@ class Recurrent(NamedTuple):
 
     @property
     def several_states(self) -> bool:
-        """Whether the hidden state is a sequence of tensors, as an LSTM's is."""
+        """True where the hidden state is a sequence of tensors, as an LSTM's is."""
         return not isinstance(self.hidden, torch.Tensor)
 
     @property

@@ -8,7 +8,7 @@ from torch.utils.hooks import RemovableHandle
 
 from thinned.audits.api import examine
 from thinned.audits.findings import Audit, Severity, at_least
-from thinned.tracing import sites
+from thinned.tracing.modules import named
 
 __all__ = ["FirstBatch"]
 
@@ -50,7 +50,7 @@ class FirstBatch:
     def note_call(self, name: str, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Keep the first call, which is that of the outermost module."""
         if self._call is None:
-            modes = {path: part.training for path, part in sites.named(module)}
+            modes = {path: part.training for path, part in named(module)}
             self._call = _Call(name, module, args, kwargs, modes | {"": True})
 
     def detach(self) -> None:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from thinned.tracing.sites import VIEWS, TensorMap
+from thinned.tracing.recorder import VIEWS
+from thinned.tracing.tensor_map import TensorMap
 
 __all__ = ["DataFlow", "Origin", "Step"]
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from thinned.audits.observation.passes import Passes
 from thinned.audits.observation.recorder import output_tensors
-from thinned.tracing import sites
+from thinned.tracing.modules import named
 
 __all__ = ["EvaluationDifference", "locate_difference", "outputs_agree"]
 
@@ -66,7 +66,7 @@ def locate_difference(passes: Passes, first: list[torch.Tensor], second: list[to
     for seed, one_output in enumerate(outputs):
         passes.evaluated(20 + seed, one_output)
     module = outputs[0].module
-    path = next((name for name, part in sites.named(passes.model) if part is module), "")
+    path = next((name for name, part in named(passes.model) if part is module), "")
     largest = _largest_difference(outputs[0].tensors, outputs[1].tensors)
     moved_zeros = _moved_zeros(outputs[0].tensors, outputs[1].tensors)
     return EvaluationDifference(path, type(module).__name__, largest, moved_zeros)

@@ -4,7 +4,7 @@ import re
 
 from torch import nn
 
-from thinned.tracing import sites
+from thinned.tracing.modules import OPAQUE, TORCH_DROPOUTS, is_thinned
 
 __all__ = ["can_drop", "is_drop_path", "is_dropout_module", "rate_of"]
 
@@ -18,7 +18,7 @@ def is_drop_path(module: nn.Module) -> bool:
 
 def is_dropout_module(module: nn.Module) -> bool:
     """True for a dropout layer of torch or of thinned."""
-    return isinstance(module, sites.TORCH_DROPOUTS) or sites.is_thinned(module)
+    return isinstance(module, TORCH_DROPOUTS) or is_thinned(module)
 
 
 def rate_of(module: nn.Module) -> float:
@@ -32,6 +32,4 @@ def rate_of(module: nn.Module) -> float:
 
 def can_drop(module: nn.Module) -> bool:
     """True for a module that drops by itself at a rate above 0."""
-    return (isinstance(module, sites.OPAQUE) or is_dropout_module(module) or is_drop_path(module)) and (
-        rate_of(module) > 0
-    )
+    return (isinstance(module, OPAQUE) or is_dropout_module(module) or is_drop_path(module)) and (rate_of(module) > 0)

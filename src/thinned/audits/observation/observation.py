@@ -14,8 +14,10 @@ from thinned.audits.observation.modules import can_drop, rate_of
 from thinned.audits.observation.passes import Passes, one_at_a_time, restored_generators
 from thinned.audits.observation.random_masks import AppliedMask, differing_masks
 from thinned.audits.observation.recorder import BatchNormCall, ObservedDropout
-from thinned.tracing import sites
-from thinned.tracing.sites import Op, tensors
+from thinned.tracing.modules import named
+from thinned.tracing.preserve import uninitialised, untouched
+from thinned.tracing.site import Op
+from thinned.tracing.tensor_map import tensors
 
 __all__ = ["Observation", "VarianceShift", "observe"]
 
@@ -79,20 +81,19 @@ def observe(
     """Run a model in training and evaluation mode, and leave it as it was."""
     with one_at_a_time, restored_generators(model):
         passes = Passes(_initialised(model, args, kwargs), args, kwargs)
-        modules = dict(sites.named(passes.model))
+        modules = dict(named(passes.model))
         training = passes.first_recorded(True, 0)
         training_dropouts = training.dropouts()
         shifts = list(_variance_shifts(training.batch_norms, passes)) if training.batch_norms else []
         evaluation = passes.first_recorded(False, 1)
         evaluation_dropouts, second_outputs = evaluation.dropouts(), passes.evaluated(2)
         agree = outputs_agree(evaluation.outputs, second_outputs)
-        random_masks, difference = [], None
-        if evaluation.masks and not agree:
-            random_masks = differing_masks(evaluation.masks, passes.recorded(False, 2).masks)
+        random_masks = [] if agree else _random_masks(passes)
+        difference = None
         if not agree and not random_masks and not any(dropout.drops for dropout in evaluation_dropouts):
             difference = locate_difference(passes, evaluation.outputs, second_outputs)
         return Observation(
-            modules=dict(sites.named(model)),
+            modules=dict(named(model)),
             training=training_dropouts,
             evaluation=evaluation_dropouts,
             module_calls=training.module_calls,
@@ -109,15 +110,21 @@ def observe(
         )
 
 
+def _random_masks(passes: Passes) -> list[AppliedMask]:
+    """Masks that differ between two evaluations."""
+    first = passes.recorded(False, 1, find_masks=True).masks
+    return differing_masks(first, passes.recorded(False, 2, find_masks=True).masks) if first else []
+
+
 def _initialised(model: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> nn.Module:
     """The model itself, or an initialised copy of one with lazy modules, which stay lazy."""
-    if not any(sites.uninitialised(tensor) for tensor in (*model.parameters(), *model.buffers())):
+    if not any(uninitialised(tensor) for tensor in (*model.parameters(), *model.buffers())):
         return model
     memo: dict[int, torch.Tensor] = {}
-    for buffer in filter(sites.uninitialised, model.buffers()):  # torch copies lazy parameters, and no lazy buffers
+    for buffer in filter(uninitialised, model.buffers()):  # torch copies lazy parameters, and no lazy buffers
         memo[id(buffer)] = UninitializedBuffer(buffer.requires_grad, buffer.device, buffer.dtype)  # type: ignore[arg-type]
     initialised = copy.deepcopy(model, dict(memo)).eval()
-    with sites.untouched(nn.Identity()), torch.no_grad():  # leaves the generators as they are
+    with untouched(nn.Identity()), torch.no_grad():  # leaves the generators as they are
         initialised(*args, **kwargs)
     for name, module in initialised.named_modules():
         module.training = model.get_submodule(name).training

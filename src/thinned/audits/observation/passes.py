@@ -15,8 +15,10 @@ from torch.utils._pytree import tree_map
 
 from thinned.audits.observation.recorder import AuditRecorder, output_tensors
 from thinned.audits.observation.restore_parameters import RestoreParameters
-from thinned.tracing import sites
-from thinned.tracing.sites import is_thinned, tensors
+from thinned.tracing.modules import is_thinned
+from thinned.tracing.preserve import untouched
+from thinned.tracing.recorder import unrouted
+from thinned.tracing.tensor_map import tensors
 
 __all__ = ["Passes", "one_at_a_time", "restored_generators"]
 
@@ -46,8 +48,8 @@ class Passes:
     def mode(self, training: bool, seed: int) -> Iterator[None]:
         """Within, the model is in this mode and all random generators start from ``seed``."""
         with (
-            sites.untouched(self.model),
-            sites.unrouted(),
+            untouched(self.model),
+            unrouted(),
             warnings.catch_warnings(),
             torch.set_grad_enabled(self._gradients),
         ):
@@ -66,10 +68,17 @@ class Passes:
             self._gradients = True
         return self.recorded(training, seed)
 
-    def recorded(self, training: bool, seed: int, *, without_dropout: bool = False) -> AuditRecorder:
+    def recorded(
+        self, training: bool, seed: int, *, without_dropout: bool = False, find_masks: bool = False
+    ) -> AuditRecorder:
         """Run the model and record the pass."""
         with self.mode(training, seed):
-            recorder = AuditRecorder(self.model, measure=self.measure, without_dropout=without_dropout)
+            recorder = AuditRecorder(
+                self.model,
+                measure=self.measure,
+                without_dropout=without_dropout,
+                find_masks=find_masks and self.measure,
+            )
             if without_dropout:
                 for module in self.model.modules():
                     if is_thinned(module):

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from thinned.ops.torch_private import functorch_active
-from thinned.tracing.sites import TensorMap, uninitialised
+from thinned.tracing.preserve import uninitialised
+from thinned.tracing.tensor_map import TensorMap
 
 __all__ = ["AppliedMask", "Location", "MaskFinder", "differing_masks", "digest_of"]
 

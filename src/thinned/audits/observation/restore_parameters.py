@@ -7,7 +7,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from thinned.ops.torch_private import functorch_active
-from thinned.tracing.sites import uninitialised
+from thinned.tracing.preserve import uninitialised
 
 __all__ = ["RestoreParameters"]
 

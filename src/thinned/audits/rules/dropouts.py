@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from thinned.audits.observation.random_masks import Location
 from thinned.audits.observation.recorder import ObservedDropout
-from thinned.tracing.sites import VIEWS
+from thinned.tracing.recorder import VIEWS
 
 __all__ = ["describe", "first_at_each_line", "is_elementwise", "is_on_output"]
 

@@ -1,1 +1,1 @@
-"""What a study trains: arms, settings, splits and seeds."""
+"""The design of a study: arms, settings, splits and seeds."""

@@ -39,8 +39,8 @@ def choose_arms(
         if {**arms, **mixes}.get(arm.name, arm) != arm:
             raise InputError(sentence("arms must have different names", f"{arm.name!r} occurs twice"))
         if own_network and arm.kind != "mix" and _needs_own_mlp(arm):
-            seen, remedy = "the user supplies the network", "leave out the arm or the network"
-            raise InputError(sentence(f"arm {arm.name!r} changes the network's structure", seen, remedy))
+            value, remedy = "the user supplies the network", "leave out the arm or the network"
+            raise InputError(sentence(f"arm {arm.name!r} changes the network's structure", value, remedy))
         same_kind.setdefault(arm.name, arm)
     if len(arms) < 2:
         names = " and ".join(repr(arm.name) for arm in known.values() if arm.kind in ("reference", "mix"))

@@ -69,10 +69,10 @@ def group_duplicates(table: Table) -> Table:
         InputError: the rows are split by time.
     """
     if table.times is not None:
-        seen, remedy = f"time is {table.time!r}", "leave out one of them, or remove the copies"
-        raise InputError(sentence("copies stay together only where rows are not split by time", seen, remedy))
-    found = find_duplicates(table)
-    codes = found.codes if found is not None else _exact(table)
+        value, remedy = f"time is {table.time!r}", "leave out one of them, or remove the copies"
+        raise InputError(sentence("copies stay together only where rows are not split by time", value, remedy))
+    duplicates = find_duplicates(table)
+    codes = duplicates.codes if duplicates is not None else _exact(table)
     if table.groups is not None:
         codes = _connected(codes, table.groups)
     return dataclasses.replace(table, groups=codes)

@@ -56,11 +56,11 @@ class StudyOptions:
         if self.hidden is not None and not (
             _are_numbers(self.hidden) and self.hidden and all(1 <= width <= _WIDEST for width in self.hidden)
         ):
-            requirement, seen = f"hidden widths must lie between 1 and {_WIDEST:,}", f"got {self.hidden!r}"
-            raise InputError(sentence(requirement, seen, "give them as 64,64"))
+            requirement, value = f"hidden widths must lie between 1 and {_WIDEST:,}", f"got {self.hidden!r}"
+            raise InputError(sentence(requirement, value, "give them as 64,64"))
         if not (_are_numbers(self.sizes) and all(type(n) is int and n >= _SMALLEST for n in self.sizes)):
-            requirement, seen = f"sizes must be whole numbers of at least {_SMALLEST} rows", f"got {self.sizes!r}"
-            raise InputError(sentence(requirement, seen, "give them as 250,500,1000"))
+            requirement, value = f"sizes must be whole numbers of at least {_SMALLEST} rows", f"got {self.sizes!r}"
+            raise InputError(sentence(requirement, value, "give them as 250,500,1000"))
         for name, words in (("learning_rate", "the learning rate"), ("minutes", "minutes")):
             value = getattr(self, name)
             if not (name == "minutes" and value is None) and not (

@@ -126,7 +126,7 @@ class Plan:
 
     @property
     def networks(self) -> int:
-        """How many networks the study trains."""
+        """The number of networks that the study trains."""
         return len(self.members())
 
     def members(self) -> list["Member"]:

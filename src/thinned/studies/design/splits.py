@@ -136,9 +136,9 @@ def _with_every_class(train: Rows, validation: Rows, rows: Rows, classes: Rows |
 def _grouped(plan: Plan, classes: Rows | None, groups: Rows, repeat: int) -> list[Split]:
     least = max(plan.folds, 3)
     if len(np.unique(groups)) < least:
-        seen = f"{_grouped_by(plan)} has {len(np.unique(groups))}"
+        value = f"{_grouped_by(plan)} has {len(np.unique(groups))}"
         remedy = "use fewer folds, or group by another column"
-        raise InputError(sentence(f"{plan.folds} folds need at least {least} groups", seen, remedy))
+        raise InputError(sentence(f"{plan.folds} folds need at least {least} groups", value, remedy))
     state = int(stream(plan.seed, "split", repeat).integers(2**31))
     shuffle = stream(plan.seed, "split", repeat, "order").permutation
     splits = []
@@ -146,8 +146,8 @@ def _grouped(plan: Plan, classes: Rows | None, groups: Rows, repeat: int) -> lis
         own = groups[rest]
         parts = min(round(1 / VALIDATION), len(np.unique(own)))
         if parts < 2:
-            seen = f"all rows that fold {fold + 1} does not test are of one group of {_grouped_by(plan)}"
-            raise InputError(sentence("training and validation need groups of their own", seen, "use more folds"))
+            value = f"all rows that fold {fold + 1} does not test are of one group of {_grouped_by(plan)}"
+            raise InputError(sentence("training and validation need groups of their own", value, "use more folds"))
         train, validation = _deal(own, None if classes is None else classes[rest], parts, state + 1 + fold)[0]
         # in a new order, since the training loss is measured on the first of the training rows
         splits.append(Split(repeat, fold, shuffle(rest[train]), rest[validation], test))
@@ -204,9 +204,9 @@ def _cut(starts: Rows, low: int, high: int, wanted: float, column: str | None) -
     """The position nearest to ``wanted``, strictly between ``low`` and ``high``, at which a new time starts."""
     between = starts[(starts > low) & (starts < high)]
     if not len(between):
-        seen = f"too many rows of column {quote(column)} have the same time"
+        value = f"too many rows of column {quote(column)} have the same time"
         remedy = "use fewer folds, or a column of finer times"
-        raise InputError(sentence("train, validation and test rows must lie at different times", seen, remedy))
+        raise InputError(sentence("train, validation and test rows must lie at different times", value, remedy))
     return int(between[np.abs(between - wanted).argmin()])
 
 
@@ -239,9 +239,9 @@ def _check(split: Split, plan: Plan, table: Table) -> None:
     parts = {"training": split.train, "test": split.test}
     for name, rows in parts.items():
         if len(rows) < 2:
-            seen = f"fold {split.fold + 1} {by_column} has {len(rows)}"
-            raise InputError(sentence(f"a fold needs at least two {name} rows", seen, remedy))
+            value = f"fold {split.fold + 1} {by_column} has {len(rows)}"
+            raise InputError(sentence(f"a fold needs at least two {name} rows", value, remedy))
         absent = np.setdiff1d(np.arange(len(table.classes)), table.target[rows] if table.classes else [])
         if len(absent):
-            seen = f"fold {split.fold + 1} {by_column} has none of {quote(table.classes[absent[0]])}"
-            raise InputError(sentence(f"the {name} rows of each fold must hold each class", seen, remedy))
+            value = f"fold {split.fold + 1} {by_column} has none of {quote(table.classes[absent[0]])}"
+            raise InputError(sentence(f"the {name} rows of each fold must hold each class", value, remedy))

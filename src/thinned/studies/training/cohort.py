@@ -25,7 +25,7 @@ from thinned.studies.training.records import Probes
 __all__ = ["Data", "Outcome", "Stack", "losses", "train"]
 
 _GENERATOR = threading.Lock()  # torch's default generator is one for all threads
-_CHUNK = 4096  # rows a member that are evaluated at once: bounds memory, and changes no number
+_CHUNK = 4096  # rows of a member evaluated at once: bounds memory and changes no number
 
 
 class Data(NamedTuple):
@@ -48,16 +48,16 @@ class Data(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What training one member gave.
+    """The result of training one member.
 
     Attributes:
         train_loss: per epoch, dropout off, on as many training rows as there are validation rows.
         validation_loss: per epoch, dropout off.
         best_epoch: 0-based epoch of the least validation loss.
         at_best: output on the test rows with the weights of that epoch, ``(rows, outputs)``.
-        at_end: the same after the last epoch.
+        at_end: output on the test rows after the last epoch, ``(rows, outputs)``.
         weights: parameters and running statistics by name, of the best epoch.
-        probes: what was found by looking into the network of the best epoch.
+        probes: measurements inside the network of the best epoch.
     """
 
     train_loss: npt.NDArray[np.float32]
@@ -94,17 +94,18 @@ class Stack:
     ``torch.func.vmap``. Its dropout sites get an address and a rate for each member.
 
     Args:
-        networks: modules of one structure, one a member.
+        networks: modules of one structure, one for each member.
         rates: dropout rates of each member, by qualified name of the site.
-        seed: of all masks. A site's key is its number folded into the seed, a member's is its own folded into that.
+        seed: seed of all masks. The number of a site folded into it is the site's key; the number of a member folded
+            into that is the member's key.
         members: number of each member.
 
     Attributes:
         base: the module that is called; its training flag is that of all members.
         parameters: by qualified name, each with a leading axis of members.
-        buffers: the same of running statistics.
-        clock: 0-dim int64, the number of the training step.
-        rates: float64 ``(members,)`` of each site that any member drops at.
+        buffers: running statistics by qualified name, each with a leading axis of members.
+        clock: number of the training step, 0-dim int64.
+        rates: dropout rates of each site where a member drops, by its name, float64 ``(members,)``.
     """
 
     def __init__(
@@ -138,11 +139,11 @@ class Stack:
 
     @property
     def learned(self) -> dict[str, torch.Tensor]:
-        """Parameters and running statistics: what a trained network is, by qualified name."""
+        """Parameters and running statistics by qualified name."""
         return self.parameters | self.buffers
 
     def train(self) -> None:
-        """Put the base in training mode, but for the dropout sites at which no member drops."""
+        """Put the base in training mode, except for dropout sites where no member drops."""
         self.base.train()
         for site in self._idle:
             site.eval()

@@ -29,7 +29,7 @@ class Linear(nn.Linear):
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (the name that nn.Linear gives it)
-        """Affine map, for one network or for each member its own."""
+        """Apply the affine map of one network, or each member's own."""
         if self.weight.ndim == 2:
             return super().forward(input)
         bias: torch.Tensor | None = self.bias  # torch's annotation leaves out that there may be none
@@ -47,7 +47,7 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (the name that nn.BatchNorm1d gives it)
-        """One network, or each member by its own rows."""
+        """Normalise one network's rows, or each member's."""
         if self.weight.ndim == 1:
             return super().forward(input)
         members, rows, units = input.shape
@@ -111,7 +111,7 @@ class Hidden(nn.Module):
         self.drops_first = setting.batch_norm == "before"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One network, or each member its own."""
+        """Compute one network, or each member with its own parameters."""
         linear, dropout = self.linear, self.dropout
         if self.norm is not None:
             x = linear(x)
@@ -131,7 +131,7 @@ class MLP(nn.Module):
         inputs: number of input columns.
         hidden: widths of the hidden layers.
         outputs: number of output units (logits, or the standardised value).
-        setting: what the layers are made of, and the rate of each dropout.
+        setting: structure of the layers and rate of each dropout.
     """
 
     #: called with stacked parameters and buffers, it does all members at once, without ``vmap``
@@ -172,7 +172,7 @@ def site_rates(network: nn.Module, setting: Setting) -> dict[str, float]:
 
 
 def load_network(name: str, inputs: int, outputs: int) -> nn.Module:
-    """A network of the user's own, whose dropout layers are made ours.
+    """Build the network that a user supplies, with its dropout layers converted to ours.
 
     Args:
         name: ``module:function``; the function takes the numbers of inputs and outputs and gives a module that maps
@@ -191,7 +191,7 @@ def load_network(name: str, inputs: int, outputs: int) -> nn.Module:
     with working_directory():
         network = build(inputs, outputs)
     if not isinstance(network, nn.Module):
-        raise InputError(sentence(f"{name} must make a torch.nn.Module", f"it made a {type(network).__name__}"))
+        raise InputError(sentence(f"{name} must return a torch.nn.Module", f"it returned a {type(network).__name__}"))
     convert(network)
     if not schedules.dropout_layers(network):
         remedy = "put torch.nn.Dropout where dropout is to be tried"

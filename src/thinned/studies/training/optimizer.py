@@ -24,10 +24,10 @@ class AdamW:
     Biases, scales and shifts are left alone by both, the output layer by the second.
 
     Args:
-        stack: its ``parameters`` have a leading axis of members; the output layer's matrix is the last of them. Those
-            that ask for no gradient are left as they are.
-        settings: of each member.
-        learning_rate: the same for all.
+        stack: networks whose ``parameters`` have a leading axis of members, the output layer's matrix last. Those
+            without a gradient stay as they are.
+        settings: the setting of each member.
+        learning_rate: one learning rate for all members.
     """
 
     def __init__(self, stack: _Stacked, settings: Sequence[Setting], learning_rate: float) -> None:

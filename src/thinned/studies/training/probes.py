@@ -1,4 +1,4 @@
-"""What trained networks are like inside: how hidden units depend on each other, and what batch norms are given."""
+"""Measurements inside trained networks: dependence of hidden units, and the variances that batch norms receive."""
 
 import itertools
 import math
@@ -18,10 +18,10 @@ from thinned.studies.training.records import Coadaptation, Probes, VarianceShift
 
 __all__ = ["FRACTIONS", "dependence", "probe", "removal_masks"]
 
-#: of the units of every hidden layer that are taken out of a trained network
+#: fractions of the units of every hidden layer that are removed from a trained network
 FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-_SETS = 5  # random sets of units at each fraction
-_ROWS = 4096  # of a split that are looked at: more would sharpen little, and cost
+_SETS = 5  # random sets of units for each fraction
+_ROWS = 4096  # probed rows of a split: more would sharpen little and cost time
 
 Measured_co = TypeVar("Measured_co", covariant=True)
 
@@ -34,17 +34,17 @@ class _Measurement(Protocol[Measured_co]):
 
 @torch.no_grad()
 def probe(plan: Plan, members: Sequence[Member], data: Sequence[Data], stack: Stack) -> list[Probes]:
-    """Look into the members of a trained cohort whose settings are asked about, and leave the stack as it is.
+    """Probe the members of a trained cohort whose settings call for it; the stack stays as it is.
 
-    Arms "none" and "dropout" are asked for ``coadaptation``, settings with batch norm for ``variance_shift``: of
-    members that were trained on all rows, at a constant rate. A user's own network is not looked into. Of test rows and
-    of training rows the first 4,096 are taken.
+    Settings of arms "none" and "dropout" are probed for ``coadaptation``, settings with batch norm for
+    ``variance_shift``: members that were trained on all rows, at a constant rate. A user's network is not probed.
+    The first 4,096 test rows and training rows are used.
 
     Args:
-        plan: of the study.
-        members: of the cohort.
-        data: the split of each.
-        stack: their networks, with the weights to look at.
+        plan: plan of the study.
+        members: members of the cohort.
+        data: the split of each member.
+        stack: the members' networks, with the weights to probe.
 
     Returns:
         The probes of each member; those that are not asked for are None.
@@ -87,9 +87,9 @@ def dependence(units: torch.Tensor) -> torch.Tensor:
 
 
 def removal_masks(plan: Plan, member: Member, number: int, width: int, layer: int) -> torch.Tensor:
-    """Masks that take units of a layer out, ``(fractions, width)``: 0, or for those that stay width / left.
+    """Masks that remove units of a layer, ``(fractions, width)``: 0, or for those that stay width / left.
 
-    The units are the first of a random order, so that a larger fraction takes out what a smaller one does, and more.
+    The units are the first of a random order, so that a larger fraction removes what a smaller one does, and more.
     The order belongs to the split, the number of the set and the layer: networks of a split lose the same units.
     """
     order = stream(plan.seed, "removal", member.repeat, member.fold, number, layer).permutation(width)
@@ -166,12 +166,14 @@ def _variance_shift(plan: Plan, network: MLP, members: Sequence[Member], data: S
 
 def _variances(network: nn.Module, norms: Sequence[nn.Module], x: torch.Tensor) -> torch.Tensor:
     """Variance over rows of the inputs of each batch norm, summed over units: ``(members, norms)``."""
-    seen: list[torch.Tensor] = []
-    hooks = [norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].var(1).sum(1))) for norm in norms]
+    variances: list[torch.Tensor] = []
+    hooks = [
+        norm.register_forward_pre_hook(lambda _, inputs: variances.append(inputs[0].var(1).sum(1))) for norm in norms
+    ]
     network(x)
     for hook in hooks:
         hook.remove()
-    return torch.stack(seen, dim=1)
+    return torch.stack(variances, dim=1)
 
 
 def _gather(data: Sequence[Data], rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.definition import ArmDefinition, Grid, Technique
-from thinned.studies.design.setting import Setting
 
-__all__ = ["ARMS", "DEFINITIONS", "GRIDS", "TECHNIQUES", "Arm", "Setting"]
+__all__ = ["ARMS", "DEFINITIONS", "GRIDS", "TECHNIQUES"]
 
 
 def _definitions() -> tuple[ArmDefinition, ...]:
