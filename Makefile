@@ -21,6 +21,7 @@ lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(VENV)/test
 	$(PIP) install --constraint constraints.txt --editable '.[bench]'

@@ -227,3 +227,13 @@ def test_targets_that_cannot_be_used() -> None:
 
 def test_thinned_estimators_is_loaded_at_first_use() -> None:
     assert thinned.estimators.ThinnedClassifier is ThinnedClassifier
+
+
+def test_no_number_depends_on_the_number_of_processes() -> None:
+    """Of 203 rows three members hold out 41 and two 40, which makes two batched programs."""
+    rows, y = (np.concatenate([part, part[:53]]) for part in load_iris(return_X_y=True))
+    fitted = [ThinnedClassifier(hidden=(4,), epochs=2, random_state=0, n_jobs=jobs).fit(rows, y) for jobs in (None, 2)]
+    one, two = (estimator.predict_proba(rows) for estimator in fitted)
+    assert np.array_equal(one, two)
+    with pytest.raises(InputError, match="n_jobs must be a whole number other than 0, or None; got 0"):
+        ThinnedClassifier(n_jobs=0).fit(rows, y)

@@ -53,6 +53,7 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         learning_rate: float = 1e-3,
         members: int = 5,
         random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
     ) -> None:
         self.dropout = dropout
         self.where = where
@@ -66,6 +67,7 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         self.learning_rate = learning_rate
         self.members = members
         self.random_state = random_state
+        self.n_jobs = n_jobs
 
     def __sklearn_tags__(self) -> Any:  # the tags of scikit-learn, which has no types
         tags = super().__sklearn_tags__()
@@ -116,7 +118,11 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         members = _python_int(self.members)
         if type(members) is not int or members < 1:
             raise InputError(sentence("members must be a whole number of at least 1", f"got {members!r}"))
-        self.model_ = model.fit(table, self._config(setting, task, len(target)), setting, members=members)
+        jobs = _python_int(self.n_jobs)
+        if jobs is not None and (type(jobs) is not int or jobs == 0):
+            raise InputError(sentence("n_jobs must be a whole number other than 0, or None", f"got {jobs!r}"))
+        config = self._config(setting, task, len(target))
+        self.model_ = model.fit(table, config, setting, members=members, jobs=jobs)
         return self
 
     def _config(self, setting: Setting, task: Task, rows: int) -> TrainingConfig:
@@ -156,6 +162,9 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
         learning_rate: learning rate of Adam.
         members: number of networks.
         random_state: as in all of scikit-learn; an int makes fits repeat bit for bit.
+        n_jobs: number of processes, as in all of scikit-learn. Members whose parts of the rows are equal in size are
+            one batched program, which runs on one core; those of different sizes are fitted at a time. No number
+            depends on it.
 
     Attributes:
         model_: the fitted :class:`thinned.studies.model.Model`, for uncertainties, intervals and ONNX.

@@ -1,167 +1,107 @@
-"""The rules of the house: imports go one way, and the core needs torch and numpy alone."""
+"""The rules of the house: imports go one way, the core needs torch and numpy alone, files and functions stay short."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-SOURCE = Path(__file__).parents[2] / "src" / "thinned"
+Node = TypeVar("Node", bound=ast.AST)
 
-# A module imports only from lower ranks, or from its own rank's package; see DESIGN.
-RANKS = {
-    "_checks": 0,
-    "_places": 1,
-    "_torch_calls": 0,
-    "philox": 0,
-    "pages": 1,
-    "kernels": 1,
-    "numpy_network": 1,
-    "schedules": 1,
-    "uncertainty": 1,
-    "variance": 1,
-    "masks": 2,
-    "ops": 3,
-    "functional": 4,
-    "attention": 5,
-    "variants": 5,
-    "layers": 6,
-    "_reroute": 6,
-    "sites": 6,
-    "_circuit": 7,
-    "datasets": 7,
-    "addressing": 8,
-    "audits": 9,
-    "ensemble": 8,
-    "studies": 9,
-    "estimators": 10,
-    "audit_command": 10,
-    "explain": 10,
-    "cli": 11,
-    "__main__": 12,
-}
-AUDITS = {
-    "finding": 0,
-    "flow": 0,
-    "guard": 0,
-    "loading": 0,
-    "observe": 1,
-    "passes": 2,
-    "rules": 3,
-    "formats": 4,
-    "rules_masks": 4,
-    "rules_modes": 4,
-    "rules_places": 4,
-    "rules_rates": 4,
-    "fixing": 5,
-    "source": 5,
-    "_audit": 6,
-    "callbacks": 7,
-    "__init__": 8,
-}
-STUDIES = {
-    "arms": 0,
-    "columns": 0,
-    "claim_charts": 2,
-    "side_by_side": 2,
-    "comparing": 0,
-    "conformal": 0,
-    "embedding": 0,
-    "metrics": 0,
-    "results": 0,
-    "workers": 0,
-    "charts": 1,
-    "card": 1,
-    "nested": 1,
-    "network": 1,
-    "optimizer": 1,
-    "reading": 1,
-    "answers": 2,
-    "claims": 2,
-    "export": 2,
-    "encoding": 2,
-    "table": 2,
-    "plan": 3,
-    "telling": 3,
-    "verdict": 3,
-    "cautions": 4,
-    "cohort": 4,
-    "report": 4,
-    "splits": 4,
-    "store": 4,
-    "mechanisms": 3,
-    "probes": 5,
-    "sizes": 2,
-    "analysis": 5,
-    "terminal": 5,
-    "run": 6,
-    "model": 7,
-    "_study": 8,
-    "predicting": 8,
-    "__init__": 9,
-}
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "thinned"
+MODULES = sorted(SOURCE.rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
-    """Dotted names below ``thinned`` that a file imports, at any depth of its code but for TYPE_CHECKING blocks."""
-    names = set()
-    tree = ast.parse(path.read_text())
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-        for inner in ast.walk(node)
+def relative(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+def lint_imports(config: Path) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from importlinter.cli import lint_imports_command; lint_imports_command(sys.argv[1:])"
+    return subprocess.run(
+        [sys.executable, "-c", code, "--config", str(config), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_imports_go_one_way() -> None:
+    result = lint_imports(ROOT / "pyproject.toml")
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_contracts_see_an_upward_import(tmp_path: Path) -> None:
+    """The same check, told that functional stands above layers, finds that layers import it."""
+    config = tmp_path / "contracts.toml"
+    config.write_text(
+        '[tool.importlinter]\nroot_package = "thinned"\n[[tool.importlinter.contracts]]\nname = "upside down"\n'
+        'type = "layers"\ncontainers = ["thinned"]\nlayers = ["functional", "layers"]\n'
+    )
+    result = lint_imports(config)
+    assert result.returncode == 1
+    assert "thinned.layers is not allowed to import thinned.functional" in result.stdout
+
+
+def nodes(kind: type[Node]) -> Iterator[tuple[str, Node]]:
+    """All syntax nodes of a kind in the package, each with its file."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, kind):
+                yield relative(path), node
+
+
+def test_no_relative_import() -> None:
+    assert [file for file, node in nodes(ast.ImportFrom) if node.level] == []
+
+
+def test_a_file_has_at_most_400_lines() -> None:
+    assert {relative(path) for path in MODULES if path.read_text().count("\n") > 400} == set()
+
+
+def test_a_function_has_at_most_60_lines() -> None:
+    long = {
+        f"{file}: {node.name}" for file, node in nodes(ast.FunctionDef) if (node.end_lineno or 0) - node.lineno >= 60
     }
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name.removeprefix("thinned.") for name in names if name.startswith("thinned.")}
+    assert long == set()
 
 
-def upward(path: Path, own: str, ranks: dict[str, int], prefix: str) -> list[str]:
-    found = []
-    for name in imported(path):
-        if not name.startswith(prefix):
-            continue
-        other = name.removeprefix(prefix).split(".")[0]
-        if other in ranks and other != own and ranks[other] >= ranks[own]:
-            found.append(f"{path.name} (rank {ranks[own]}) imports {name} (rank {ranks[other]})")
-    return found
+def test_the_package_has_at_most_14_files_and_14_folders() -> None:
+    entries = [entry for entry in SOURCE.iterdir() if entry.name != "__pycache__" and entry.suffix != ".so"]
+    assert sum(entry.is_file() for entry in entries) <= 14
+    assert sum(entry.is_dir() for entry in entries) <= 14
 
 
-def test_every_module_has_a_rank() -> None:
-    top = {p.stem for p in SOURCE.glob("*.py")} | {p.parent.name for p in SOURCE.glob("*/__init__.py")}
-    assert top - {"__init__"} == set(RANKS)
-    assert {p.stem for p in (SOURCE / "audits").glob("*.py")} == set(AUDITS)
-    assert {p.stem for p in (SOURCE / "studies").glob("*.py")} == set(STUDIES)
+def test_any_is_rare() -> None:
+    counts = {relative(path): len(re.findall(r"\bAny\b", path.read_text())) for path in MODULES}
+    assert sum(counts.values()) < 120
+    of_results = ("studies/analysis/", "studies/report/", "studies/results")
+    assert {name: count for name, count in counts.items() if name.startswith(of_results) and count} == {}
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
-def test_imports_go_one_way(path: Path) -> None:
-    parts = path.relative_to(SOURCE).with_suffix("").parts
-    if parts == ("__init__",):
-        return
-    assert upward(path, parts[0], RANKS, "") == []
-    if parts[0] == "audits":
-        assert upward(path, parts[1], AUDITS, "audits.") == []
-    if parts[0] == "studies":
-        assert upward(path, parts[1], STUDIES, "studies.") == []
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.jinja")), ids=relative)
+def test_a_line_of_a_template_has_at_most_120_characters(path: Path) -> None:
+    assert [line for line in path.read_text().splitlines() if len(line) > 120] == []
 
 
-def test_the_rank_test_sees_an_upward_import(tmp_path: Path) -> None:
-    file = tmp_path / "masks.py"
-    file.write_text("def f():\n    from thinned.layers import Dropout\n")
-    assert upward(file, "masks", RANKS, "") == ["masks.py (rank 2) imports layers.Dropout (rank 6)"]
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")], ids=str)
+def test_a_line_of_prose_has_at_most_100_characters(path: Path) -> None:
+    """Tables, code and lines that are one link or image can't be broken."""
+    prose = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL).splitlines()
+    assert [line for line in prose if len(line) > 100 and not line.startswith(("|", "[", "!["))] == []
 
 
 def test_the_core_imports_torch_and_numpy_alone() -> None:
-    blocked = ["pandas", "sklearn", "scipy", "altair", "typer", "rich", "skrub", "skops", "pyarrow", "polars", "triton"]
+    blocked = [
+        *("altair", "jinja2", "joblib", "msgspec", "pandas", "polars", "pyarrow", "rich", "scipy", "sklearn", "skops"),
+        *("skrub", "triton", "typer"),
+    ]
     code = (
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
         "import thinned, torch\nassert thinned.Dropout(0.5)(torch.ones(8)).shape == (8,)\n"
@@ -183,10 +123,8 @@ def test_a_missing_extra_is_one_sentence() -> None:
 
 
 def test_no_pickle() -> None:
-    for path in SOURCE.rglob("*.py"):
-        assert not {"pickle", "joblib", "cloudpickle", "dill"} & {
-            alias.name.split(".")[0]
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Import | ast.ImportFrom)
-            for alias in node.names
-        }, path
+    """joblib, which pickles, only moves our own data between our own processes: nothing from outside is unpickled."""
+    forbidden = {"pickle", "cloudpickle", "dill"}
+    plain = {f"{file}: {alias.name}" for file, node in nodes(ast.Import) for alias in node.names}
+    parts = {f"{file}: {node.module}" for file, node in nodes(ast.ImportFrom)}
+    assert {name for name in plain | parts if name.split(": ")[1].split(".")[0] in forbidden} == set()

@@ -42,7 +42,6 @@ from thinned.studies.model.model import Model
 from thinned.studies.results import read as read_results
 from thinned.studies.table.load import load
 from thinned.studies.training import jobs as run_module
-from thinned.studies.training import processes
 from thinned.studies.training import store as store_module
 from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import Store
@@ -242,10 +241,9 @@ def test_an_interrupted_study_goes_on_to_the_same_bits(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Store, "add", keep)
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(torch, "get_num_threads", lambda: 1)  # one cohort after the other
         interrupted.setattr(Store, "add", keep_and_stop)
         with pytest.raises(InterruptionError):
-            thinned.study(make_frame(), "y", out=tmp_path / "parts", **SMALL)
+            thinned.study(make_frame(), "y", out=tmp_path / "parts", jobs=1, **SMALL)
     assert stored == [6]
     resumed = thinned.study(make_frame(), "y", out=tmp_path / "parts", **SMALL).results
     assert stored == [6, 6]
@@ -268,44 +266,6 @@ def test_an_interruption_of_the_default_design_keeps_what_was_finished(tmp_path:
     assert finished_networks(tmp_path / "run") == sizes[0]
 
 
-def test_cohorts_one_after_the_other_give_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As off Linux, where processes can't be forked safely."""
-    forked = thinned.study(make_frame(), "y", out=tmp_path / "forked", **SMALL).results
-    monkeypatch.setattr(processes.sys, "platform", "win32")
-    assert thinned.study(make_frame(), "y", out=tmp_path / "here", **SMALL).results["arms"] == forked["arms"]
-
-
-def test_an_interruption_in_the_midst_of_a_fork_is_not_lost() -> None:
-    with pytest.raises(KeyboardInterrupt), processes._interruption_delayed():
-        os.kill(os.getpid(), signal.SIGINT)
-    handler = signal.getsignal(signal.SIGINT)
-    with processes._interruption_delayed():
-        pass
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_a_process_that_dies_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match="one died with exit code 7; if memory ran out"):
-        list(processes.run_jobs(lambda number, tell: os._exit(7), 2, lambda told: None))
-
-
-class _TwoArguments(Exception):  # noqa: N818
-    def __init__(self, text: str, other: int) -> None:
-        super().__init__(text)
-
-
-@pytest.mark.parametrize("error", [ValueError("too odd"), _TwoArguments("too odd", 1)])
-def test_an_error_of_a_job_says_what_and_where(error: Exception) -> None:
-    """One that can't be pickled, too."""
-
-    def fail_oddly(number: int, tell: object) -> None:
-        raise error
-
-    with pytest.raises((ValueError, RuntimeError), match="too odd") as caught:
-        list(processes.run_jobs(fail_oddly, 1, lambda told: None))
-    assert "in fail_oddly" in "".join(caught.value.__notes__)
-
-
 def test_a_finished_study_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = thinned.study(make_frame(), "y", out=tmp_path, **SMALL).results
     monkeypatch.setattr(Store, "add", lambda *a: pytest.fail("trained again"))
@@ -319,10 +279,9 @@ def test_arms_that_are_not_finished_in_time_are_left_out_and_gone_on_with(
     with pytest.raises(InputError, match="must be finished in time; 0 of 16 networks are; run it again"):
         thinned.study(make_frame(), "y", out=tmp_path / "a", minutes=1e-9, **options)
     with monkeypatch.context() as patch:  # as if time were up after two cohorts, which have no batch norm
-        first = lambda *args: itertools.islice(processes.run_jobs(*args), 2)  # noqa: E731
-        patch.setattr(torch, "get_num_threads", lambda: 1)
-        patch.setattr(run_module, "run_jobs", first)
-        part = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results
+        run_jobs = run_module.run_jobs
+        patch.setattr(run_module, "run_jobs", lambda *args, **kwargs: itertools.islice(run_jobs(*args, **kwargs), 2))
+        part = thinned.study(make_frame(), "y", out=tmp_path / "a", jobs=1, **options).results
     assert [arm["name"] for arm in part["arms"]] == ["none", "dropout"]
     assert part["run"]["left_out"] == ("batch norm",)
     went_on = thinned.study(make_frame(), "y", out=tmp_path / "a", **options).results

@@ -9,6 +9,7 @@ from thinned.cli.audit import audit_command
 from thinned.cli.console import print_line
 from thinned.cli.explain import explain_command
 from thinned.cli.export import export_command
+from thinned.cli.merge import merge_command
 from thinned.cli.predict import predict_command
 from thinned.cli.report import report_command
 from thinned.cli.study import demo_command, study_command
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command("study")(study_command)
 app.command("demo")(demo_command)
+app.command("merge")(merge_command)
 app.command("report")(report_command)
 app.command("predict")(predict_command)
 app.command("export")(export_command)

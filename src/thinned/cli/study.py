@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from thinned.studies.training.jobs import Progress as StudyProgress
 
 __all__ = ["demo_command", "study_command"]
+
+
+class _Workers(TypedDict):
+    jobs: int | None
+    engine: Literal["loky", "ray", "dask"] | None
+    address: str | None
+
 
 _Out = Annotated[
     Path,
@@ -109,6 +116,22 @@ _Time = Annotated[
     str | None,
     typer.Option(metavar="COL", help="Train on the past and test on the future, by this column of dates or numbers."),
 ]
+_Jobs = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Cohorts trained at a time, each on one core; -1 is one a core.  [default: all]"),
+]
+_Engine = Annotated[
+    Literal["loky", "ray", "dask"] | None,
+    typer.Option(help="What runs them: processes of this machine, or a cluster.  [default: loky]"),
+]
+_Address = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="A Ray or Dask cluster.  [default: workers on this machine]"),
+]
+_Shard = Annotated[
+    str | None,
+    typer.Option(metavar="N/PARTS", help="Train one share of the networks, as 3/16; see `thinned merge`."),
+]
 
 
 def study_command(
@@ -132,6 +155,10 @@ def study_command(
     time: _Time = None,
     group_duplicates: _GroupDuplicates = False,
     column: _Columns = None,
+    jobs: _Jobs = None,
+    engine: _Engine = None,
+    address: _Address = None,
+    shard: _Shard = None,
 ) -> None:
     """Measure on held-out rows whether dropout helps, and at which rate.
 
@@ -158,19 +185,33 @@ def study_command(
         "group_duplicates": group_duplicates,
         "columns": dict(column or []),
     }
-    _run(file, target, out, options)
+    _run(file, target, out, options, {"jobs": jobs, "engine": engine, "address": address}, shard)
 
 
-def demo_command(out: _Out = Path("runs/churn"), epochs: EpochsOption = None) -> None:
+def demo_command(
+    out: _Out = Path("runs/churn"),
+    epochs: EpochsOption = None,
+    jobs: _Jobs = None,
+    engine: _Engine = None,
+    address: _Address = None,
+) -> None:
     """Run a study of the bundled churn table: 5,000 customers, 707 of whom left."""
     need_study_extra()
     print_line("Does dropout help a network that predicts which of 5,000 customers leave?")
-    _run(None, "churn", out, {"epochs": epochs})
+    _run(None, "churn", out, {"epochs": epochs}, {"jobs": jobs, "engine": engine, "address": address})
 
 
-def _run(file: Path | None, target: str, out: Path, options: "OptionKeywords") -> None:
+def _run(
+    file: Path | None,
+    target: str,
+    out: Path,
+    options: "OptionKeywords",
+    workers: _Workers,
+    shard: str | None = None,
+) -> None:
     from thinned.studies import finished_networks, study  # noqa: PLC0415 - takes seconds, for which --help need not wait
     from thinned.studies.report.terminal import print_study  # noqa: PLC0415
+    from thinned.studies.shards import train_shard  # noqa: PLC0415
 
     columns = (
         TextColumn("{task.description}"),
@@ -187,7 +228,13 @@ def _run(file: Path | None, target: str, out: Path, options: "OptionKeywords") -
         command = shlex.join(["thinned", *sys.argv[1:]])
         data = datasets.churn() if file is None else file
         try:
-            finished = study(data, target, out=out, progress=progress, command=command, **options)
+            if shard is not None:
+                count = train_shard(data, target, shard, out=out, progress=progress, **workers, **options)
+                bar.stop()
+                text = f"Shard {shard}: {out} holds {count} finished networks. `thinned merge` puts shards together."
+                print_line(text)
+                return
+            finished = study(data, target, out=out, progress=progress, command=command, **workers, **options)
         except KeyboardInterrupt:
             bar.stop()
             text = f"Stopped. {out} holds {finished_networks(out)} finished networks; the same command continues there."

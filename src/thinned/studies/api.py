@@ -27,11 +27,13 @@ from thinned.studies.model import model, storage
 from thinned.studies.report import html as report
 from thinned.studies.table.load import Table, load
 from thinned.studies.training.config import TrainingConfig
+from thinned.studies.training.engines.choose import EngineName
+from thinned.studies.training.engines.open_engine import open_engine
 from thinned.studies.training.jobs import Progress, run
 from thinned.studies.training.records import TrainedNetwork
-from thinned.studies.training.store import Store, open_store, write_text, writing
+from thinned.studies.training.store import TEMPORARY, Store, open_store, write_text, writing
 
-__all__ = ["ReportProgress", "Study", "study"]
+__all__ = ["ReportProgress", "Study", "finish_study", "load_table", "study"]
 
 #: called during training with the state of the study and its plan
 ReportProgress = Callable[[Progress, Plan], None]
@@ -107,6 +109,9 @@ def study(
     out: str | os.PathLike[str] | None = None,
     progress: ReportProgress = lambda step, plan: None,
     command: str | None = None,
+    jobs: int | None = None,
+    engine: EngineName | None = None,
+    address: str | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Study:
     """Measure on held-out rows which way to regularise helps: dropout, at which layer and rate, or another.
@@ -122,6 +127,11 @@ def study(
             and data left there are kept.
         progress: called during training with the state of the study and its plan.
         command: the command line, shown in the report.
+        jobs: number of cohorts trained at a time, each on one core; -1 is one for each core. None takes the number of
+            torch's threads, all of a cluster, or what ``joblib.parallel_config`` says. No number depends on it.
+        engine: "loky" (processes on this machine), "ray" or "dask"; None takes the backend of
+            ``joblib.parallel_config``, and otherwise loky.
+        address: address of a Ray or Dask cluster; None takes the one in use, or starts workers on this machine.
         options: any of these.
 
             - task: "binary", "multiclass" or "regression"; None infers it from the target.
@@ -151,16 +161,18 @@ def study(
     Raises:
         InputError: the table, the target, an option or the folder can't be used.
     """
-    chosen = StudyOptions(**options)
-    table = _load(data, target, chosen)
-    plan = make_plan(table, chosen)
-    with open_store(_folder(out), plan) as store:
-        run(table, plan, store, lambda step: progress(step, plan), chosen.minutes)
-        content = _analyse(table, plan, store, command)
-        return _write(table, plan, store.folder, content, progress)
+    chosen, folder = StudyOptions(**options), _folder(out)
+    with open_engine(data, folder, chosen.network, jobs, engine, address) as workers:
+        table = load_table(data, target, chosen)
+        plan = make_plan(table, chosen)
+        with open_store(folder, plan) as store:
+            report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731
+            run(table, plan, store, report, chosen.minutes, engine=workers, folder=folder / TEMPORARY)
+            return finish_study(table, plan, store, progress, command)
 
 
-def _load(data: object, target: str, options: StudyOptions) -> Table:
+def load_table(data: object, target: str, options: StudyOptions) -> Table:
+    """Read the table of a study."""
     table = load(
         data,
         target,
@@ -201,6 +213,12 @@ def _run_summary(plan: Plan, finished: Plan, store: Store, command: str | None) 
         },
         command=command,
     )
+
+
+def finish_study(table: Table, plan: Plan, store: Store, progress: ReportProgress, command: str | None) -> Study:
+    """Analyse the networks of a store, fit the recommended setting on all rows, and write model, results and report."""
+    content = _analyse(table, plan, store, command)
+    return _write(table, plan, store.folder, content, progress)
 
 
 def _write(table: Table, plan: Plan, folder: Path, content: results.Results, progress: ReportProgress) -> Study:

@@ -10,10 +10,11 @@ from thinned.errors import sentence
 from thinned.tracing.eager_stance import eager_stance
 from thinned.tracing.model_copy import copy_modules
 from thinned.tracing.modules import named
+from thinned.tracing.recorder import recording
 from thinned.tracing.silent_recorder import SilentRecorder, generators_kept
 from thinned.tracing.site import Op, Recording, Site
 
-__all__ = ["Op", "Recording", "Site", "find", "named", "record"]
+__all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording"]
 
 
 def find(model: nn.Module, *args: object, **kwargs: object) -> tuple[Site, ...]:

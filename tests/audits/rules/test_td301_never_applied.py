@@ -98,3 +98,41 @@ def test_albert_has_a_dropout_that_never_runs() -> None:
     )
     [finding] = thinned.audit(transformers.AlbertModel(config), torch.randint(0, 50, (2, 8)))
     assert (finding.code, finding.module) == ("TD301", "encoder.albert_layer_groups.0.albert_layers.0.dropout")
+
+
+class Parts(nn.Module):
+    """Parts of which one forward runs some."""
+
+    def __init__(self, **parts: nn.Module) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        if hasattr(self, "tasks"):
+            x = self.tasks[1](x)
+        if hasattr(self, "layers"):
+            x = self.layers[0](x)
+        return self.last(x)
+
+
+def block() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.1))
+
+
+@pytest.mark.parametrize(
+    ("parts", "modules"),
+    [
+        ({"other_head": block()}, set()),  # a branch that did not run
+        ({"layers": nn.ModuleList([block(), block(), block()])}, set()),  # layers that were skipped
+        ({"tasks": nn.ModuleList(nn.Dropout(p) for p in (0.1, 0.2, 0.3))}, set()),  # one for each task
+        ({"dead": nn.Dropout(0.1)}, {"dead"}),
+        ({"dead": nn.ModuleList([nn.Dropout(0.1), nn.Dropout(0.2)])}, {"dead.0", "dead.1"}),
+        ({"layers": nn.ModuleList([nn.Linear(4, 4), nn.Dropout(0.1)])}, {"layers.1"}),  # forgotten beside its layer
+    ],
+)
+def test_parts_that_did_not_run_are_not_unused(parts: dict[str, nn.Module], modules: set[str]) -> None:
+    result = thinned.audit(Parts(**parts), torch.randn(4, 4))
+    assert {finding.module for finding in result if finding.code == "TD301"} == modules

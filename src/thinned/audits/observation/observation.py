@@ -88,9 +88,8 @@ def observe(
         evaluation = passes.first_recorded(False, 1)
         evaluation_dropouts, second_outputs = evaluation.dropouts(), passes.evaluated(2)
         agree = outputs_agree(evaluation.outputs, second_outputs)
-        random_masks, difference = [], None
-        if evaluation.masks and not agree:
-            random_masks = differing_masks(evaluation.masks, passes.recorded(False, 2).masks)
+        random_masks = [] if agree else _random_masks(passes)
+        difference = None
         if not agree and not random_masks and not any(dropout.drops for dropout in evaluation_dropouts):
             difference = locate_difference(passes, evaluation.outputs, second_outputs)
         return Observation(
@@ -109,6 +108,12 @@ def observe(
             batch_size=next((tensor.shape[0] for tensor in tensors((args, dict(kwargs))) if tensor.ndim), None),
             rows=rows,
         )
+
+
+def _random_masks(passes: Passes) -> list[AppliedMask]:
+    """Masks that differ between two evaluations."""
+    first = passes.recorded(False, 1, find_masks=True).masks
+    return differing_masks(first, passes.recorded(False, 2, find_masks=True).masks) if first else []
 
 
 def _initialised(model: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> nn.Module:

@@ -68,10 +68,17 @@ class Passes:
             self._gradients = True
         return self.recorded(training, seed)
 
-    def recorded(self, training: bool, seed: int, *, without_dropout: bool = False) -> AuditRecorder:
+    def recorded(
+        self, training: bool, seed: int, *, without_dropout: bool = False, find_masks: bool = False
+    ) -> AuditRecorder:
         """Run the model and record the pass."""
         with self.mode(training, seed):
-            recorder = AuditRecorder(self.model, measure=self.measure, without_dropout=without_dropout)
+            recorder = AuditRecorder(
+                self.model,
+                measure=self.measure,
+                without_dropout=without_dropout,
+                find_masks=find_masks and self.measure,
+            )
             if without_dropout:
                 for module in self.model.modules():
                     if is_thinned(module):

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-import thinned
 from thinned.audits.observation.data_flow import DataFlow, Origin, Step
 from thinned.audits.observation.modules import is_drop_path, is_dropout_module
 from thinned.audits.observation.random_masks import AppliedMask, Location, MaskFinder, digest_of
@@ -28,7 +27,7 @@ from thinned.tracing.torch_functions import BINDERS, DropoutCall
 __all__ = ["AuditRecorder", "BatchNormCall", "ObservedDropout", "OutsideModule", "output_tensors"]
 
 #: folders of torch and of thinned, with their separator so that torchvision is not among them; code that was executed
-_LIBRARY_CODE = (*(f"{Path(str(package.__file__)).parent}{os.sep}" for package in (torch, thinned)), "<")
+_LIBRARY_CODE = (*(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[2])), "<")
 _ELEMENT_KINDS = ("functional", "module")
 _BATCH_NORM_ARGUMENTS = ("input", "running_mean", "running_var", "weight", "bias", "training")
 
@@ -133,15 +132,18 @@ class AuditRecorder(Recorder):
         module_calls: number of calls of each module, by name.
         drop_path_shapes: shape of the input of each drop-path module, by name.
         outputs: the tensors that the model returned, detached.
-        masks: masks that the model applied without a dropout function; recorded in evaluation passes only.
+        masks: masks that the model applied without a dropout function, with ``find_masks`` only.
 
     Args:
         model: the model that will run.
         measure: compute fractions of zeros and variances; False on meta tensors.
         without_dropout: let dropout functions return their input.
+        find_masks: record masks that the model applies by itself, which takes time.
     """
 
-    def __init__(self, model: nn.Module, *, measure: bool = True, without_dropout: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, *, measure: bool = True, without_dropout: bool = False, find_masks: bool = False
+    ) -> None:
         super().__init__(model)
         self.batch_norms: list[BatchNormCall] = []
         self.module_calls: Counter[str] = Counter()
@@ -150,6 +152,7 @@ class AuditRecorder(Recorder):
         self.masks: list[AppliedMask] = []
         self._mask_finder: MaskFinder | None = None
         self._model, self._measure, self._without_dropout = model, measure, without_dropout
+        self._find_masks = find_masks
         self._flow = DataFlow()
         self._contexts: list[_Context] = []
         self._output_dropouts: set[int] = set()
@@ -159,7 +162,7 @@ class AuditRecorder(Recorder):
 
     def run(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Call the model and record what it does."""
-        if self._measure and not self._model.training:
+        if self._find_masks:
             self._mask_finder = MaskFinder(self._model, tensors((args, kwargs)))
         try:
             with torch.compiler.set_stance("force_eager"), self.hooks(), self:

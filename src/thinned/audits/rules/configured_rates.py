@@ -11,12 +11,14 @@ _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
 def has_run(path: str, observation: Observation) -> bool:
-    """True if a dropout module ran, if a function may have used its rate, or if nothing around it ran."""
+    """True if a dropout module ran, if a function may have used its rate, or if its part of the model did not run."""
     module = observation.modules[path]
     if any(observation.module_calls.get(name) for name, other in observation.modules.items() if other is module):
         return True
     enclosing = enclosing_module(path, observation)
     if enclosing is None or not observation.module_calls.get(enclosing):
+        return True
+    if _is_in_idle_part(path, enclosing, observation) or _has_active_alternative(path, observation):
         return True
     functions = [
         dropout
@@ -26,6 +28,27 @@ def has_run(path: str, observation: Observation) -> bool:
         and same_rate(dropout.site.p, rate_of(module))
     ]
     return any(_owner_of_rate(dropout.path, dropout.site.p, observation) == enclosing for dropout in functions)
+
+
+def _is_in_idle_part(path: str, enclosing: str, observation: Observation) -> bool:
+    """True within an ``nn.Sequential`` of which nothing ran: another branch, or a layer that was skipped."""
+    part = path.rpartition(".")[0]
+    while part != enclosing:
+        ran = any(calls for name, calls in observation.module_calls.items() if f"{name}.".startswith(f"{part}."))
+        if isinstance(observation.modules.get(part), nn.Sequential) and not ran:
+            return True
+        part = part.rpartition(".")[0]
+    return False
+
+
+def _has_active_alternative(path: str, observation: Observation) -> bool:
+    """True if another dropout of the same list ran, as that of the task at hand."""
+    parent = path.rpartition(".")[0]
+    siblings = observation.modules.get(parent)
+    if not isinstance(siblings, nn.ModuleList | nn.ModuleDict):
+        return False
+    names = [f"{parent}.{name}" for name, module in siblings.named_children() if is_dropout_module(module)]
+    return any(observation.module_calls.get(name) for name in names)
 
 
 def same_rate(p: float, other: float) -> bool:

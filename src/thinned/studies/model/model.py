@@ -5,10 +5,11 @@ import itertools
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import joblib
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +33,9 @@ from thinned.studies.table.notices import Notice
 from thinned.studies.table.readings import ColumnReading
 from thinned.studies.training import cohort
 from thinned.studies.training.config import TrainingConfig
+from thinned.studies.training.engines.cores import one_core
 from thinned.studies.training.jobs import standardised
 from thinned.studies.training.network import site_rates
-from thinned.studies.training.processes import one_core
 from thinned.uncertainty import split_entropy, split_variance
 
 __all__ = ["Model", "Uncertainty", "UnlikeStudyWarning", "fit"]
@@ -297,12 +298,15 @@ def fit(
     progress: Callable[[int], None] = lambda epoch: None,
     *,
     members: int = _MEMBERS,
+    jobs: int | None = 1,
 ) -> Model:
     """Fit one of the settings on all rows.
 
     Five networks, each with another fifth of the rows for early stopping, so that every row trains four of them; their
     predictions are averaged. Where a class or the groups are too few for that, there are fewer. More members hold out
     smaller parts. By time all hold out the latest fifth.
+
+    ``jobs`` is joblib's: members whose parts differ in size are trained in as many processes. No number depends on it.
     """
     encoder = Encoder(setting.embedding, table.readings).fit(table.features)
     x = torch.from_numpy(encoder.transform(table.features))
@@ -323,14 +327,18 @@ def fit(
         held_out=tuple(len(d.test) for d in data),
         noise=0.0,
     )
-    outcomes: list[cohort.Outcome] = []
     number = config.settings.index(setting)
-    with one_core():
-        # groups differ in size: members of other shapes make another batched program
-        for _, same in itertools.groupby(enumerate(data), key=lambda numbered: numbered[1].shape):
-            folds, own = zip(*same, strict=True)
-            batch = [Member(config.repeats, fold, number) for fold in folds]  # a repeat that the study has not used
-            outcomes += cohort.train(config, lambda _: storage.make_network(metadata), batch, own, progress)
+    batches = []
+    # groups differ in size: members of other shapes make another batched program
+    for _, same in itertools.groupby(enumerate(data), key=lambda numbered: numbered[1].shape):
+        folds, own = zip(*same, strict=True)
+        members_of_batch = [Member(config.repeats, fold, number) for fold in folds]  # a repeat no study has used
+        batches.append((config, metadata, members_of_batch, own))
+    if len(batches) > 1 and joblib.effective_n_jobs(jobs) > 1:
+        fitted = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_fit_batch)(*batch) for batch in batches)
+    else:
+        fitted = [_fit_batch(*batch, progress) for batch in batches]
+    outcomes: list[cohort.Outcome] = list(itertools.chain.from_iterable(fitted))
     weights = {name: torch.stack([o.weights[name] for o in outcomes]) for name in outcomes[0].weights}
     if table.task == "regression":
         residuals = [
@@ -339,3 +347,15 @@ def fit(
         weights[storage.RESIDUALS] = torch.from_numpy(thin_out(residuals))
         metadata = msgspec.structs.replace(metadata, noise=float(np.sqrt(np.mean(np.concatenate(residuals) ** 2))))
     return Model(metadata, encoder, weights)
+
+
+def _fit_batch(
+    config: TrainingConfig,
+    metadata: ModelMetadata,
+    members: Sequence[Member],
+    data: Sequence[cohort.Data],
+    progress: Callable[[int], None] = lambda epoch: None,
+) -> list[cohort.Outcome]:
+    """Train members of one shape on one core."""
+    with one_core():
+        return cohort.train(config, lambda _: storage.make_network(metadata), members, data, progress)

@@ -1,10 +1,13 @@
 """Trains the networks of a plan: splits, encoded, in cohorts, whose records go into the store."""
 
+import contextlib
 import itertools
 import math
+import tempfile
 import time
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Literal, NamedTuple, SupportsFloat
 
 import numpy as np
@@ -21,12 +24,16 @@ from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table
 from thinned.studies.training import cohort, probes
 from thinned.studies.training.config import TrainingConfig
+from thinned.studies.training.engines.choose import choose_engine, main_objects
+from thinned.studies.training.engines.engine import Engine, Task
+from thinned.studies.training.engines.run_jobs import run_jobs
+from thinned.studies.training.engines.serial import Serial
 from thinned.studies.training.network import MLP, load_network
-from thinned.studies.training.processes import run_jobs
 from thinned.studies.training.records import Curves, Evaluation, TrainedNetwork
+from thinned.studies.training.shard import Shard
 from thinned.studies.training.store import Store
 
-__all__ = ["Progress", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
+__all__ = ["Job", "Progress", "Training", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
 
 # A cohort is large enough to spread the cost of a call and small enough for parameters and activations to stay near
 # the core: this many networks, or this many weights between hidden layers.
@@ -36,6 +43,8 @@ _SLOWER = 1.7  # a step with batch norm or wider inputs, against one without
 # Above this many rows a split is a cohort of its own: the matrix products of few members fill a core by then, and no
 # more encoded copies of the table are held than cohorts are trained at a time.
 _ROWS_TOGETHER = 200_000
+# Starting workers takes a few seconds: shorter work is done by the driver itself.
+_FEW_SECONDS, _STEP_SECONDS, _ROWS_PER_SECOND = 4.0, 5e-4, 1.5e6
 
 
 class Progress(NamedTuple):
@@ -95,8 +104,31 @@ class Job(NamedTuple):
         return [Member(split.repeat, split.fold, s, self.size) for split in self.splits for s in self.settings]
 
 
+class Training:
+    """The work of a study, which engines copy to their workers: job ``number`` trains a cohort."""
+
+    def __init__(self, table: Table, plan: Plan, splits: Sequence[Split], jobs: Sequence[Job]) -> None:
+        self._table, self._plan, self._splits = table, plan, list(splits)
+        places = {(split.repeat, split.fold): number for number, split in enumerate(splits)}
+        # by number: row numbers of a split are written once, not for each of its jobs
+        self._jobs = [(tuple(places[s.repeat, s.fold] for s in job.splits), job.settings, job.size) for job in jobs]
+
+    def __call__(self, number: int, report: Callable[[int], None]) -> list[TrainedNetwork]:
+        """Train a cohort; ``report`` is told the epochs of all its networks."""
+        places, settings, size = self._jobs[number]
+        return _train(self._table, self._plan, Job([self._splits[i] for i in places], settings, size), report)
+
+
 def run(
-    table: Table, plan: Plan, store: Store, progress: Callable[[Progress], None], minutes: float | None = None
+    table: Table,
+    plan: Plan,
+    store: Store,
+    progress: Callable[[Progress], None],
+    minutes: float | None = None,
+    *,
+    engine: Engine | None = None,
+    folder: Path | None = None,
+    shard: Shard | None = None,
 ) -> None:
     """Train every network of the plan that the store does not hold yet; each finished cohort is stored at once.
 
@@ -106,9 +138,12 @@ def run(
         store: takes the records of the networks.
         progress: called a few times a second.
         minutes: no cohort starts after this time; None sets no limit.
+        engine: trains the cohorts; None takes the cores of this machine, or this process for a few seconds' work.
+        folder: for temporary files, best on a file system that all workers see; None makes one.
+        shard: the part of the plan to train; None is all of it.
 
     Raises:
-        InputError: the splits can't be made, or a size exceeds the training rows of a split.
+        InputError: the splits can't be made, a size exceeds the training rows of a split, or workers failed.
     """
     finished = {network.member for network in store.networks()}
     splits = make_splits(plan, table)
@@ -116,19 +151,45 @@ def run(
     if plan.sizes and plan.sizes[-1] > least:
         requirement = f"sizes must lie within the {least:,} training rows of a split"
         raise InputError(sentence(requirement, f"got {plan.sizes[-1]:,}"))
-    jobs = [job for job in make_jobs(plan, splits) if not finished.issuperset(job.members)]
-
-    def work(number: int, report_epochs: Callable[[int], None]) -> list[TrainedNetwork]:
-        return _train(table, plan, jobs[number], report_epochs)
+    jobs = make_jobs(plan, splits)
+    if shard is not None:
+        jobs = shard.part(jobs)
+    jobs = [job for job in jobs if not finished.issuperset(job.members)]
+    if not jobs:
+        return
 
     def watch(epochs: Sequence[int]) -> None:
         progress(_progress(plan, jobs, epochs, len(finished)))
 
+    def describe(number: int) -> str:
+        job = jobs[number]
+        split, label = job.splits[0], plan.settings[job.settings[0]].label
+        first = f"{label} on repeat {split.repeat + 1}, fold {split.fold + 1}"
+        return f"cohort {number + 1} of {len(jobs)} ({len(job.members)} networks, from {first})"
+
     start = time.perf_counter()
     deadline = math.inf if minutes is None else start + 60 * minutes
-    for _, networks in run_jobs(work, len(jobs), watch, lambda: time.perf_counter() > deadline):
-        store.add(networks, time.perf_counter() - start)
-        start = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        if engine is None:
+            small = _expected_seconds(plan, jobs) < _FEW_SECONDS
+            engine = Serial() if small else choose_engine(main=main_objects(plan.network))
+            stack.callback(engine.close)
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thinned-"))) / "run"
+        task = Task(Training(table, plan, splits, jobs), len(jobs), folder, watch)
+        for _, networks in run_jobs(engine, task, enough=lambda: time.perf_counter() > deadline, describe=describe):
+            store.add(networks, time.perf_counter() - start)
+            start = time.perf_counter()
+
+
+def _expected_seconds(plan: Plan, jobs: Sequence[Job]) -> float:
+    """Rough training time of all jobs on one core: a fixed time for each step, and one for each row."""
+    seconds = 0.0
+    for job in jobs:
+        sized = plan.at_size(job.size)
+        rows = sized.epochs * (job.size or plan.rows)
+        seconds += rows / sized.batch_size * _STEP_SECONDS + len(job.members) * rows / _ROWS_PER_SECOND
+    return seconds
 
 
 def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:

@@ -6,25 +6,71 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from thinned.errors import InputError, sentence
 from thinned.studies.design.plan import Plan
+from thinned.studies.training.engines.environment import environment
 from thinned.studies.training.records import TrainedNetwork
 
-__all__ = ["Store", "finished_networks", "open_store", "write_text", "writing"]
+__all__ = [
+    "TEMPORARY",
+    "Origin",
+    "Store",
+    "StoredRun",
+    "finished_networks",
+    "open_store",
+    "read_store",
+    "write_text",
+    "writing",
+]
+
+#: folder within a run's for files that last as long as its training
+TEMPORARY = ".training"
 
 _FILE = "study.sqlite"
-_OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", "results.json", "report.html", "model"}
+_OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, "results.json", "report.html", "model"}
 _OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model")}
 _MODEL = {"weights.safetensors", "encoder.skops", "model.json"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _APPLICATION = 0x7468696E  # "thin": marks a database as ours
 _ELSEWHERE = "choose another folder with --out"
+
+
+class Origin(NamedTuple):
+    """What a run was made of, for those who go on with its store alone.
+
+    Attributes:
+        file: absolute path of the table, or None for a data frame.
+        target: the column to predict.
+    """
+
+    file: str | None
+    target: str
+
+
+class StoredRun(NamedTuple):
+    """The content of a run's store.
+
+    Attributes:
+        plan: the plan.
+        shown: the plan as JSON types, by which two are compared.
+        environment: the versions and the instruction set that trained the networks.
+        origin: what the run was made of, if it is known.
+        networks: the finished networks.
+        seconds: training time.
+    """
+
+    plan: Plan
+    shown: dict[str, object]
+    environment: dict[str, str]
+    origin: Origin | None
+    networks: list[TrainedNetwork]
+    seconds: float
 
 
 class Store:
@@ -67,6 +113,13 @@ class Store:
             )
             self._connection.execute("INSERT INTO cohort (seconds) VALUES (?)", (seconds,))
 
+    def keep_origin(self, plan: Plan, origin: Origin) -> None:
+        """Keep what the run is made of, so that its store can be merged."""
+        with self._connection:
+            self._connection.execute("DELETE FROM origin")
+            values = json.dumps(origin._asdict()), msgspec.json.encode(plan).decode()
+            self._connection.execute("INSERT INTO origin VALUES (?, ?)", values)
+
     @property
     def seconds(self) -> float:
         """Training time of all finished cohorts."""
@@ -82,9 +135,40 @@ def finished_networks(folder: Path) -> int:
     return 0  # not a store, as the run itself reports
 
 
+def read_store(folder: Path) -> StoredRun:
+    """Read the store of a shard, which stays as it is.
+
+    Raises:
+        InputError: the folder holds none, or one that no shard has written.
+    """
+    if not (folder / _FILE).is_file():
+        raise InputError(sentence("merging needs the folders of shards", f"{folder} holds no {_FILE}"))
+    try:
+        with closing(sqlite3.connect(folder / _FILE)) as connection:
+            origin = connection.execute("SELECT origin, plan FROM origin").fetchone()
+            shown = _plan_entry(connection.execute("SELECT json FROM plan").fetchone()[0])
+            store = Store(connection, folder)
+            networks, seconds = store.networks(), store.seconds
+        plan = msgspec.json.decode(origin[1], type=Plan)
+        made_of = Origin(**json.loads(origin[0]))
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        found = f"that in {folder} was not written with --shard"
+        raise InputError(sentence("merging needs the stores of shards", found, "run `thinned study --shard`")) from None
+    versions: dict[str, str] = dict(shown.pop("versions", {}))  # type: ignore[call-overload]
+    return StoredRun(plan, shown, versions, made_of, networks, seconds)
+
+
 @contextmanager
-def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
+def open_store(folder: Path, plan: Plan, trained_in: Mapping[str, str] | None = None) -> Iterator[Store]:
     """Open or make the folder of a run; nothing in it is overwritten.
+
+    Args:
+        folder: of the run.
+        plan: of the study.
+        trained_in: the versions and the instruction set of networks that come from elsewhere; None takes those of this
+            process.
 
     Raises:
         InputError: the folder holds something else, another study, or a run in progress.
@@ -103,7 +187,7 @@ def open_store(folder: Path, plan: Plan) -> Iterator[Store]:
             ) from None
     try:
         with closing(sqlite3.connect(folder / _FILE)) as connection:
-            _prepare(connection, folder, plan)
+            _prepare(connection, folder, plan, trained_in)
             yield Store(connection, folder)
     except sqlite3.OperationalError as error:
         raise InputError(sentence(f"{folder / _FILE} must be writable", f"SQLite says: {error}", _ELSEWHERE)) from None
@@ -163,7 +247,9 @@ def _check_folder(folder: Path) -> None:
         raise InputError(sentence(requirement, f"{folder} holds {first!r}", _ELSEWHERE))
 
 
-def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
+def _prepare(
+    connection: sqlite3.Connection, folder: Path, plan: Plan, trained_in: Mapping[str, str] | None = None
+) -> None:
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
         raise InputError(
@@ -174,6 +260,7 @@ def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     with connection:
         connection.execute("CREATE TABLE IF NOT EXISTS plan (json TEXT NOT NULL)")
+        connection.execute("CREATE TABLE IF NOT EXISTS origin (origin TEXT NOT NULL, plan TEXT NOT NULL)")
         connection.execute("CREATE TABLE IF NOT EXISTS cohort (number INTEGER PRIMARY KEY, seconds REAL NOT NULL)")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS network "
@@ -182,7 +269,7 @@ def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
         )
         row = connection.execute("SELECT json FROM plan").fetchone()
         kept = connection.execute("SELECT count(*) FROM network").fetchone()[0]
-        now = plan.to_dict() | {"versions": _versions()}
+        now = plan.to_dict() | {"versions": dict(trained_in or _versions())}
         if row is None or not kept:  # nothing was kept of an earlier plan
             connection.execute("DELETE FROM plan")
             connection.execute("INSERT INTO plan VALUES (?)", (json.dumps(now),))
@@ -197,8 +284,8 @@ def _prepare(connection: sqlite3.Connection, folder: Path, plan: Plan) -> None:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of the packages that the numbers of networks depend on besides the plan."""
-    return {name: metadata.version(name) for name in ("thinned", "torch", "numpy", "scikit-learn")}
+    """Versions and instruction set: the numbers of networks follow from them and from the plan."""
+    return environment()
 
 
 def _difference(before: Mapping[str, object], now: Mapping[str, object], changed: Iterable[str]) -> str:

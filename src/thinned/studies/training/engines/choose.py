@@ -1,0 +1,92 @@
+"""Which engine a run gets."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+import joblib
+import torch
+
+from thinned.errors import InputError, sentence
+from thinned.studies.training.engines.engine import Engine
+from thinned.studies.training.engines.joblib_engine import Joblib
+from thinned.studies.training.engines.serial import Serial
+
+__all__ = ["EngineName", "check_engine", "choose_engine", "is_configured", "main_objects"]
+
+EngineName = Literal["loky", "ray", "dask"]
+
+_PACKAGES = {"ray": "ray", "dask": "distributed"}
+
+
+def check_engine(jobs: int | None, engine: EngineName | None, address: str | None) -> None:
+    """Refuse options that name no engine, before anything is read or started.
+
+    Raises:
+        InputError: ``jobs`` is neither at least 1 nor -1, there is no such engine, its package is missing, or the
+            address belongs to none.
+    """
+    if jobs is not None and (type(jobs) is not int or (jobs < 1 and jobs != -1)):
+        raise InputError(sentence("jobs must be a whole number of at least 1, or -1 for all cores", f"got {jobs!r}"))
+    if engine is not None and engine not in get_args(EngineName):
+        raise InputError(sentence(f"engine must be one of {', '.join(get_args(EngineName))}", f"got {engine!r}"))
+    if address is not None and engine not in _PACKAGES:
+        raise InputError(sentence("an address is that of a Ray or Dask cluster", f"got engine={engine!r}"))
+    package = _PACKAGES.get(engine or "")
+    if package is not None and importlib.util.find_spec(package) is None:
+        remedy = f"install it with: pip install 'thinned[{engine}]'"
+        raise InputError(sentence(f"engine={engine!r} needs the package {package}", "it is not installed", remedy))
+
+
+def choose_engine(
+    jobs: int | None = None,
+    engine: EngineName | None = None,
+    address: str | None = None,
+    main: Mapping[str, Callable[..., Any]] | None = None,
+) -> Engine:
+    """Start an engine or connect to it.
+
+    Args:
+        jobs: how many jobs at a time, -1 for as many as there are cores. None takes what ``joblib.parallel_config``
+            says, all of a cluster, or else as many as torch has threads.
+        engine: "loky" (processes on this machine), "ray" or "dask"; None takes the backend of
+            ``joblib.parallel_config``, and else loky.
+        address: of the cluster.
+        main: objects of the caller's ``__main__`` that jobs look for.
+
+    Raises:
+        InputError: as :func:`check_engine`, or there is no cluster at the address.
+    """
+    check_engine(jobs, engine, address)
+    cores = torch.get_num_threads()
+    if engine == "ray":
+        from thinned.studies.training.engines.ray_engine import Ray  # noqa: PLC0415 - an extra
+
+        return Ray(joblib.cpu_count() if jobs == -1 and address is None else _positive(jobs), address, main)
+    if engine == "dask":
+        from thinned.studies.training.engines.dask_engine import Dask  # noqa: PLC0415 - an extra
+
+        return Dask(joblib.cpu_count() if jobs == -1 and address is None else _positive(jobs), address, cores, main)
+    if jobs is None and not is_configured():
+        jobs = cores
+    chosen = Joblib(jobs, engine, main)
+    return Serial() if chosen.workers == 1 else chosen
+
+
+def main_objects(name: str | None) -> dict[str, Callable[..., Any]]:
+    """The object that ``module:name`` names, if its module is the script or notebook that runs."""
+    module, _, attribute = (name or "").partition(":")
+    value = getattr(sys.modules["__main__"], attribute, None) if module == "__main__" and attribute else None
+    return {attribute: value} if callable(value) else {}
+
+
+def _positive(jobs: int | None) -> int | None:
+    return None if jobs == -1 else jobs
+
+
+def is_configured() -> bool:
+    """Whether the caller stands in a ``joblib.parallel_config`` that names a backend or a number of jobs."""
+    config = getattr(joblib.parallel._backend, "config", {})
+    default = joblib.parallel.default_parallel_config
+    return any(config.get(name, default[name]) is not default[name] for name in ("backend", "n_jobs"))
