@@ -19,6 +19,7 @@ from thinned.ops.torch_private import Context, Inputs, VmapInfo, VmapInterpreter
 __all__ = ["SIGN_BIT", "OperatorArgs", "call_operator"]
 
 SIGN_BIT = 1 << 63
+_TENSORS = 5  # the first arguments of the operator: x, residual, p, key and call
 
 
 class OperatorArgs(NamedTuple):
@@ -157,7 +158,7 @@ def call_operator(args: OperatorArgs) -> torch.Tensor:
             if vmap is None:
                 return _Transformed.apply(*args)  # type: ignore[no-any-return, no-untyped-call]
             return _under_vmap(vmap, args)
-        if is_lean(*args[:5]):
+        if is_lean(*args[:_TENSORS]):
             address = address_of(args.x, args.p, args.key, args.call)
             return run(args.x, args.residual, args.masked_call(address, args.impl), False)
     return torch.ops.thinned.dropout(*args)  # type: ignore[no-any-return]
@@ -166,16 +167,17 @@ def call_operator(args: OperatorArgs) -> torch.Tensor:
 def _under_vmap(interpreter: VmapInterpreter, args: OperatorArgs) -> torch.Tensor:
     """Do what ``torch.library`` does for a vmap rule, without its tree walks: 100 us of a cohort's step."""
     level = interpreter.level()
-    in_dims = tuple(torch_private.batch_dim(value, level) for value in args)
-    values: list[Any] = [
-        value if dim is None else torch_private.without_batch_dim(value)
-        for value, dim in zip(list[Any](args), in_dims, strict=True)
+    tensors = args[:_TENSORS]
+    in_dims = tuple([torch_private.batch_dim(value, level) for value in tensors])
+    if in_dims == (None,) * _TENSORS:
+        with interpreter.lower():
+            return call_operator(args)
+    plain = [
+        value if dim is None else torch_private.without_batch_dim(value)  # type: ignore[arg-type]
+        for value, dim in zip(tensors, in_dims, strict=True)
     ]
-    plain = OperatorArgs(*values)
     with interpreter.lower():
-        if all(dim is None for dim in in_dims):
-            return call_operator(plain)
-        out, dim = _vmap(_Batch(interpreter.batch_size()), in_dims, *plain)
+        out, dim = _vmap(_Batch(interpreter.batch_size()), in_dims, *plain, *args[_TENSORS:])
     return torch_private.add_batch_dim(out, dim, level)
 
 
@@ -185,16 +187,17 @@ class _Batch(NamedTuple):
 
 def _vmap(info: VmapInfo, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[torch.Tensor, int]:
     """Members along a new leading axis; a mask stays a function of its own key, call and index alone."""
-    args, dims = OperatorArgs(*inputs), dict(zip(OperatorArgs._fields, in_dims, strict=True))
-    if dims["call"] is not None:
+    args = OperatorArgs(*inputs)
+    x_dim, residual_dim, p_dim, key_dim, call_dim = in_dims[:_TENSORS]
+    if call_dim is not None:
         raise NotImplementedError(sentence("call must be the same for all members", "it is batched by vmap"))
 
     def leading(value: torch.Tensor, dim: int | None) -> torch.Tensor:
         return value.movedim(dim, 0) if dim is not None else value.expand(info.batch_size, *value.shape)
 
-    x = leading(args.x, dims["x"])
-    residual = None if args.residual is None else leading(args.residual, dims["residual"])
-    p, key = leading(args.p, dims["p"]), leading(args.key, dims["key"])
+    x = leading(args.x, x_dim)
+    residual = None if args.residual is None else leading(args.residual, residual_dim)
+    p, key = leading(args.p, p_dim), leading(args.key, key_dim)
     inner = max(p.ndim, key.ndim)
     if inner == 1:
         return call_operator(args._replace(x=x, residual=residual, p=p, key=key)), 0
