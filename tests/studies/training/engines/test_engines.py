@@ -204,7 +204,7 @@ def test_a_worker_that_does_not_see_the_folder_gets_the_work(tmp_path: Path) -> 
     task = Task(jobs.Rows(tmp_path), 1, tmp_path / "run", lambda reports: None)
     with worker_module.run_files(task) as files:
         content = files.content()
-        elsewhere = worker_module.Run(str(tmp_path / "elsewhere"), 0, (), {})
+        elsewhere = worker_module.Run(str(tmp_path / "elsewhere"), 0, (), (), {})
         outcome = worker_module.run_job(elsewhere, 0, content)
     assert outcome.result == (False, True, 1, 499500.0)
 
