@@ -84,15 +84,13 @@ def address(
     the site's name: ``lambda name: {-1: (rank, world_size)} if name == "mlp.drop" else {}``. The same mapping for all
     sites leaves out ``DropConnect`` and ``EmbeddingDropout``, whose masks all processes share.
 
-    Whatever runs beside the model has masks of its own. A copy that another module makes of the model in its
-    constructor (``torch.optim.swa_utils.AveragedModel``) gets the seed ``fold_in(seed, site_number("copy 1"))``, the
-    next one ``"copy 2"``, and averaging never sets its clock back. A worker of a ``DataLoader`` gets
-    ``fold_in(seed, site_number("worker 0"))`` and a clock of its own, which begins at the model's. Any other copy,
-    such as ``copy.deepcopy`` makes, has the masks of the model: address it with another seed. Replicas of
-    ``nn.DataParallel`` do not train: use ``DistributedDataParallel`` with ``parts``.
+    Whatever runs beside the model has masks of its own. A copy that another module makes of it in its constructor
+    (``torch.optim.swa_utils.AveragedModel``) gets the seed ``fold_in(seed, site_number("copy 1"))``, the next one that
+    of ``"copy 2"``, and averaging never sets its clock back. A worker of a ``DataLoader`` gets that of ``"worker 0"``,
+    and a clock of its own. Any other copy, such as ``copy.deepcopy`` makes, has the masks of the model: address it with
+    another seed. Replicas of ``nn.DataParallel`` do not train: use ``DistributedDataParallel`` with ``parts``.
 
-    Weights for a model without ``thinned`` are in :func:`thinned.conversion.plain_state_dict`. ``save_pretrained`` of
-    transformers saves the clock, ``from_pretrained`` drops it: pass it as ``clock``.
+    :func:`thinned.conversion.plain_state_dict` gives weights for a model without ``thinned``.
 
     A layer of ours whose ``key`` is already set keeps it, and a call of ``thinned.functional`` in the model's own code
     needs its ``key`` and ``call`` as everywhere: without them it draws. Called again, ``address`` sets the seed and
@@ -116,18 +114,9 @@ def address(
     """
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(sentence("seed must be an int", f"got seed={seed!r}"))
-    if clock is not None and (isinstance(clock, bool) or not isinstance(clock, int) or clock < 0):
-        raise ValueError(sentence("clock must be an int that is not negative", f"got clock={clock!r}"))
-    parts = check_parts(parts)
+    parts, start = check_parts(parts), _first_index(model, clock)
     converted = _convert(model)
     root = converted.root
-    if clock is None and (saved := saved_clock(getattr(root, "name_or_path", None))):
-        warnings.warn(
-            f"the clock starts at 0, and the weights in {root.name_or_path} were saved with a clock of {saved}: "
-            f"masks repeat; pass clock={saved} to go on from there, or clock=0",
-            stacklevel=2,
-        )
-    start = clock or 0
     converted.parts, converted.worker = parts, None
     if converted.least is not None:
         converted.least = torch.tensor(start)
@@ -137,6 +126,20 @@ def address(
     converted.seed = seed
     _wrap(converted)
     return converted.report
+
+
+def _first_index(model: nn.Module, clock: int | None) -> int:
+    """Check the number of the first pass; warn where it is not given, and the weights' folder holds another."""
+    if clock is not None and (isinstance(clock, bool) or not isinstance(clock, int) or clock < 0):
+        raise ValueError(sentence("clock must be an int that is not negative", f"got clock={clock!r}"))
+    folder = getattr(model, "name_or_path", None)
+    if clock is None and (saved := saved_clock(folder)):
+        warnings.warn(
+            f"the clock starts at 0, and the weights in {folder} were saved with a clock of {saved}: "
+            f"masks repeat; pass clock={saved} to go on from there, or clock=0",
+            stacklevel=3,
+        )
+    return clock or 0
 
 
 def plain_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -208,7 +211,7 @@ def _wrap(converted: ConvertedModel) -> None:
         if (wrapper := wrapper_of(module)) is not None:
             converted.wrappers.append(wrapper)
             if converted.seed is not None:
-                wrapper.compute_keys()
+                wrapper.precompute_keys()
 
 
 def _may_drop(module: nn.Module, converted: ConvertedModel) -> bool:

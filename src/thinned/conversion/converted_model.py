@@ -106,7 +106,7 @@ class ConvertedModel:
         """Set the seed, and compute the keys that follow from it."""
         self.seed = seed
         for wrapper in self.wrappers:
-            wrapper.compute_keys()
+            wrapper.precompute_keys()
 
     def _enter_worker(self, number: int) -> None:
         """Take a seed and a clock of its own: workers begin with the same, which may lie in shared memory."""

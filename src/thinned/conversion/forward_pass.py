@@ -1,7 +1,7 @@
 """The state of one running training forward pass of a converted model."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import torch
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from thinned.conversion.forward_wrapper import ForwardWrapper
     from thinned.conversion.recomputation import Replay
 
-__all__ = ["ForwardPass", "MaskAddress", "MaskCount", "Running", "Snapshot", "thread"]
+__all__ = ["ForwardPass", "MaskAddress", "MaskCount", "NextAddress", "Running", "Snapshot", "thread"]
 
 
 class MaskAddress(TypedDict, total=False):
@@ -21,6 +21,9 @@ class MaskAddress(TypedDict, total=False):
 
     key: int | torch.Tensor
     call: int | torch.Tensor
+
+
+NextAddress = Callable[[], MaskAddress]
 
 
 class _Thread(threading.local):

@@ -56,7 +56,7 @@ class ForwardWrapper:
         copied = memo[id(self)] = object.__new__(type(self))
         copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
         if copied.model.seed != self.model.seed:
-            copied.compute_keys()
+            copied.precompute_keys()
         return copied
 
     def run(
@@ -160,10 +160,10 @@ class ForwardWrapper:
     def key(self, ordinal: int) -> int:
         """The key of a mask: by its number in the pass."""
         if ordinal >= self.known_keys:
-            self.compute_keys(2 * ordinal)
+            self.precompute_keys(2 * ordinal)
         return self.keys[ordinal]
 
-    def compute_keys(self, number: int = _KEYS) -> None:
+    def precompute_keys(self, number: int = _KEYS) -> None:
         """Compute the first keys, which a compiled graph reads as a tensor."""
         names = [philox.site_number(site_name(self.path, ordinal)) for ordinal in range(number)]
         self.keys = philox.fold_in_each(self.model.seed or 0, names).tolist()

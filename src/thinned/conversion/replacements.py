@@ -3,8 +3,6 @@
 Its first argument gives the next mask's address: keyword arguments of a functional form, none where the key is drawn.
 """
 
-import threading
-import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Concatenate, cast
 
@@ -12,13 +10,13 @@ import torch
 import torch.nn.functional as F
 
 from thinned import functional, ops
-from thinned.conversion.forward_pass import MaskAddress
+from thinned.conversion.attention import multi_head_attention, scaled_dot_product_attention
+from thinned.conversion.forward_pass import NextAddress
 from thinned.errors import sentence
 from thinned.tracing.torch_functions import Recurrent
 
 __all__ = ["REPLACEMENTS", "NextAddress", "Replacement", "run_layer_by_layer"]
 
-NextAddress = Callable[[], MaskAddress]
 Replacement = Callable[Concatenate[NextAddress, ...], object]
 Dropout = Callable[[NextAddress, torch.Tensor, float, bool, bool], torch.Tensor]
 
@@ -85,96 +83,6 @@ def _three_arguments(dropout: Dropout, *, inplace: bool) -> Replacement:
     return replacement
 
 
-def _attention(
-    next_address: NextAddress,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attn_mask: torch.Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> torch.Tensor:
-    address = next_address()
-    if not dropout_p:
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
-    return functional.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask,
-        dropout_p,
-        is_causal,
-        scale,
-        enable_gqa,
-        dropout_key=address.get("key"),
-        dropout_call=address.get("call", 0),
-    )
-
-
-class _MultiHeadCall(threading.local):
-    """The call of ``multi_head_attention_forward`` that this thread runs.
-
-    Attributes:
-        next_address: of its mask.
-        batch: number of examples; batch and heads are one axis within.
-    """
-
-    def __init__(self) -> None:
-        self.next_address: NextAddress = MaskAddress
-        self.batch = 1
-
-
-_multi_head_call = _MultiHeadCall()
-
-
-def _multi_head(next_address: NextAddress, *args: object, **kwargs: object) -> object:
-    query = args[0] if args else kwargs["query"]
-    assert isinstance(query, torch.Tensor)  # noqa: S101 - torch's own function, which has been bound
-    before = _multi_head_call.next_address, _multi_head_call.batch
-    _multi_head_call.next_address, _multi_head_call.batch = next_address, query.shape[1] if query.ndim == 3 else 1
-    try:
-        return _multi_head_attention_forward(*args, **kwargs)
-    finally:
-        _multi_head_call.next_address, _multi_head_call.batch = before
-
-
-def _weights_dropout(
-    input: torch.Tensor,  # noqa: A002
-    p: float = 0.5,
-    training: bool = True,
-    inplace: bool = False,
-) -> torch.Tensor:
-    weights = input.reshape(_multi_head_call.batch, -1, *input.shape[1:])
-    return _dropout(_multi_head_call.next_address, weights, p, training, inplace).flatten(0, 1)
-
-
-def _heads_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: object) -> torch.Tensor:
-    return _attention(_multi_head_call.next_address, query, key, value, *args)  # type: ignore[arg-type]
-
-
-def _no_torch_function(tensors: object) -> bool:  # noqa: ARG001 - the signature of torch's
-    return False
-
-
-# F.multi_head_attention_forward itself, run with other globals: a copy of its 300 lines would go stale
-_multi_head_attention_forward = types.FunctionType(
-    F.multi_head_attention_forward.__code__,
-    vars(F)
-    | {
-        "dropout": _weights_dropout,
-        "scaled_dot_product_attention": _heads_attention,
-        "has_torch_function": _no_torch_function,
-    },
-    "multi_head_attention_forward",
-    F.multi_head_attention_forward.__defaults__,
-)
-_multi_head_attention_forward.__kwdefaults__ = F.multi_head_attention_forward.__kwdefaults__
-
-
 def _recurrent(function: Callable[..., object]) -> Replacement:
     def replacement(next_address: NextAddress, *args: object) -> object:
         return run_layer_by_layer(function, next_address, args)
@@ -234,8 +142,8 @@ REPLACEMENTS: Mapping[Callable[..., object], Replacement] = {
     torch.feature_dropout_: _three_arguments(_feature_dropout, inplace=True),
     torch.feature_alpha_dropout: _three_arguments(_feature_alpha_dropout, inplace=False),
     torch.feature_alpha_dropout_: _three_arguments(_feature_alpha_dropout, inplace=True),
-    F.scaled_dot_product_attention: _attention,
-    F.multi_head_attention_forward: _multi_head,
+    F.scaled_dot_product_attention: scaled_dot_product_attention,
+    F.multi_head_attention_forward: multi_head_attention,
     torch.lstm: _recurrent(torch.lstm),
     torch.gru: _recurrent(torch.gru),
     torch.rnn_tanh: _recurrent(torch.rnn_tanh),

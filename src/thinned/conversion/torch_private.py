@@ -12,7 +12,6 @@ from torch.utils.checkpoint import CheckpointFunction, checkpoint
 __all__ = [
     "CHECKPOINT",
     "REENTRANT_CHECKPOINT",
-    "functorch_active",
     "in_backward",
     "innermost_function_mode",
     "saving",
@@ -24,8 +23,6 @@ __all__ = [
 CHECKPOINT: CodeType = inspect.unwrap(checkpoint).__code__
 #: the code of the reentrant form, whose frame holds ``ctx``
 REENTRANT_CHECKPOINT: CodeType = CheckpointFunction.forward.__code__
-#: True within vmap, grad and jvp of torch.func
-functorch_active = torch._C._are_functorch_transforms_active
 
 
 def symbolic_tracing() -> bool:

@@ -366,7 +366,7 @@ def test_a_setting_that_diverged_is_never_chosen(value: float | None) -> None:
     assert [s["index"] for s in found["settings"]] == [NONE, LOW, MID, WEAK, STRONG, STRONGEST]
     assert found["verdict"]["recommended"]["setting"] == MID
     assert found["warnings"][0]["code"] == "diverged"
-    assert "dropout 0.5: 2 of 10 networks have losses that are not finite" in found["warnings"][0]["message"]
+    assert "Dropout 0.5: 2 of 10 networks have losses that are not finite" in found["warnings"][0]["message"]
     json.dumps(found, allow_nan=False)
 
 

@@ -107,7 +107,7 @@ def test_networks_that_blew_up() -> None:
         curve = [1.0] * 19 + [2.5 if setting == 6 and repeat else 1.9]
         return {"validation": 1 - GAINS[setting], "curves": {"train": curve, "validation": curve}}
 
-    assert "weight decay 1: the training loss of 5 of 10 networks" in codes(make_records(PLAN, of))["diverged"]
+    assert "Weight decay 1: the training loss of 5 of 10 networks" in codes(make_records(PLAN, of))["diverged"]
 
 
 def gap(train: float, noise: float) -> list[dict[str, Any]]:

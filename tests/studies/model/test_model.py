@@ -378,6 +378,32 @@ def test_predictions_are_written_with_their_uncertainty(task: str, tmp_path: Pat
         np.testing.assert_allclose(written[["low_90", "high_90"]], found.interval(frame), rtol=1e-9)
 
 
+def test_rows_unlike_the_study_are_listed_and_refused_with_strict(tmp_path: Path) -> None:
+    fitted("binary", "dropout").save(tmp_path / "model")
+    frame = make_frame(20).drop(columns="y").assign(plan="gold")
+    frame.astype({"age": object}).assign(age=["old", *frame["age"][1:]]).to_csv(tmp_path / "new.csv", index=False)
+    command = ["predict", str(tmp_path), str(tmp_path / "new.csv")]
+    result = CliRunner().invoke(app, [*command, "--strict"])
+    assert result.exit_code == 2
+    assert "rows must be like those of the study; Column 'age' has no numbers in 1 row ('old')" in result.output
+    assert not list(tmp_path.glob("new-*"))
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "Column 'plan' has levels in 20 rows" in result.output
+    unlike = json.loads((tmp_path / "new-predicted.csv.json").read_text())["unlike"]
+    assert [(entry["column"], entry["code"], entry["cells"]) for entry in unlike] == [
+        ("age", "unreadable", 1),
+        ("plan", "unseen_level", 20),
+    ]
+
+
+def test_a_model_says_what_it_is_and_loads_from_text(tmp_path: Path) -> None:
+    fitted("binary", "dropout").save(tmp_path / "model")
+    loaded = Model.load(str(tmp_path / "model"))
+    assert loaded.classes == ("no", "yes")
+    assert repr(loaded) == "Model('y', 2 classes, 5 networks, dropout 0.3)"
+
+
 def test_a_model_of_an_older_schema_is_refused(tmp_path: Path) -> None:
     fitted("binary", "dropout").save(tmp_path / "model")
     path = tmp_path / "model" / "model.json"

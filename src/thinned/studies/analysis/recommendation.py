@@ -31,7 +31,7 @@ class _Rival(NamedTuple):
     def evidence(self) -> str:
         interval = self.gain.interval()
         mean = number(self.gain.mean, interval_decimals(interval.low, interval.high), signed=True)
-        return f"improvement {mean}, probability {percent(self.probability)} that it is one"
+        return f"difference {mean}, probability of being better {percent(self.probability)}"
 
 
 def techniques(setting: Setting) -> int:

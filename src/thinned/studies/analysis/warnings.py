@@ -69,7 +69,7 @@ class WarningKind(enum.Enum):
         "Some arms were still improving when the budget ended",
         "Run the study with more epochs (--epochs): these arms may move up.",
     )
-    GRID_EDGE = ("The choice lies at an end of its grid", "Extend the grid beyond the end that was chosen.")
+    GRID_EDGE = ("Some choices lie at an end of their grid", "Extend the grid beyond the end that was chosen.")
     NO_OVERFITTING = (
         "Without regularisation the networks fit new rows as well as training rows",
         "Expect little of regularisation here. A wider network or more epochs (--hidden, --epochs) may do more.",
@@ -138,16 +138,16 @@ def _readings(table: Table) -> Iterator[StudyWarning]:
 def _diverged(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     for setting, count in trained.diverged.items():
         yield WarningKind.DIVERGED.warn(
-            f"{trained.setting(setting).label}: {count} of {len(trained.splits)} networks have losses that are not "
-            "finite. The setting is left out."
+            f"{capitalise(trained.setting(setting).label)}: {count} of {len(trained.splits)} networks have losses that "
+            "are not finite. The setting is left out."
         )
     for setting in trained.settings:
         curves = [split[setting].curves.train for split in trained.splits]
         count = sum(_last(curve) > _DIVERGED * _first(curve) for curve in curves)
         if count:
             yield WarningKind.DIVERGED.warn(
-                f"{trained.setting(setting).label}: the training loss of {count} of {len(curves)} networks is more "
-                f"than {_DIVERGED:g} times as large at the end as after the first epoch."
+                f"{capitalise(trained.setting(setting).label)}: the training loss of {count} of {len(curves)} networks "
+                f"is more than {_DIVERGED:g} times as large at the end as after the first epoch."
             )
 
 
@@ -222,9 +222,9 @@ def _no_overfitting(trained: TrainedNetworks) -> Iterator[StudyWarning]:
         decimals = interval_decimals(gap.low, gap.high)
         low, high = (number(limit, decimals, signed=True) for limit in (gap.low, gap.high))
         yield WarningKind.NO_OVERFITTING.warn(
-            f"{trained.setting(setting).label}: after the last epoch the test loss exceeds the training loss by "
-            f"{number(gap.mean, decimals, signed=True)} (95\u00a0% interval {low} to {high}), at most {_SMALL:.0%} of "
-            f"the test loss of {test.mean():.3g}."
+            f"{capitalise(trained.setting(setting).label)}: after the last epoch the test loss exceeds the training "
+            f"loss by {number(gap.mean, decimals, signed=True)} (95\u00a0% interval {low} to {high}), at most "
+            f"{_SMALL:.0%} of the test loss of {test.mean():.3g}."
         )
 
 

@@ -71,7 +71,7 @@ def write_onnx(
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        raise ImportError(f"ONNX export needs the onnx extra, {missing[0]} not found; pip install 'thinned[onnx]'")
+        raise ImportError(f"ONNX export needs the onnx extra; {missing[0]} not found; pip install 'thinned[onnx]'")
     import onnxruntime  # noqa: PLC0415 - an extra
 
     target = Path(path)

@@ -1,6 +1,7 @@
 """Predictions for a file of new rows."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from thinned.errors import InputError, sentence
-from thinned.studies.model.model import Model
+from thinned.studies.model.model import Model, UnlikeStudyWarning
 from thinned.studies.table.columns import column_of
 from thinned.studies.table.names import quote
 from thinned.studies.table.notices import Notice
@@ -70,7 +71,9 @@ def predict_file(folder: Path, file: Path, out: Path | None = None, *, strict: b
         remedy = "correct the rows, or leave --strict out"
         value = f"{notices[0].message.rstrip('.')}{more}"
         raise InputError(sentence("with --strict, rows must be like those of the study", value, remedy))
-    new = _columns(model, raw.frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnlikeStudyWarning)  # the notices say it
+        new = _columns(model, raw.frame)
     taken = sorted(set(new) & set(raw.frame.columns))
     if taken:
         value = f"the file has {quote(taken[0])}"

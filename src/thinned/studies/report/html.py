@@ -221,7 +221,7 @@ def _duration(seconds: float | None) -> str:
 
 def _reading_notes(plan: PlanSummary) -> dict[Reading, str]:
     epochs = wording.plural(plan.epochs, "epoch")
-    return {"best": "early stopping: least validation loss", "end": f"{epochs}; the vertical axis is its own"}
+    return {"best": "early stopping: least validation loss", "end": f"{epochs}; the vertical scale is another"}
 
 
 def _is_measured(claims: Claims) -> bool:

@@ -204,7 +204,7 @@ def test_a_worker_that_does_not_see_the_folder_gets_the_work(tmp_path: Path) -> 
     task = Task(jobs.Rows(tmp_path), 1, tmp_path / "run", lambda reports: None)
     with worker_module.run_files(task) as files:
         content = files.content()
-        elsewhere = worker_module.Run(str(tmp_path / "elsewhere"), 0, (), {})
+        elsewhere = worker_module.Run(str(tmp_path / "elsewhere"), 0, (), (), {})
         outcome = worker_module.run_job(elsewhere, 0, content)
     assert outcome.result == (False, True, 1, 499500.0)
 
@@ -259,11 +259,11 @@ def test_objects_of_the_script_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main_objects("package:build") == main_objects(None) == main_objects("__main__:absent") == {}
 
 
-def test_a_full_disk_is_an_os_error_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_sentence_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(worker_module.joblib, "dump", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"the output folder must be writable; got: .*No space left.*; make room"):
         run(Joblib(2, "loky"), jobs.square, 2, tmp_path)
     assert list(tmp_path.iterdir()) == []

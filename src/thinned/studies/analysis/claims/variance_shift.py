@@ -4,6 +4,7 @@ import numpy as np
 
 from thinned.studies.analysis.selection import Array, TrainedNetworks
 from thinned.studies.results import Interval, VarianceShift, VarianceShiftClaim
+from thinned.studies.wording import capitalise
 
 __all__ = ["variance_shift_claim"]
 
@@ -71,7 +72,7 @@ def _sentence(shift: VarianceShift) -> str:
     ratio, repaired = shift.ratio, shift.repaired
     change = Interval(mean=-repaired.mean, low=-repaired.high, high=-repaired.low)
     return (
-        f"{shift.label}: the input of a batch norm has {ratio.mean:.3g} times the variance in training that it has in "
-        f"use (95\u00a0% interval {ratio.low:.3g} to {ratio.high:.3g}). New statistics with dropout off change the "
-        f"test loss by {change.mean:.3g} (95\u00a0% interval {change.low:.3g} to {change.high:.3g})."
+        f"{capitalise(shift.label)}: the input of a batch norm has {ratio.mean:.3g} times the variance in training "
+        f"that it has in use (95\u00a0% interval {ratio.low:.3g} to {ratio.high:.3g}). New statistics with dropout off "
+        f"change the test loss by {change.mean:.3g} (95\u00a0% interval {change.low:.3g} to {change.high:.3g})."
     )

@@ -71,7 +71,7 @@ class Dask(FutureEngine[Any]):
             found = f"that at {self._client.scheduler.address} no longer answers"
             remedy = "start it again; the same command goes on from the finished networks"
             raise InputError(sentence("training needs its Dask scheduler", found, remedy))
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError), self._client.as_current():
             distributed.wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
         return [future for future in futures if future.done()]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from thinned.studies.training.engines.engine import Outcome, R, Task
-from thinned.studies.training.engines.worker import Run, RunFiles, run_files
+from thinned.studies.training.engines.worker import Run, RunFiles, module_path, run_files
 
 __all__ = ["FutureEngine"]
 
@@ -54,7 +54,7 @@ class FutureEngine(ABC, Generic[F]):
         """Run the jobs."""
         in_flight: dict[F, int] = {}
         with run_files(task) as files:
-            run = Run(str(files.folder), os.getpid(), (), self._main)
+            run = Run(str(files.folder), os.getpid(), (), module_path(), self._main)
             shared = self._share(files)
             try:
                 while True:

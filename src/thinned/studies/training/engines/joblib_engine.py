@@ -12,7 +12,7 @@ import joblib
 
 from thinned.errors import InputError, sentence
 from thinned.studies.training.engines.engine import Lost, Outcome, R, Task
-from thinned.studies.training.engines.worker import Run, run_files, run_job, visible_devices, warm_up
+from thinned.studies.training.engines.worker import Run, module_path, run_files, run_job, visible_devices, warm_up
 
 __all__ = ["Joblib"]
 
@@ -58,7 +58,7 @@ class Joblib:
         """Run the jobs; joblib waits in a thread of its own, so that the caller's can watch and be interrupted."""
         in_flight: set[int] = set()
         with run_files(task) as files:
-            run = Run(str(files.folder), os.getpid(), visible_devices(), self._main)
+            run = Run(str(files.folder), os.getpid(), visible_devices(), module_path(), self._main)
 
             def calls() -> Iterator[Any]:
                 for number in numbers:

@@ -23,7 +23,7 @@ from thinned.studies.training.engines.engine import Done, Failed, Outcome, R, Ta
 from thinned.studies.training.engines.environment import environment
 from thinned.studies.training.store import writing
 
-__all__ = ["Run", "RunFiles", "attempt", "run_files", "run_job", "visible_devices", "warm_up"]
+__all__ = ["Run", "RunFiles", "attempt", "module_path", "run_files", "run_job", "visible_devices", "warm_up"]
 
 _WORK, _PROGRESS = "work", "progress"
 _SLOT = 8  # bytes of a job in the progress file, an int64
@@ -37,12 +37,14 @@ class Run(NamedTuple):
         folder: of the files.
         driver: process number of the driver, by which its children notice that it was killed.
         devices: accelerators, one of which each worker sees; empty if there is none.
+        path: where the driver looks for modules, such as that of a user's network.
         main: objects by name that the driver's ``__main__`` holds and jobs look for, as a notebook's network.
     """
 
     folder: str
     driver: int
     devices: tuple[str, ...]
+    path: tuple[str, ...]
     main: Mapping[str, Callable[..., Any]]
 
 
@@ -99,6 +101,7 @@ def run_job(run: Run, number: int, content: bytes | None = None) -> Outcome[Any]
     folder = Path(run.folder)
     visible, child = folder.is_dir(), run.driver == os.getppid()
     _prepare_process(run)
+    sys.path += [entry for entry in run.path if entry not in sys.path and Path(entry).is_dir()]
     for name, value in run.main.items():
         setattr(sys.modules["__main__"], name, value)
 
@@ -164,6 +167,11 @@ def _place(folder: Path) -> int:
             return os.getpid()
         else:
             return number
+
+
+def module_path() -> tuple[str, ...]:
+    """Where this process looks for modules; the working directory comes last."""
+    return (*filter(None, sys.path), str(Path.cwd()))
 
 
 def visible_devices() -> tuple[str, ...]:
