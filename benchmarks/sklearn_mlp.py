@@ -31,8 +31,8 @@ def main() -> None:
     args = parser.parse_args()
     study = thinned.study(thinned.datasets.churn(), "churn", out=args.out)
     table = load(thinned.datasets.churn(), "churn")
-    rate = study.results["verdict"]["recommended_rate"]
-    arm = next(arm for arm in study.results["arms"] if arm["rate"] == rate)
+    chosen = study.results.verdict.recommended.setting
+    setting = next(setting for setting in study.results.settings if setting.index == chosen)
     found: dict[str, list[float]] = {"the study's encoding": [], "scikit-learn's usual encoding": []}
     warnings.simplefilter("ignore", ConvergenceWarning)
     for split in make_splits(make_plan(table), table):
@@ -48,7 +48,7 @@ def main() -> None:
             model.fit(encoder.transform(table.features.iloc[rows]), table.target[rows])
             probability = model.predict_proba(encoder.transform(table.features.iloc[split.test]))[:, 1]
             found[name].append(float(roc_auc_score(table.target[split.test], probability)))
-    print(f"recommended network ({arm['name']}): ROC-AUC {arm['best']['scores']['roc_auc']['mean']:.4f}")
+    print(f"recommended network ({setting.label}): ROC-AUC {setting.best.scores['roc_auc'].mean:.4f}")
     for name, values in found.items():
         print(f"MLPClassifier, early stopping, {name}: ROC-AUC {np.mean(values):.4f}")
 

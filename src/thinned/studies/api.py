@@ -123,12 +123,11 @@ def study(
     Args:
         data: path of a CSV or Parquet file, or a pandas or polars data frame.
         target: the column to predict.
-        out: folder for the study's files; None makes a temporary one. Finished networks that a study of the same plan
-            and data left there are kept.
+        out: folder for the study's files, where a study of the same plan resumes; None makes a temporary one.
         progress: called during training with the state of the study and its plan.
         command: the command line, shown in the report.
-        jobs: number of cohorts trained at a time, each on one core; -1 is one for each core. None takes the number of
-            torch's threads, all of a cluster, or what ``joblib.parallel_config`` says. No number depends on it.
+        jobs: cohorts trained at a time, each on one core; -1 is one for each core. None takes the number of torch's
+            threads, all of a cluster, or what ``joblib.parallel_config`` says. No result depends on it.
         engine: "loky" (processes on this machine), "ray" or "dask"; None takes the backend of
             ``joblib.parallel_config``, and otherwise loky.
         address: address of a Ray or Dask cluster; None takes the one in use, or starts workers on this machine.
@@ -136,27 +135,21 @@ def study(
 
             - task: "binary", "multiclass" or "regression"; None infers it from the target.
             - arms: names of :data:`thinned.studies.design.arms.ARMS` ("cocktail" is the best of all by validation) and
-              :class:`thinned.Arm` objects. None takes all. No regularisation, with and without early stopping, is
-              always included.
+              :class:`thinned.Arm` objects; None takes all. No regularisation is always included.
             - rates: dropout rates of the arm "dropout", in [0, 1); None takes 0.1, 0.2, ..., 0.8.
-            - folds: number of test folds, 5.
-            - seeds: number of repeats, 2. Each has its own folds, initial weights and data order.
+            - folds, seeds: 5 test folds in 2 repeats, each with its own folds, initial weights and data order.
             - hidden: widths of the hidden layers; None chooses two by the number of rows.
             - epochs, batch_size: training budget and rows of a step; None chooses them by the number of rows.
             - learning_rate: Adam's learning rate, 1e-3.
             - seed: the number from which everything random follows, 0.
             - group: column of groups, such as patients; all rows of a group stay on one side of every split.
-            - time: column of numbers or dates; every split trains on older rows, validates on later ones and tests on
-              the latest. Repeats then differ in initial weights, data order and masks alone. Neither is a feature.
-            - group_duplicates: keep copies of a row, equal or different in an identifier or a time stamp alone, on one
-              side of every split.
-            - columns: how columns are read, by name, where the reading is wrong: "number", "level", "text",
-              "date:day-first", "date:month-first" or "drop".
-            - sizes: numbers of training rows at which dropout, weight decay and early stopping are measured as well.
-            - network: ``module:function`` that takes the numbers of inputs and outputs and returns your own module,
-              whose dropout layers are the sites. Such a study leaves no model.
-            - minutes: no cohort of networks starts after this time. The arms that are unfinished then are left out,
-              and the same call continues with them.
+            - time: column of numbers or dates; every split trains on older rows than it validates and tests on, and
+              repeats differ in initial weights, data order and masks alone. Neither is a feature.
+            - group_duplicates: keep copies of a row (but for an identifier or a time stamp) on one side of each split.
+            - columns: readings by column name: "number", "level", "text", "date:day-first", "date:month-first", "drop".
+            - sizes: training rows at which dropout, weight decay and early stopping are measured as well.
+            - network: ``module:function`` from the numbers of inputs and outputs to your own module; leaves no model.
+            - minutes: no cohort starts after this time; arms that are unfinished then wait for the next such call.
 
     Raises:
         InputError: the table, the target, an option or the folder can't be used.

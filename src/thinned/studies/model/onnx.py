@@ -94,7 +94,12 @@ def write_onnx(
     parts = [session.run([output], {"rows": part})[0] for part in (rows, rows[:1])]  # any number of rows
     difference = max(float(np.abs(part - expected[: len(part)]).max()) for part in parts)
     if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        raise RuntimeError(f"onnxruntime must compute what the network does, the outputs differ by {difference:.2g}")
+        raise RuntimeError(f"onnxruntime must compute what the network does; the outputs differ by {difference:.2g}")
+    _write_whole(target, content)
+    return difference
+
+
+def _write_whole(target: Path, content: bytes) -> None:
     partial = target.with_name(f".{target.name}.partial")
     try:
         partial.write_bytes(content)
@@ -104,7 +109,6 @@ def write_onnx(
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-    return difference
 
 
 @contextlib.contextmanager

@@ -94,27 +94,23 @@ def load(
     """Read a table and settle its task.
 
     Without ``task``, a target of text, truth values or categories is a class. So is a target with two distinct values,
-    and one of whole numbers with at most 20 distinct values and ten rows for each. Every other target of numbers is a
-    regression target. Text in which every cell is a number counts as numbers. The words None, NA and the like are a
-    class where they have as many rows as another class.
+    and one of whole numbers with at most 20 distinct values and ten rows for each. Every other number is regression.
+    None, NA and the like are a class where they have as many rows as another class.
 
     Args:
-        source: what :func:`thinned.studies.table.read_files.read_table` takes.
+        source: the argument of :func:`thinned.studies.table.read_files.read_table`.
         target: name of the column to predict.
         task: overrides what would be inferred.
         folds: of the cross-validation to come; each class needs a row in each.
-        group: column that says which rows belong together; it is no feature.
-        time: column of numbers or dates by which rows are in order; it is no feature.
-        columns: how columns are read, by name: "number", "level", "text", "date", "date:day-first",
-            "date:month-first" or "drop"; cells that are no numbers or dates then count as missing. What is not said
-            is found out.
+        group: column that says which rows belong together; no feature.
+        time: column of numbers or dates that orders the rows; no feature.
+        columns: readings by column name: "number", "level", "text", "date", "date:day-first", "date:month-first" or
+            "drop"; cells that do not fit then count as missing. Other columns are read as their cells suggest.
 
     Raises:
         InputError: the source can't be read; the target is absent, constant, incomplete, infinite, contradicts ``task``
-            or has a class with fewer rows than folds; a feature is infinite, or a few of its cells are of another kind
-            than the others; there is no feature; there are fewer than ``max(50, 10 * folds)`` rows; both ``group`` and
-            ``time`` are given; or one of them is absent, incomplete or the target, or the times are neither numbers
-            nor dates, or dates in which day and month can't be told apart.
+            or has a class with fewer rows than folds; a feature is infinite or a few of its cells are of another kind;
+            there is no feature, or fewer than ``max(50, 10 * folds)`` rows; ``group`` or ``time`` can't be used.
     """
     if task is not None and task not in get_args(Task):
         raise InputError(sentence(f"task must be one of {', '.join(get_args(Task))}", f"got {quote(task)}"))
@@ -122,22 +118,13 @@ def load(
     names = list(map(str, raw.frame.columns))
     roles = _roles(names, str(target), group, time)
     _check_rows(len(raw.frame), folds)
-    if set(names) <= set(roles):
-        others = [name for name in roles[1:] if name is not None]
-        value = f"{quote(roles.target)} is the only column" + (f" besides {quote(others[0])}" if others else "")
-        raise InputError(sentence("a study needs feature columns", value, "check the separator"))
-    overrides = dict(columns or {})
-    cells = columns_of(raw.frame)
-    keys = [column for column in cells if column.name in roles]
+    _check_columns(names, roles)
+    overrides, cells = dict(columns or {}), columns_of(raw.frame)
     features = [column for column in cells if column.name not in roles]
-    decisions = decide(features, _own(overrides, features, names), raw.location, identifiers=True)
-    _check_features(features, decisions, overrides, raw)
-    decisions |= decide(keys, _own(overrides, keys, names), raw.location)
-    by_name = {column.name: column for column in keys}
-    stated = roles.target in overrides
-    found = read_target(
-        by_name[roles.target], decisions[roles.target].reading, task, folds, raw.location, stated=stated
-    )
+    by_name = {column.name: column for column in cells if column.name in roles}
+    decisions = _decisions(raw, features, list(by_name.values()), overrides)
+    reading, stated = decisions[roles.target].reading, roles.target in overrides
+    found = read_target(by_name[roles.target], reading, task, folds, raw.location, stated=stated)
     settled = settled_frame(cells, {name: decision.reading for name, decision in decisions.items()})
     return Table(
         settled[[column.name for column in features]],
@@ -154,6 +141,24 @@ def load(
         {column.name: decisions[column.name].reading for column in features},
         tuple(notice for column in cells for notice in decisions[column.name].notices) + found.notices,
     )
+
+
+def _check_columns(names: Sequence[str], roles: _Roles) -> None:
+    """A table of nothing but its target, group and time is one that was read with the wrong separator."""
+    if set(names) <= set(roles):
+        others = [name for name in roles[1:] if name is not None]
+        value = f"{quote(roles.target)} is the only column" + (f" besides {quote(others[0])}" if others else "")
+        raise InputError(sentence("a study needs feature columns", value, "check the separator"))
+
+
+def _decisions(
+    raw: RawTable, features: Sequence[Column], keys: Sequence[Column], overrides: Mapping[str, str]
+) -> dict[str, Decision]:
+    """Decide how each column is read; identifiers are looked for among the features alone."""
+    names = list(map(str, raw.frame.columns))
+    decisions = decide(features, _own(overrides, features, names), raw.location, identifiers=True)
+    _check_features(features, decisions, overrides, raw)
+    return decisions | decide(keys, _own(overrides, keys, names), raw.location)
 
 
 def _own(overrides: Mapping[str, str], columns: Sequence[Column], names: Sequence[str]) -> dict[str, str]:

@@ -161,12 +161,6 @@ def run(
     def watch(epochs: Sequence[int]) -> None:
         progress(_progress(plan, jobs, epochs, len(finished)))
 
-    def describe(number: int) -> str:
-        job = jobs[number]
-        split, label = job.splits[0], plan.settings[job.settings[0]].label
-        first = f"{label} on repeat {split.repeat + 1}, fold {split.fold + 1}"
-        return f"cohort {number + 1} of {len(jobs)} ({len(job.members)} networks, from {first})"
-
     start = time.perf_counter()
     deadline = math.inf if minutes is None else start + 60 * minutes
     with contextlib.ExitStack() as stack:
@@ -177,9 +171,17 @@ def run(
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thinned-"))) / "run"
         task = Task(Training(table, plan, splits, jobs), len(jobs), folder, watch)
+        describe = partial(_describe, plan, jobs)
         for _, networks in run_jobs(engine, task, enough=lambda: time.perf_counter() > deadline, describe=describe):
             store.add(networks, time.perf_counter() - start)
             start = time.perf_counter()
+
+
+def _describe(plan: Plan, jobs: Sequence[Job], number: int) -> str:
+    job = jobs[number]
+    split, label = job.splits[0], plan.settings[job.settings[0]].label
+    first = f"{label} on repeat {split.repeat + 1}, fold {split.fold + 1}"
+    return f"cohort {number + 1} of {len(jobs)} ({len(job.members)} networks, from {first})"
 
 
 def _expected_seconds(plan: Plan, jobs: Sequence[Job]) -> float:
