@@ -34,6 +34,7 @@ from thinned.errors import InputError
 from thinned.studies import api
 from thinned.studies.model import model
 from thinned.studies.model.model import Model
+from thinned.studies.results.file import SCHEMA
 from thinned.studies.table import read_files
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.training import store
@@ -420,6 +421,7 @@ def json_without(name: str) -> Callable[[bytes], bytes]:
     return lambda data: json.dumps({k: v for k, v in json.loads(data).items() if k != name}).encode()
 
 
+CURRENT = f'"schema": {SCHEMA}'.encode()
 RESULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut in half": (lambda data: data[: len(data) // 2], "must be the folder of a finished study; reading"),
     "empty": (lambda data: b"", "must be the folder of a finished study; reading"),
@@ -427,16 +429,22 @@ RESULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a list": (lambda data: b"[]", "holds something else"),
     "a number": (lambda data: b"7", "holds something else"),
     "deeper than any stack": (lambda data: b"[" * 100_000, "must be the folder of a finished study; reading"),
-    "NaN": (lambda data: data.replace(b'"schema": 2', b'"schema": NaN'), "it holds NaN, which is no number"),
-    "beyond all floats": (lambda data: data.replace(b'"schema": 2', b'"schema": 1e999'), "it holds 1e999, which is no"),
-    "too many digits": (lambda data: data.replace(b'"schema": 2', b'"schema": ' + b"1" * 5000), "reading"),
-    "an older schema": (json_with(schema=1), "results must be of schema 2"),
+    "NaN": (lambda data: data.replace(CURRENT, b'"schema": NaN'), "NaN is not a finite number"),
+    "beyond all floats": (lambda data: data.replace(CURRENT, b'"schema": 1e999'), "1e999 is not a finite number"),
+    "too many digits": (lambda data: data.replace(CURRENT, b'"schema": ' + b"1" * 5000), "reading"),
+    "an older schema": (json_with(schema=1), f"results must be of schema {SCHEMA}"),
     "a schema to come": (json_with(schema=99), "is of schema 99; use the version of thinned that wrote it"),
     "no schema": (json_without("schema"), "holds something else"),
-    "no verdict": (json_without("verdict"), "must be as the study wrote it; it was changed since"),
-    "another verdict": (json_with(verdict="yes"), "must be as the study wrote it; it was changed since"),
-    "no settings": (json_without("settings"), "must be as the study wrote it; it was changed since"),
-    "settings of another kind": (json_with(settings=[1]), "must be as the study wrote it; it was changed since"),
+    "no verdict": (json_without("verdict"), "must be as a study writes it; Object missing required field `verdict`"),
+    "another verdict": (
+        json_with(verdict="yes"),
+        "Expected `object`, got `str` - at `$.verdict`",
+    ),
+    "no settings": (json_without("settings"), "must be as a study writes it; Object missing required field `settings`"),
+    "settings of another kind": (
+        json_with(settings=[1]),
+        "Expected `object`, got `int` - at `$.settings[0]`",
+    ),
 }
 
 

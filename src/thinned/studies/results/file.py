@@ -98,7 +98,8 @@ def parse(content: object, name: str = "results.json") -> Results:
     if type(version) is not int:
         raise InputError(sentence(f"{name} must hold the results of a study", "it holds something else"))
     if version != SCHEMA:
-        raise InputError(sentence(f"results must be of schema {SCHEMA}", f"{name} is of schema {version}", _RENEW))
+        remedy = _RENEW if version < SCHEMA else "use the version of thinned that wrote it"
+        raise InputError(sentence(f"results must be of schema {SCHEMA}", f"{name} is of schema {version}", remedy))
     requirement = f"{name} must be as a study writes it"
     try:
         results = msgspec.convert(content, Results)

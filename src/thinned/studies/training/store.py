@@ -128,8 +128,9 @@ class Store:
 
 def finished_networks(folder: Path) -> int:
     """Count the finished networks in the folder of a run; 0 where it is none."""
-    if not (folder / _FILE).exists():
-        return 0
+    with contextlib.suppress(OSError):  # such as a name that is too long, which opening the store reports
+        if not (folder / _FILE).exists():
+            return 0
     with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(folder / _FILE)) as connection:
         return len(Store(connection, folder))
     return 0  # not a store, as the run itself reports
