@@ -117,7 +117,8 @@ def address(
     parts, start = check_parts(parts), _first_index(model, clock)
     converted = _convert(model)
     root = converted.root
-    converted.parts, converted.worker = parts, None
+    converted.parts, converted.worker, converted.copies = parts, None, 0
+    converted.marked.clear()
     if converted.least is not None:
         converted.least = torch.tensor(start)
     device = next((p.device for p in root.parameters()), torch.device("cpu"))
