@@ -102,10 +102,9 @@ def _date(parts: dict[str, str | None], order: DateOrder | None) -> datetime.dat
             return None if number is None else datetime.date(_year(year), number, int(parts.get("day") or 1))
         if first is None or middle is None:
             return datetime.date(_year(year), int(parts["month"] or 1), int(parts.get("day") or 1))
-        if order is None:
-            return None
-        if order == "year-first":
-            return datetime.date(_year(first), int(middle), int(year)) if len(first) == len(year) == 2 else None
+        if order in {"year-first", None}:
+            known = order is not None and len(first) == len(year) == 2
+            return datetime.date(_year(first), int(middle), int(year)) if known else None
         day, month = (first, middle) if order == "day-first" else (middle, first)
         return datetime.date(_year(year), int(month), int(day))
     except ValueError:  # no such day

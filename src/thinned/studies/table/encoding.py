@@ -112,7 +112,7 @@ class Encoder:
         """Encode rows; cells that can't be read as those of training were count as missing.
 
         Args:
-            features: frame with at least the columns of training that are not left out, in any order; others are ignored.
+            features: frame with the columns of training, but for those left out, in any order; others are ignored.
 
         Returns:
             (rows, len(names)) float32, C-contiguous, finite, within ±10.
