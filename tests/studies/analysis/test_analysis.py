@@ -212,7 +212,9 @@ def test_a_budget_too_small_allows_no_conclusion(gain: float, limited: tuple[int
     assert primary(found)["outcome"] == found["verdict"]["outcome"] == "budget too small"
     assert found["verdict"]["headline"].startswith("The budget was too small to tell whether dropout helps")
     assert "budget" in found["verdict"]["warnings"]
-    assert "still improving when the budget ended" in found["verdict"]["detail"]
+    advice = f"Provisionally: {found['verdict']['recommended']['label']}; train for more epochs first."
+    assert found["verdict"]["headline"].endswith(f". {advice}")
+    assert advice in found["verdict"]["detail"]
     assert "too small to tell" in primary(found)["sentence"]
     other = next(c for c in found["comparisons"] if (c["arm"], c["against"]) == ("weight_decay", "none"))
     assert (other["outcome"] == "budget too small") is (NONE in limited)
@@ -250,6 +252,14 @@ def test_without_evidence_the_simplest_setting_is_recommended() -> None:
     shown = analysed(validated([0, 0, 0.1, 0, 0, 0, 0], MID), PLAN)["verdict"]
     assert shown["recommended"]["label"] == shown["best_on_validation"]["label"] == "dropout 0.3"
     assert "beats no regularisation" in shown["recommended"]["reason"]
+
+
+def test_a_simpler_setting_that_was_still_improving_is_not_beaten() -> None:
+    records = validated([0, 0, 0.1, 0, 0, 0, 0], MID)
+    simpler = analysed(late(records, NONE), PLAN)["verdict"]["recommended"]
+    assert simpler["setting"] == NONE
+    assert "No regularisation was still improving when the budget ended" in simpler["reason"]
+    assert analysed(late(records, MID), PLAN)["verdict"]["recommended"]["setting"] == MID
 
 
 def test_a_choice_below_the_baseline_on_test_rows_is_said_to_be() -> None:
@@ -290,7 +300,7 @@ def test_a_study_without_dropout_has_its_verdict_too() -> None:
     assert found["verdict"]["simplest_rate"] is None
     records = noisy(plan, [0, 0.3, 0.1, 0.1], 0.01, 0)
     records = [r | {"end": r["end"] | {"train": math.nan}} if r["setting"] == NONE else r for r in records]
-    assert analysed(records, plan)["verdict"]["headline"].startswith("Nothing was compared")
+    assert analysed(records, plan)["verdict"]["headline"].startswith("No regularisation diverged, so")
 
 
 def test_sentences_have_the_digits_that_the_interval_has() -> None:
@@ -381,6 +391,14 @@ def test_an_arm_that_diverged_is_left_out_and_counts_in_the_family() -> None:
     assert all("weight_decay" not in (c["arm"], c["against"]) for c in found["comparisons"])
     alone = [c["p_value"] / 0.8 for c in found["comparisons"] if c["primary"]]  # were it the smallest of all
     assert primary(found)["p_adjusted"] >= max(primary(whole)["p_adjusted"], *alone, 0.0)
+
+
+def test_the_headline_says_that_the_main_arm_diverged() -> None:
+    records = noisy(PLAN, [0, 0.1, 0.2, 0.3, 0, 0, 0], 0.1, 0)
+    broken = [r | {"best": r["best"] | {"test": math.nan}} if r["setting"] in (LOW, MID, HIGH) else r for r in records]
+    verdict = analysed(broken, PLAN)["verdict"]
+    assert verdict["headline"].startswith("Dropout diverged, so the main question has no answer. Recommended: ")
+    assert verdict["outcome"] == "not enough evidence"
 
 
 def test_a_study_of_which_nothing_is_left_is_refused() -> None:

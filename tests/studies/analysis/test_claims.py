@@ -50,11 +50,22 @@ def test_where_underfitting_starts(start: float, holds: bool) -> None:
     assert found["best"]["best_rate"] == 0.3
     assert found["best"]["underfits_from"] == found["end"]["underfits_from"] == (start if start < 1 else None)
     assert found["holds"] is holds
-    assert f"rates from {start:g} on underfit" in found["sentence"] or start > 1
+    finding = f"rates from {start:g} on underfit" if start < 0.8 else "a rate of 0.8 underfits"
+    assert found["sentence"] == f"At the best epoch, {finding if start < 1 else 'no rate up to 0.8 underfits'}."
     assert found["rates"] == [0.0, *RATES]
     assert [len(found["end"][part]) for part in ("train", "validation", "test")] == [7, 7, 7]
     assert found["best"]["train"][1]["mean"] == pytest.approx(0.101, abs=0.002)
     json.dumps(found, allow_nan=False)
+
+
+def test_rates_that_were_still_improving_decide_nothing() -> None:
+    records = studied(from_rate(0.7))
+    late = [r | {"best_epoch": 40} if r["setting"] in (5, 6) else r for r in records]
+    found = judged(underfitting_claim, late)
+    assert found["holds"] is None
+    assert "rates 0.7 and 0.8 were still improving when the budget ended" in found["sentence"]
+    below_the_best = [r | {"best_epoch": 40} if r["setting"] == 1 else r for r in records]
+    assert judged(underfitting_claim, below_the_best) == judged(underfitting_claim, records)
 
 
 def test_a_grid_that_ends_at_the_claim_cannot_tell() -> None:

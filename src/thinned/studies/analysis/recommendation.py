@@ -21,7 +21,7 @@ class _Rival(NamedTuple):
     setting: int
     gain: Spread
     probability: float
-    limited: bool
+    limited: bool  # the simpler setting was still improving when the budget ended
 
     @property
     def is_beaten(self) -> bool:
@@ -49,7 +49,8 @@ def recommend(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Re
     """The simplest setting to which the best on validation is not shown to be superior.
 
     For each number of techniques, from none on, the setting of least validation loss is compared with the best on the
-    test rows. It is beaten where the best scores better with a probability above 95 % and the budget limited neither.
+    test rows. It is beaten where the best scores better with a probability above 95 %, unless the simpler one was still
+    improving when the budget ended: with more epochs it could catch up. More epochs for the best change nothing.
     A setting of an arm that hurts is not considered, and no regularisation is not where the primary comparison finds
     that an arm helps.
     """
@@ -87,11 +88,10 @@ def _not_refuted(trained: TrainedNetworks, candidates: Sequence[int], comparison
 
 
 def _rival(trained: TrainedNetworks, simpler: int, best: int) -> _Rival:
-    chosen, splits = (simpler, best), len(trained.splits)
-    scores = [trained.scores([setting] * splits, "best") for setting in chosen]
-    limited = any(trained.is_budget_limited([setting] * splits) for setting in chosen)
+    splits = len(trained.splits)
+    scores = [trained.scores([setting] * splits, "best") for setting in (simpler, best)]
     gain = trained.spread(scores[0] - scores[1])
-    return _Rival(simpler, gain, equivalence(gain, 0.0).p_better, limited)
+    return _Rival(simpler, gain, equivalence(gain, 0.0).p_better, trained.is_budget_limited([simpler] * splits))
 
 
 def _recommendation(trained: TrainedNetworks, setting: int, reason: str) -> Recommendation:
@@ -110,11 +110,15 @@ def _choice(trained: TrainedNetworks, setting: int) -> Choice:
 
 def _simpler_reason(trained: TrainedNetworks, rival: _Rival, best: int) -> str:
     label = trained.setting(best).label
-    found = "was still improving" if rival.limited else "is not shown to be better"
-    when = " when the budget ended" if rival.limited else f" on test rows ({rival.evidence})"
-    return f"It is simpler than {label}, which was best on validation but {found}{when}." + _below_baseline(
-        trained, best, label
-    )
+    simpler = f"It is simpler than {label}, which was best on validation"
+    improving = "was still improving when the budget ended"
+    if rival.limited:
+        own = capitalise(trained.setting(rival.setting).label)
+        found = f"{simpler}. {own} {improving}, so no conclusion can be drawn."
+    else:
+        late = f"; {label} {improving}" if trained.is_budget_limited([best] * len(trained.splits)) else ""
+        found = f"{simpler} but is not shown to be better on test rows ({rival.evidence}){late}."
+    return found + _below_baseline(trained, best, label)
 
 
 def _best_reason(trained: TrainedNetworks, best: int, count: int, beaten: Sequence[_Rival]) -> str:

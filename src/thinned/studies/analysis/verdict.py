@@ -23,26 +23,40 @@ _MINOR = ("grid_edge",)
 def decide(
     trained: TrainedNetworks, comparisons: Sequence[Comparison], warnings: Sequence[StudyWarning] = ()
 ) -> Verdict:
-    """The verdict, which answers the primary question, or the first where none is primary."""
+    """The verdict, which answers the primary question, or the first where none is primary.
+
+    Where an arm of the primary question diverged, the verdict says so and answers no other question instead.
+    """
     recommended = recommend(trained, comparisons)
-    answer = next((c for c in comparisons if c.primary), comparisons[0] if comparisons else None)
+    lost = _lost_arm(trained)
+    answer = None if lost else next((c for c in comparisons if c.primary), comparisons[0] if comparisons else None)
     bearing = {warning.code: warning.title for warning in warnings if warning.code not in _MINOR}
     outcome: Outcome = "not enough evidence"
-    headline, sentence = "Nothing was compared.", ""
+    headline, sentence, heading = "Nothing was compared.", "", "Recommended: {}."
+    if lost:
+        headline = f"{capitalise(lost)} diverged, so the main question has no answer. Recommended: {recommended.label}."
     if answer is not None:
         outcome, sentence = answer.outcome, f"{answer.sentence} "
         headline = _headline(trained, answer, recommended)
+    if outcome == "budget too small":
+        heading = "Provisionally: {}; train for more epochs first."
     caveats = f" Warnings: {'; '.join(bearing.values())}." if bearing else ""
     return Verdict(
         outcome=outcome,
         headline=headline,
-        detail=f"{sentence}Recommended: {recommended.label}. {recommended.reason}{caveats}",
+        detail=f"{sentence}{heading.format(recommended.label)} {recommended.reason}{caveats}",
         recommended=recommended,
         best_on_validation=best_on_validation(trained),
         simplest_rate=simplest_rate(trained),
         metric=trained.selection,
         warnings=tuple(bearing),
     )
+
+
+def _lost_arm(trained: TrainedNetworks) -> str | None:
+    """The label of an arm of the primary question that diverged."""
+    asked = [arm for question in trained.plan.questions if question.primary for arm in (question.arm, question.against)]
+    return next((trained.arm_label(arm) for arm in asked if arm not in trained.arms), None)
 
 
 def _headline(trained: TrainedNetworks, answer: Comparison, recommended: Recommendation) -> str:
@@ -52,7 +66,7 @@ def _headline(trained: TrainedNetworks, answer: Comparison, recommended: Recomme
     finding = capitalise(_FINDING[answer.outcome].format(_subject(trained, answer), compared))
     setting, helps = recommended.setting, answer.outcome == "helps"
     if answer.outcome == "budget too small":
-        return f"{finding}: train for more epochs."
+        return f"{finding}. Provisionally: {recommended.label}; train for more epochs first."
     if helps and against_none and answer.arm == "dropout" and setting in trained.arms["dropout"]:
         return f"{finding}: use a rate of {trained.setting(setting).dropout:g} on the hidden layers."
     if not helps and against_none and answer.arm != "none" and setting in trained.arms.get("none", ()):

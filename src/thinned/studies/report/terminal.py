@@ -40,7 +40,8 @@ def print_study(results: Results, report: Path, console: Console) -> None:
     parts.append(Text(f"\n{verdict.headline}", style="bold"))
     if results.primary:
         parts.append(Text(results.primary.sentence))
-    parts.append(Text(f"Recommended: {verdict.recommended.label}. {verdict.recommended.reason}"))
+    heading = "Provisionally" if verdict.outcome == "budget too small" else "Recommended"
+    parts.append(Text(f"{heading}: {verdict.recommended.label}. {verdict.recommended.reason}"))
     console.print(Group("", *parts), width=min(WIDTH, console.width))
     console.print(Text(f"\nReport: {report}"), soft_wrap=True)
 

@@ -273,6 +273,7 @@ def _prepare(
         now = plan.to_dict() | {"versions": dict(trained_in or _versions())}
         if row is None or not kept:  # nothing was kept of an earlier plan
             connection.execute("DELETE FROM plan")
+            connection.execute("DELETE FROM origin")
             connection.execute("INSERT INTO plan VALUES (?)", (json.dumps(now),))
             return
     before = _plan_entry(row[0])

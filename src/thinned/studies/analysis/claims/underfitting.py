@@ -20,7 +20,8 @@ def underfitting_claim(trained: TrainedNetworks) -> UnderfittingClaim | None:
     loss (dropout off) and test loss are both higher than at the rate of least mean validation loss, each by more than
     one standard error of the paired difference, and so for every higher rate of the grid. ``worse_than_none_from`` is
     the same against no dropout. The claim holds where the grid brackets it: 0.7 lies between the last rate that does
-    not underfit and the first that does. It cannot be decided where the grid does not reach far enough.
+    not underfit and the first that does. It cannot be decided where the grid does not reach far enough, or where a
+    rate that is compared was still improving when the budget ended.
 
     Returns:
         None where arms ``none`` and ``dropout``, of rates alone, were not both trained.
@@ -30,15 +31,28 @@ def underfitting_claim(trained: TrainedNetworks) -> UnderfittingClaim | None:
         return None
     rates, best = list(grid), _curves(trained, grid, "best")
     start = best.underfits_from
-    finding = f"no rate up to {rates[-1]:g} underfits" if start is None else f"rates from {start:g} on underfit"
+    limited = [
+        p for p, s in grid.items() if p >= best.best_rate and trained.is_budget_limited([s] * len(trained.splits))
+    ]
     return UnderfittingClaim(
         rates=tuple(rates),
         best=best,
         end=_curves(trained, grid, "end"),
         claimed=CLAIMED_RATE,
-        holds=_brackets(rates, start),
-        sentence=f"At the best epoch, {finding}.",
+        holds=None if limited else _brackets(rates, start),
+        sentence=_sentence(rates, start, limited),
     )
+
+
+def _sentence(rates: Sequence[float], start: float | None, limited: Sequence[float]) -> str:
+    finding = f"no rate up to {rates[-1]:g} underfits"
+    if start is not None:
+        finding = f"a rate of {start:g} underfits" if start == rates[-1] else f"rates from {start:g} on underfit"
+    if not limited:
+        return f"At the best epoch, {finding}."
+    named = [f"{p:g}" for p in limited]
+    improving = f"rate {named[0]} was" if not named[1:] else f"rates {', '.join(named[:-1])} and {named[-1]} were"
+    return f"At the best epoch, {finding}. This is provisional: {improving} still improving when the budget ended."
 
 
 def rate_grid(trained: TrainedNetworks) -> dict[float, int] | None:
