@@ -51,7 +51,7 @@ class Joblib:
     def start(self) -> None:
         """Let workers import what they need, while the caller goes on."""
         parallel = self._parallel()
-        calls = [joblib.delayed(warm_up)() for _ in range(self.workers)]
+        calls = [joblib.delayed(warm_up)(os.getpid()) for _ in range(self.workers)]
         threading.Thread(target=_exhaust, args=(parallel, calls), daemon=True).start()
 
     def run(self, task: Task[R], numbers: Iterator[int]) -> Iterator[Outcome[R]]:

@@ -1,12 +1,14 @@
 """What happens in a worker: a job is loaded, computed on one core, and its outcome sent back."""
 
 import contextlib
+import functools
 import io
 import os
 import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -99,7 +101,7 @@ def run_job(run: Run, number: int, content: bytes | None = None) -> Outcome[Any]
         content: the work's file, for a machine that doesn't see the driver's.
     """
     folder = Path(run.folder)
-    visible, child = folder.is_dir(), run.driver == os.getppid()
+    visible = folder.is_dir()
     _prepare_process(run)
     sys.path += [entry for entry in run.path if entry not in sys.path and Path(entry).is_dir()]
     for name, value in run.main.items():
@@ -108,8 +110,6 @@ def run_job(run: Run, number: int, content: bytes | None = None) -> Outcome[Any]
     def report(value: int) -> None:
         if visible:
             _write_progress(folder / _PROGRESS, number, value)
-        if child and os.getppid() != run.driver:
-            os._exit(1)  # the driver was killed: nobody waits for the result
 
     def work(number: int, report: Callable[[int], None]) -> Any:
         # mapped copy-on-write, and let go with the job: a page that nobody changes is in memory once
@@ -132,9 +132,10 @@ def attempt(work: Callable[[int, Callable[[int], None]], R], number: int, report
         return Failed(number, name, str(error), "".join(traceback.format_exception(error)), final)
 
 
-def warm_up() -> None:
+def warm_up(driver: int) -> None:
     """Import what jobs need, while the driver reads the table."""
-    _ignore_interruption()
+    if driver == os.getppid():
+        _follow(driver)
     import thinned.studies.training.jobs  # noqa: F401, PLC0415 - the point of it
 
 
@@ -144,9 +145,22 @@ def _out_of_memory(error: Exception) -> bool:
 
 def _prepare_process(run: Run) -> None:
     if run.driver == os.getppid():
-        _ignore_interruption()
+        _follow(run.driver)
     if len(run.devices) > 1 and os.environ.get("CUDA_VISIBLE_DEVICES") not in run.devices:
         os.environ["CUDA_VISIBLE_DEVICES"] = run.devices[_place(Path(run.folder)) % len(run.devices)]
+
+
+@functools.cache
+def _follow(driver: int) -> None:
+    """Leave Ctrl-C to the driver, and end with it: an idle child would outlive a killed driver and hold its pipes."""
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(0.5)
+        os._exit(1)
+
+    _ignore_interruption()
+    threading.Thread(target=watch, name="thinned-driver", daemon=True).start()
 
 
 def _ignore_interruption() -> None:
