@@ -302,7 +302,7 @@ def fit(
 ) -> Model:
     """Fit one of the settings on all rows.
 
-    Five networks, each with another fifth of the rows for early stopping, so that every row trains four of them; their
+    Five networks, each with a different fifth of the rows for early stopping, so that every row trains four of them; their
     predictions are averaged. Where a class or the groups are too few for that, there are fewer. More members hold out
     smaller parts. By time all hold out the latest fifth.
 
