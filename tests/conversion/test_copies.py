@@ -249,3 +249,29 @@ class TestSaved:
         assert type(model).__name__ == "Net"
         assert isinstance(model, Net)
         assert mask(model(ONES)) == mask(make()(ONES))
+
+
+def test_the_class_of_a_wrapped_module_is_in_no_registry_and_runs_without_its_wrapper():
+    registry = {}
+
+    class Registered(nn.Module):
+        def __init_subclass__(cls, *, key):
+            registry[key] = cls
+
+    class Mine(Registered, key="mine"):
+        def forward(self, x):
+            return F.dropout(x, 0.5, self.training)
+
+    model = Mine()
+    thinned.address(model, 3)
+    assert registry == {"mine": Mine}
+    forward = type(model).forward
+    assert torch.equal(forward(Mine().eval(), ONES), ONES)
+
+
+def test_a_second_address_forgets_the_copies_of_the_first():
+    model, fresh = make(), make()
+    first, again = AveragedModel(model), AveragedModel(fresh)
+    thinned.address(model, 7)
+    second = AveragedModel(model)
+    assert mask(second.module(ONES)) == mask(again.module(ONES)) == mask(first.module(ONES))

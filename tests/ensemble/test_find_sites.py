@@ -37,3 +37,13 @@ def test_time_and_batch_of_one_size_must_be_told_apart():
     with pytest.raises(InputError, match="batch_axis"):
         ensemble.sample(Recurrent(nn.LSTM), torch.randn(4, 4, 6), 2)
     assert ForwardPasses(Recurrent(nn.LSTM), torch.randn(4, 4, 6), None, None, 1).sites[0].batch_axis == 1
+
+
+def test_another_value_of_an_argument_that_is_no_tensor_is_another_pass():
+    class Deep(nn.Module):
+        def forward(self, x, deep=False):
+            return F.dropout(F.dropout(x, 0.5, self.training), 0.5, self.training and bool(deep))
+
+    model = Deep()
+    found = [ForwardPasses(model, {"x": ROWS, "deep": deep}, None, None, None).sites for deep in (False, True, [], [1])]
+    assert [len(sites) for sites in found] == [1, 2, 1, 2]

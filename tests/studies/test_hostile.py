@@ -605,7 +605,7 @@ MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
         DAMAGED,
     ),
     "encoder of an unknown order of dates": (
-        encoder_with(lambda state: state.update(readings=state["readings"].replace("month-first", "%!%"))),
+        encoder_with(lambda state: state.update(readings=state["readings"].replace('"order":null', '"order":"%!%"'))),
         DAMAGED,
     ),
 }  # fmt: skip

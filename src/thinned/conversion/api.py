@@ -77,6 +77,8 @@ def address(
     is in its state dict; state dicts without it load under ``strict=True``, and leave it as it is. It counts forward
     passes of the model in training mode, or of a part of it that is called by itself; not those that activation
     checkpointing runs again, which get their first masks once more. Torch's generator has no influence on a mask.
+    Threads may train a model at the same time, but not a compiled one: its graph counts without a lock, so that two
+    passes may get one number, and the same masks.
 
     With ``parts``, processes that share the work drop what one process would that does all of it. Data-parallel
     training, the batch along axis 0 and cut into equal parts: ``parts={0: (rank, world_size)}``. Where tensors of some
@@ -117,7 +119,8 @@ def address(
     parts, start = check_parts(parts), _first_index(model, clock)
     converted = _convert(model)
     root = converted.root
-    converted.parts, converted.worker = parts, None
+    converted.parts, converted.worker, converted.copies = parts, None, 0
+    converted.marked.clear()
     if converted.least is not None:
         converted.least = torch.tensor(start)
     device = next((p.device for p in root.parameters()), torch.device("cpu"))

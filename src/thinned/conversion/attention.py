@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from thinned import functional
-from thinned.conversion.forward_pass import MaskAddress, NextAddress
+from thinned.conversion.forward_pass import NextAddress, SiteAddress
 
 __all__ = ["multi_head_attention", "scaled_dot_product_attention"]
 
@@ -52,7 +52,7 @@ class _MultiHeadCall(threading.local):
     """
 
     def __init__(self) -> None:
-        self.next_address: NextAddress = MaskAddress
+        self.next_address: NextAddress = SiteAddress
         self.batch = 1
 
 

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from thinned.conversion.forward_wrapper import ForwardWrapper
     from thinned.conversion.recomputation import Replay
 
-__all__ = ["ForwardPass", "MaskAddress", "MaskCount", "NextAddress", "Running", "Snapshot", "thread"]
+__all__ = ["ForwardPass", "MaskCount", "NextAddress", "Running", "SiteAddress", "Snapshot", "thread"]
 
 
-class MaskAddress(TypedDict, total=False):
+class SiteAddress(TypedDict, total=False):
     """The keyword arguments of a functional form that name its mask; empty where the key is to be drawn."""
 
     key: int | torch.Tensor
     call: int | torch.Tensor
 
 
-NextAddress = Callable[[], MaskAddress]
+NextAddress = Callable[[], SiteAddress]
 
 
 class _Thread(threading.local):
@@ -122,7 +122,7 @@ class ForwardPass:
         self.recalled = recalled
         self.marks: dict[tuple[str, int], Snapshot] = {}
 
-    def next_address(self) -> MaskAddress:
+    def next_address(self) -> SiteAddress:
         """The address of the next mask of the module that runs."""
         wrapper = self.running[-1].wrapper
         ordinal = wrapper.count.number

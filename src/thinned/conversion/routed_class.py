@@ -40,6 +40,13 @@ def _rebuild(construct: Callable[..., nn.Module], args: tuple[object, ...]) -> n
     return module
 
 
+class _Unnoticed(nn.Module):  # of a module's layout, so that the class of an object can be changed
+    """First among the bases: the making of a routed class does not run the ``__init_subclass__`` of the user."""
+
+    def __init_subclass__(cls) -> None:
+        pass
+
+
 @functools.cache
 def _routed_class(original: Any) -> Any:
     """One class for all modules of a class, so that torch.compile can share their code."""
@@ -47,8 +54,8 @@ def _routed_class(original: Any) -> Any:
 
     @functools.wraps(own_forward)
     def forward(self: nn.Module, *args: object, **kwargs: object) -> object:
-        wrapper: ForwardWrapper = getattr(self, WRAPPER)
-        return wrapper.run(self, own_forward, args, kwargs)
+        wrapper: ForwardWrapper | None = getattr(self, WRAPPER, None)
+        return own_forward(self, *args, **kwargs) if wrapper is None else wrapper.run(self, own_forward, args, kwargs)
 
     def reduce(self: nn.Module, protocol: SupportsIndex) -> tuple[object, ...]:
         construct, args, *rest = cast("tuple[Any, ...]", original.__reduce_ex__(self, protocol))
@@ -70,5 +77,5 @@ def _routed_class(original: Any) -> Any:
     members = {"_save_to_state_dict": save, "forward": forward, "__reduce_ex__": reduce, "_load_from_state_dict": load}
     members[ORIGINAL_CLASS] = original
     names = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
-    routed: type[nn.Module] = type(original)(original.__name__, (original,), members | names)
+    routed: type[nn.Module] = type(original)(original.__name__, (_Unnoticed, original), members | names)
     return routed

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten
 
 from thinned import layers
 from thinned.ensemble.inputs import ModelInputs
@@ -59,7 +60,7 @@ def find_sites(
     """The sites that drop when ``model`` trains, by a recorded pass; remembered until the model changes.
 
     The memory holds names and shapes only, no tensor. A module that came, went or has another attribute, and inputs of
-    another shape, cause a new pass.
+    another shape, structure or value (of what is no tensor), cause a new pass.
 
     Args:
         model: model of the user, which is only read.
@@ -85,7 +86,15 @@ _TABLES = {"_parameters", "_buffers", "_modules"} | {name for name in vars(nn.Mo
 def _fingerprint(model: nn.Module, inputs: ModelInputs, batch_axis: int | None) -> _Fingerprint:
     """A value that changes with everything for which a forward pass may take another way."""
     modules = [(id(m), type(m), tuple(_attributes(m.__dict__))) for m in model.modules()]
-    return modules, [(t.shape, t.dtype) for t in inputs.tensors], tuple(inputs.kwargs), batch_axis
+    leaves, structure = tree_flatten((inputs.args, inputs.kwargs))
+    return modules, [_leaf(leaf) for leaf in leaves], structure, batch_axis
+
+
+def _leaf(leaf: object) -> object:
+    """What tells an argument from others, without keeping it alive."""
+    if isinstance(leaf, torch.Tensor):
+        return leaf.shape, leaf.dtype
+    return (type(leaf), leaf) if isinstance(leaf, _PLAIN) else id(leaf)  # 1 equals True
 
 
 def _attributes(attributes: Mapping[str, object], depth: int = 1) -> Iterator[tuple[str, object]]:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from thinned import ops
-from thinned.conversion.forward_pass import MaskAddress
+from thinned.conversion.forward_pass import SiteAddress
 from thinned.conversion.replacements import REPLACEMENTS, run_layer_by_layer
 from thinned.ensemble.mask_sources import NoMask, SampledMask
 from thinned.ensemble.pass_functions import normalise
@@ -143,7 +143,7 @@ class SiteMode(TorchFunctionMode):
             args, kwargs = args[:3], {name: value for name, value in kwargs.items() if name != "inplace"}
         masks = iter([NoMask(None) if source is None else source for source in sources])
 
-        def next_address() -> MaskAddress:
+        def next_address() -> SiteAddress:
             return {"key": next(masks)}  # type: ignore[typeddict-item]
 
         if recurrent is not None:

@@ -6,25 +6,28 @@ since a forward may change them in place.
 """
 
 import copy
-import functools
 import types
-from typing import cast
 
 import torch
 from torch import nn
 
 from thinned.tracing.modules import WRAPPER, original_class
+from thinned.tracing.preserve import renormalises, uninitialised
+from thinned.tracing.value_copy import ValueCopier
 
 __all__ = ["copy_modules"]
+
+_HOOK_TABLES = {name for name in vars(nn.Module()) if "hooks" in name}
 
 
 def copy_modules(model: nn.Module) -> nn.Module:
     """Copy the modules of ``model`` in evaluation mode, without conversion and without ``torch.compile``.
 
-    Modules in lists, tuples, dicts and bound methods among the attributes are replaced by their copies. TorchScript
-    modules are copied with their parameters. A closure over a module keeps the module of the user.
+    Modules within attributes are replaced by their copies: in containers, objects, bound methods, partials and closures
+    (see :class:`ValueCopier`). TorchScript modules are copied with their parameters. A global variable, a generator and
+    an object of a class written in C keep the module of the user, which a pass then runs, and may change.
     """
-    copied = _Copier().module(model)
+    copied = _Copier(model).module(model)
     for module in copied.modules():
         module.training = False
     return copied
@@ -33,9 +36,12 @@ def copy_modules(model: nn.Module) -> nn.Module:
 class _Copier:
     """Copies by the identity of the original, so that shared modules and buffers stay shared."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self._modules: dict[int, nn.Module] = {}
-        self._buffers: dict[int, torch.Tensor] = {}
+        self._tensors: dict[int, torch.Tensor] = {}
+        self._value = ValueCopier(self.module, self._tensors).copy
+        for module in model.modules():  # before any module is copied: another one may hold its tensors
+            self._clone_tensors(module)
 
     def module(self, module: nn.Module) -> nn.Module:
         key = id(module)
@@ -46,6 +52,7 @@ class _Copier:
         elif isinstance(compiled := module._modules.get("_orig_mod"), nn.Module):
             self._modules[key] = self.module(compiled)
         else:
+            self._clone_tensors(module)
             copied = self._modules[key] = object.__new__(original_class(module))
             for name, value in list(module.__dict__.items()):
                 if name != WRAPPER:
@@ -60,56 +67,27 @@ class _Copier:
         copied = value
         if name == "_modules":
             copied = {key: None if child is None else self.module(child) for key, child in module._modules.items()}
-        elif name == "_parameters":
-            copied = self._parameters(module)
-        elif name == "_buffers":
-            buffers = module._buffers.items()
-            copied = {key: None if buffer is None else self._buffer(buffer) for key, buffer in buffers}
+        elif name in {"_parameters", "_buffers"}:
+            table = module._parameters if name == "_parameters" else module._buffers
+            copied = {key: self._tensors.get(id(tensor), tensor) for key, tensor in table.items()}
         elif name == "_compiled_call_impl":
             copied = None
-        elif isinstance(value, dict) and "hooks" in name:
+        elif isinstance(value, dict) and name in _HOOK_TABLES:
             copied = type(value)((key, self._value(hook)) for key, hook in value.items())
         else:
             copied = self._value(value)
         return copied
 
-    @staticmethod
-    def _parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
-        parameters = dict(module._parameters)
-        weight = parameters.get("weight")
-        if isinstance(module, nn.Embedding) and module.max_norm and weight is not None:
-            parameters["weight"] = nn.Parameter(weight.detach().clone(), False)  # a pass renormalises it in place
-        return parameters
-
-    def _buffer(self, buffer: torch.Tensor) -> torch.Tensor:
-        if torch.nn.parameter.is_lazy(buffer) or buffer.is_meta:
-            return buffer
-        if id(buffer) not in self._buffers:
-            self._buffers[id(buffer)] = buffer.detach().clone()
-        return self._buffers[id(buffer)]
-
-    def _value(self, value: object) -> object:
-        """The value with modules replaced by their copies; the value itself where it holds no module."""
-        if isinstance(value, nn.Module):
-            return self.module(value)
-        if isinstance(value, types.MethodType) and isinstance(value.__self__, nn.Module):
-            return types.MethodType(value.__func__, self.module(value.__self__))
-        if isinstance(value, functools.partial):
-            return self._partial(value)
-        if type(value) in {list, tuple}:
-            items = cast("list[object] | tuple[object, ...]", value)
-            return type(items)(map(self._value, items)) if any(map(_holds_module, items)) else value
-        if type(value) is dict:
-            entries = cast("dict[object, object]", value)
-            holds = any(map(_holds_module, entries.values()))
-            return {key: self._value(entry) for key, entry in entries.items()} if holds else value
-        return value
-
-    def _partial(self, value: "functools.partial[object]") -> object:
-        function, args = self._value(value.func), tuple(map(self._value, value.args))
-        copied = functools.partial(cast("types.FunctionType", function), *args, **value.keywords)
-        copied.__dict__.update(value.__dict__)
-        return copied
+    def _clone_tensors(self, module: nn.Module) -> None:
+        """Clone what a pass may change in place."""
+        if isinstance(module, torch.jit.ScriptModule):
+            return
+        for buffer in module._buffers.values():
+            if buffer is not None and id(buffer) not in self._tensors and not uninitialised(buffer):
+                self._tensors[id(buffer)] = buffer if buffer.is_meta else buffer.detach().clone()
+        weight = module._parameters.get("weight")
+        if renormalises(module) and weight is not None and id(weight) not in self._tensors:
+            self._tensors[id(weight)] = nn.Parameter(weight.detach().clone(), weight.requires_grad)
 
 
 def _set_forward(module: nn.Module) -> None:
@@ -118,7 +96,3 @@ def _set_forward(module: nn.Module) -> None:
         module.__dict__.pop("forward", None)
         if (eager := getattr(type(module).forward, "_torchdynamo_orig_callable", None)) is not None:
             module.__dict__["forward"] = types.MethodType(eager, module)
-
-
-def _holds_module(value: object) -> bool:
-    return isinstance(value, nn.Module | types.MethodType | functools.partial | list | tuple | dict)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["random_states", "uninitialised", "untouched"]
+__all__ = ["random_states", "renormalises", "uninitialised", "untouched"]
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     plain = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
     modules = [(m, dict(m.__dict__), [dict(d) for d in _tables(m)]) for m in plain]
     kept = [b for b in model.buffers() if not uninitialised(b) and not b.is_meta]
-    kept += [m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.max_norm]  # renormalised in place
+    kept += [m.weight for m in model.modules() if renormalises(m)]  # type: ignore[misc]
     values = [(tensor, tensor.detach().clone()) for tensor in kept]
     restore_random = random_states()
     try:
@@ -42,6 +42,11 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 def _tables(module: nn.Module) -> list[dict[str, object]]:
     return [module._parameters, module._buffers, module._modules]  # type: ignore[list-item]
+
+
+def renormalises(module: nn.Module) -> bool:
+    """Tell whether a forward of an embedding changes its weight in place."""
+    return isinstance(module, nn.Embedding | nn.EmbeddingBag) and bool(module.max_norm)
 
 
 def uninitialised(tensor: torch.Tensor) -> bool:

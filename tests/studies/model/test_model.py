@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -385,16 +386,29 @@ def test_rows_unlike_the_study_are_listed_and_refused_with_strict(tmp_path: Path
     command = ["predict", str(tmp_path), str(tmp_path / "new.csv")]
     result = CliRunner().invoke(app, [*command, "--strict"])
     assert result.exit_code == 2
-    assert "rows must be like those of the study; Column 'age' has no numbers in 1 row ('old')" in result.output
+    assert "rows must be like those of the study; Column 'age' has a cell that is not a number ('old')" in result.output
     assert not list(tmp_path.glob("new-*"))
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "Column 'plan' has levels in 20 rows" in result.output
+    assert "Column 'plan' has a level that the study's table did not have ('gold', in 20 rows)." in result.output
     unlike = json.loads((tmp_path / "new-predicted.csv.json").read_text())["unlike"]
     assert [(entry["column"], entry["code"], entry["cells"]) for entry in unlike] == [
         ("age", "unreadable", 1),
         ("plan", "unseen_level", 20),
     ]
+
+
+@pytest.mark.parametrize("name", ["encode", "predict", "interval", "uncertainty"])
+def test_new_levels_and_empty_columns_have_a_warning(name: str) -> None:
+    found = fitted("regression", "dropout")
+    frame = make_frame(20).drop(columns="y")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        getattr(found, name)(frame)
+    with pytest.warns(model.UnlikeStudyWarning, match="a level that the study's table did not have"):
+        getattr(found, name)(frame.assign(plan="gold"))
+    with pytest.warns(model.UnlikeStudyWarning, match="Column 'plan' is empty; the study's was not"):
+        getattr(found, name)(frame.assign(plan=None))
 
 
 def test_a_model_says_what_it_is_and_loads_from_text(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_text_in_a_column_of_numbers_counts_as_missing_and_is_named():
         assert encoder.transform(frame).tobytes() == missing.tobytes()
         (notice,) = encoder.unlike(frame)
         assert (notice.code, notice.column, notice.cells) == ("unreadable", "age", 1)
-        assert notice.message.startswith(f"Column 'age' has no numbers in 1 row ({value}")
+        assert notice.message.startswith(f"Column 'age' has a cell that is not a number ({value}")
 
 
 @pytest.mark.parametrize("cells", [["yesterday"], [20210101]])
@@ -223,7 +223,7 @@ def test_no_date_in_a_column_of_dates_counts_as_missing_and_is_named(cells):
     frame = pd.DataFrame({"when": cells})
     assert encoder.transform(frame).tobytes() == encoder.transform(pd.DataFrame({"when": [None]})).tobytes()
     (notice,) = encoder.unlike(frame)
-    assert notice.message == f"Column 'when' has no dates in 1 row ('{cells[0]}'), read as missing."
+    assert notice.message == f"Column 'when' has a cell that is not a date ('{cells[0]}'); it was read as missing."
 
 
 def test_dates_may_arrive_in_iso_8601_or_as_dates():

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map
 
 from thinned.audits.observation.recorder import AuditRecorder, output_tensors
 from thinned.audits.observation.restore_parameters import RestoreParameters
+from thinned.tracing.eager_stance import eager_stance
 from thinned.tracing.modules import is_thinned
 from thinned.tracing.preserve import untouched
 from thinned.tracing.recorder import unrouted
@@ -90,7 +91,7 @@ class Passes:
         """Run an evaluation without a recorder; ``hook`` is called after every module of the model."""
         with (
             self.mode(False, seed),
-            torch.compiler.set_stance("force_eager"),
+            eager_stance(),
             RestoreParameters(self.model),
             _forward_hook(self.model, hook),
         ):

@@ -18,6 +18,7 @@ from thinned.audits.observation.modules import is_drop_path, is_dropout_module
 from thinned.audits.observation.random_masks import AppliedMask, Location, MaskFinder, digest_of
 from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.ops.torch_private import functorch_active
+from thinned.tracing.eager_stance import eager_stance
 from thinned.tracing.modules import is_thinned
 from thinned.tracing.recorder import Recorder
 from thinned.tracing.site import Op, Site
@@ -165,7 +166,7 @@ class AuditRecorder(Recorder):
         if self._find_masks:
             self._mask_finder = MaskFinder(self._model, tensors((args, kwargs)))
         try:
-            with torch.compiler.set_stance("force_eager"), self.hooks(), self:
+            with eager_stance(), self.hooks(), self:
                 self.recording = True
                 result = output_tensors(self._model(*args, **kwargs))
         finally:

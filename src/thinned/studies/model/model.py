@@ -45,6 +45,7 @@ Array = npt.NDArray[np.float64]
 _MEMBERS = 5
 _ROWS = 4096  # predicted at once
 _CELLS = 2_000_000  # ends of intervals that are compared at once
+_WARNED = ("unreadable", "unseen_level", "empty")  # of these the numbers of a prediction may say nothing
 _CHECKED = 64  # rows by which an exported network is checked
 
 
@@ -104,7 +105,8 @@ class Model:
     def encode(self, features: object) -> npt.NDArray[np.float32]:
         """Rows as the networks take them, ``(rows, len(columns))`` float32; what an exported network is given.
 
-        Cells that can't be read as the study read the column count as missing, with a warning.
+        Cells that can't be read as the study read the column count as missing, with a warning. New levels and empty
+        columns have a warning too.
 
         Args:
             features: data frame (pandas or polars) with the columns that the study saw, others are ignored; or a file.
@@ -114,7 +116,7 @@ class Model:
         """
         frame = read_frame(features)
         for notice in self._encoder.unlike(frame):
-            if notice.code == "unreadable":
+            if notice.code in _WARNED:
                 warnings.warn(notice.message, UnlikeStudyWarning, stacklevel=2)
         return self._encoder.transform(frame)
 

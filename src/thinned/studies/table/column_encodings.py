@@ -17,6 +17,7 @@ from thinned.studies.table.readings import (
     TextReading,
     days_since_1970,
     read_dates,
+    read_levels,
     read_numbers,
 )
 from thinned.studies.table.target import check_finite
@@ -254,9 +255,10 @@ class LevelEncoding:
             return None
         return cls(column.name, levels, len(levels) < len(counts), bool((text.codes < 0).any()))
 
-    def transform(self, column: Column, reading: ColumnReading) -> Floats:  # noqa: ARG002 (as all encodings)
+    def transform(self, column: Column, reading: ColumnReading) -> Floats:
         """Encode a column."""
-        text = column.text
+        assert isinstance(reading, LevelReading)  # noqa: S101 (for the type checker)
+        text = read_levels(column, reading)
         positions = pd.Index(self.levels, dtype=object).get_indexer(pd.Index(text.labels, dtype=object))
         codes = np.append(positions, -1)[text.codes]
         absent = text.codes < 0

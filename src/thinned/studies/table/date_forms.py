@@ -69,13 +69,13 @@ class DateChoice(NamedTuple):
     """The order of day and month that fits most rows.
 
     Attributes:
-        order: the order.
+        order: the order; None where no cell needs one.
         rows: the number of rows that it fits.
         ambiguous: the other order fits as many rows, and reads other dates.
         zoned: some cells name a time zone.
     """
 
-    order: DateOrder
+    order: DateOrder | None
     rows: int
     ambiguous: bool
     zoned: bool
@@ -91,7 +91,7 @@ def _year(digits: str) -> int:
     return year if len(digits) == 4 else year + (1900 if year >= _PIVOT else 2000)
 
 
-def _date(parts: dict[str, str | None], order: DateOrder) -> datetime.date | None:
+def _date(parts: dict[str, str | None], order: DateOrder | None) -> datetime.date | None:
     year, first, middle = parts["year"] or "", parts.get("first"), parts.get("middle")
     week, name = parts.get("week"), parts.get("name")
     try:
@@ -102,8 +102,9 @@ def _date(parts: dict[str, str | None], order: DateOrder) -> datetime.date | Non
             return None if number is None else datetime.date(_year(year), number, int(parts.get("day") or 1))
         if first is None or middle is None:
             return datetime.date(_year(year), int(parts["month"] or 1), int(parts.get("day") or 1))
-        if order == "year-first":
-            return datetime.date(_year(first), int(middle), int(year)) if len(first) == len(year) == 2 else None
+        if order in {"year-first", None}:
+            known = order is not None and len(first) == len(year) == 2
+            return datetime.date(_year(first), int(middle), int(year)) if known else None
         day, month = (first, middle) if order == "day-first" else (middle, first)
         return datetime.date(_year(year), int(month), int(day))
     except ValueError:  # no such day
@@ -129,7 +130,7 @@ def _clock(parts: dict[str, str | None]) -> int | None:
     return time
 
 
-def _stamp(text: str, order: DateOrder) -> int | None:
+def _stamp(text: str, order: DateOrder | None) -> int | None:
     """Microseconds since 1970 in UTC; None if the cell is no date."""
     for form in _FORMS:
         match = form.fullmatch(text)
@@ -142,36 +143,44 @@ def _stamp(text: str, order: DateOrder) -> int | None:
     return None
 
 
-def _stamps(labels: list[str], order: DateOrder) -> list[int | None]:
+def _stamps(labels: list[str], order: DateOrder | None) -> list[int | None]:
     return [_stamp(label, order) if len(label) <= _LONGEST else None for label in labels]
 
 
-def parse_dates(texts: Text, order: DateOrder) -> pd.DatetimeIndex:
-    """Read cells as times in UTC, NaT where a cell is missing or no date; times without a zone are in UTC."""
+def parse_dates(texts: Text, order: DateOrder | None) -> pd.DatetimeIndex:
+    """Read cells as times in UTC, NaT where a cell is missing or no date; times without a zone are in UTC.
+
+    Without an order, dates that need one are none.
+    """
     stamps = _stamps(texts.labels, order)
     values = np.array([np.datetime64("NaT") if stamp is None else np.datetime64(stamp, "us") for stamp in stamps])
     table = np.append(values.astype("datetime64[us]"), np.datetime64("NaT"))
     return pd.DatetimeIndex(table[texts.codes]).tz_localize("UTC")
 
 
-def choose_order(labels: list[str], counts: npt.NDArray[np.int64]) -> DateChoice:
+def choose_order(labels: list[str], counts: npt.NDArray[np.int64], *, sampled: bool = True) -> DateChoice:
     """Find the order of day and month in a column.
 
-    Where both fit, dates with points are read with the day first and others with the month first.
+    Where both fit, dates with points are read with the day first and others with the month first. Where no cell needs
+    an order, as in ISO 8601, none is guessed.
 
     Args:
         labels: the distinct cells that are not missing.
         counts: the number of rows of each.
+        sampled: give a column up by a sample that has few dates.
     """
     sample = labels[:: max(1, len(labels) // _SAMPLE)]
-    if sum(any(_stamp(label[:_LONGEST], order) is not None for order in ORDERS) for label in sample) < len(sample) / 2:
-        return DateChoice("month-first", 0, False, False)
-    stamps = {order: _stamps(labels, order) for order in ORDERS}
-    rows = {order: int(counts[[s is not None for s in stamps[order]]].sum()) for order in ORDERS}
+    dates = sum(any(_stamp(label[:_LONGEST], order) is not None for order in ORDERS) for label in sample)
+    if sampled and dates < len(sample) / 2:
+        return DateChoice(None, 0, False, False)
+    stamps = {order: _stamps(labels, order) for order in (*ORDERS, None)}
+    rows = {order: int(counts[[s is not None for s in own]].sum()) for order, own in stamps.items()}
     most = max(rows.values())
+    zoned = any(re.search(r":\d{2}\S*\s?(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$", label) for label in labels)
+    if rows[None] == most:
+        return DateChoice(None, most, False, zoned)
     best = [order for order in ORDERS if rows[order] == most]
     points = bool(labels) and "." in labels[0]
     order = best[0] if points or "month-first" not in best else "month-first"
     ambiguous = order != "year-first" and any(stamps[other] != stamps[order] for other in best if other != "year-first")
-    zoned = any(re.search(r":\d{2}\S*\s?(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$", label) for label in labels)
     return DateChoice(order, most, ambiguous, zoned)

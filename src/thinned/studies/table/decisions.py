@@ -113,16 +113,28 @@ def _overridden(column: Column, known: Text | None, override: str, context: Cont
     if kind == "number":
         truth = column.cells.truth if isinstance(column.cells, Numbers) else known is not None and _truths(known)
         choice = _form(known, context.marks) if known is not None else FormChoice(FORMS[0], "", 0, False)
-        decision = _numbers(column, _number_reading(choice, truth=truth), context)
+        decision = _chosen(column, choice, context, truth=truth)
     else:
-        reading = DateReading() if known is None else _date_reading(known)[0]
+        reading, _, ambiguous = (DateReading(), 0, False) if known is None else _date_reading(known, sampled=False)
         if order:
             reading = msgspec.structs.replace(reading, order=order)
         decision = _dates(column, reading, context)
+        if ambiguous and not order:
+            decision = decision._replace(notices=(*decision.notices, _ambiguous_date(column, reading)))
     if decision.unreadable.rows.size == np.count_nonzero(~column.missing):
         value = f"{quote(column.name)} has {quote(decision.unreadable.values[0])}"
         raise InputError(sentence(f"a column that is read as {kind} must hold some", value, "choose another reading"))
     return decision
+
+
+def _chosen(column: Column, choice: FormChoice, context: Context, *, truth: bool = False) -> Decision:
+    """Read a column as numbers of the form that fits it."""
+    decision = _numbers(column, _number_reading(choice, truth=truth), context)
+    notices = decision.notices
+    if choice.ambiguous and choice.form != FORMS[0]:
+        notices += (_ambiguous_number(column, choice),)
+    mark = choice.form.decimal if choice.marked and not choice.ambiguous else ""
+    return decision._replace(notices=notices, mark=mark, ambiguous=choice.ambiguous)
 
 
 def _text(column: Column, known: Text, context: Context) -> Decision:
@@ -132,12 +144,7 @@ def _text(column: Column, known: Text, context: Context) -> Decision:
     filled = int(known.counts.sum())
     choice = _form(known, context.marks)
     if choice.rows >= _NEARLY * filled and not _is_code(known):
-        decision = _numbers(column, _number_reading(choice), context)
-        notices = decision.notices
-        if choice.ambiguous and choice.form != FORMS[0]:
-            notices += (_ambiguous_number(column, choice),)
-        mark = choice.form.decimal if choice.marked and not choice.ambiguous else ""
-        return decision._replace(notices=notices, mark=mark, ambiguous=choice.ambiguous)
+        return _chosen(column, choice, context)
     reading, rows, ambiguous = _date_reading(known)
     if rows >= _NEARLY * filled:
         decision = _dates(column, reading, context)
@@ -188,8 +195,8 @@ def _number_reading(choice: FormChoice, *, truth: bool = False) -> NumberReading
     return NumberReading(decimal=form.decimal, thousands=form.thousands, unit=choice.unit, truth=truth)
 
 
-def _date_reading(known: Text) -> tuple[DateReading, int, bool]:
-    choice = choose_order(known.labels, known.counts)
+def _date_reading(known: Text, *, sampled: bool = True) -> tuple[DateReading, int, bool]:
+    choice = choose_order(known.labels, known.counts, sampled=sampled)
     return DateReading(order=choice.order, zoned=choice.zoned), choice.rows, choice.ambiguous
 
 
@@ -239,9 +246,10 @@ def _ambiguous_number(column: Column, choice: FormChoice) -> Notice:
 
 def _ambiguous_date(column: Column, reading: DateReading) -> Notice:
     example = next((label for label in column.text.labels if label[:1].isdigit()), column.text.labels[0])
+    order = (reading.order or "").replace("-", " ")
     message = (
         f"Every date of column {quote(column.name)}, as {quote(example)}, fits both orders of day and month: "
-        f"read {reading.order.replace('-', ' ')}; say --column {column.name}=date:day-first or date:month-first."
+        f"read {order}; say --column {column.name}=date:day-first or date:month-first."
     )
     return Notice(code="ambiguous_date", column=column.name, cells=len(column.missing), message=message)
 

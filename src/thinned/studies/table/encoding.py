@@ -30,7 +30,7 @@ from thinned.studies.table.columns import Column, column_of
 from thinned.studies.table.encoder_state import EncoderState
 from thinned.studies.table.names import check_names, listed
 from thinned.studies.table.notices import Notice
-from thinned.studies.table.readings import ColumnReading
+from thinned.studies.table.readings import ColumnReading, DropReading
 from thinned.studies.table.settle import settle
 from thinned.studies.table.unlike import unlike
 
@@ -112,7 +112,7 @@ class Encoder:
         """Encode rows; cells that can't be read as those of training were count as missing.
 
         Args:
-            features: frame with at least the columns of training, in any order; others are ignored.
+            features: frame with the columns of training, but for those left out, in any order; others are ignored.
 
         Returns:
             (rows, len(names)) float32, C-contiguous, finite, within ±10.
@@ -149,18 +149,19 @@ class Encoder:
         return [
             notice
             for name, reading in self.readings.items()
+            if not isinstance(reading, DropReading)
             for notice in unlike(_column(features, name, positions), reading)
         ]
 
     def _positions(self, features: pd.DataFrame) -> dict[str, int]:
-        """Find the columns of training."""
+        """Find the columns of training; those that are left out need not be there."""
         names = [str(name) for name in features.columns]
-        wanted = set(self.columns)
-        check_names([name for name in names if name in wanted])
+        wanted = [name for name in self.columns if not isinstance(self.readings[name], DropReading)]
+        check_names([name for name in names if name in set(wanted)])
         positions = {name: number for number, name in enumerate(names)}
-        absent = [name for name in self.columns if name not in positions]
+        absent = [name for name in wanted if name not in positions]
         if absent:
-            requirement = f"the rows need the {len(self.columns)} columns of training"
+            requirement = f"the rows need the {f'{len(wanted)} columns' if len(wanted) > 1 else 'column'} of training"
             value = f"{listed(absent)} {'is' if len(absent) == 1 else 'are'} missing"
             raise InputError(sentence(requirement, value, "add them; cells may be left empty"))
         return positions

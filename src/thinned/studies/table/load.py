@@ -13,11 +13,12 @@ from pandas.api import types
 
 from thinned.errors import InputError, sentence
 from thinned.studies.table.columns import Column, Series
+from thinned.studies.table.date_forms import choose_order
 from thinned.studies.table.decisions import Decision
 from thinned.studies.table.names import listed, quote
 from thinned.studies.table.notices import Notice, cells_at
 from thinned.studies.table.read_files import RawTable, read_frame, read_table
-from thinned.studies.table.readings import ColumnReading, DateReading, NumberReading
+from thinned.studies.table.readings import ColumnReading, DateReading, NumberReading, read_dates, read_numbers
 from thinned.studies.table.settle import columns_of, decide, settled_frame
 from thinned.studies.table.target import LARGEST, Task, Values, check_finite, read_target
 
@@ -154,17 +155,11 @@ def _check_columns(names: Sequence[str], roles: _Roles) -> None:
 def _decisions(
     raw: RawTable, features: Sequence[Column], keys: Sequence[Column], overrides: Mapping[str, str]
 ) -> dict[str, Decision]:
-    """Decide how each column is read; identifiers are looked for among the features alone."""
-    names = list(map(str, raw.frame.columns))
-    decisions = decide(features, _own(overrides, features, names), raw.location, identifiers=True)
+    """Decide how each column is read: all have a vote on the decimal mark, and features alone can be identifiers."""
+    named = frozenset(column.name for column in features)
+    decisions = decide([*features, *keys], overrides, raw.location, identifiers=named)
     _check_features(features, decisions, overrides, raw)
-    return decisions | decide(keys, _own(overrides, keys, names), raw.location)
-
-
-def _own(overrides: Mapping[str, str], columns: Sequence[Column], names: Sequence[str]) -> dict[str, str]:
-    """The overrides of some of the columns, and of those that the table does not have, so that they are refused."""
-    own = {column.name for column in columns}
-    return {name: kind for name, kind in overrides.items() if name in own or name not in names}
+    return decisions
 
 
 def _find(names: Sequence[str], wanted: str, role: str) -> str:
@@ -235,7 +230,7 @@ def _times(column: Column, settled: Series, decision: Decision) -> npt.NDArray[n
     requirement, name = "the time column must hold numbers or dates", quote(column.name)
     if not isinstance(decision.reading, NumberReading | DateReading):
         _check_known(column.missing, "time", column.name)
-        value = f"{name} has {quote(column.text.labels[0])}"
+        value = f"{name} has {quote(_neither(column))}"
         raise InputError(sentence(requirement, value, "write all dates in one form, as 2026-12-31"))
     _check_known(np.asarray(settled.isna(), dtype=bool), "time", column.name)
     if any(notice.code == "ambiguous_date" for notice in decision.notices):
@@ -245,6 +240,14 @@ def _times(column: Column, settled: Series, decision: Decision) -> npt.NDArray[n
     if isinstance(decision.reading, NumberReading):
         check_finite(settled.to_numpy(dtype=np.float64), column.name)
     return pd.factorize(settled, sort=True)[0].astype(np.int64)
+
+
+def _neither(column: Column) -> str:
+    """Give a cell for which a column holds neither numbers nor dates."""
+    order = choose_order(column.text.labels, column.text.counts).order
+    mistakes = read_dates(column, DateReading(order=order))[1], read_numbers(column, NumberReading())[1]
+    fewest = min(mistakes, key=lambda mistake: len(mistake.rows))
+    return (fewest.values or tuple(column.text.labels))[0]
 
 
 def _digest(settled: pd.DataFrame, target: str, task: Task, overrides: Mapping[str, str]) -> str:

@@ -12,6 +12,9 @@ A blank cell is missing in every column, and so are the error values of spreadsh
 missing among numbers and dates. Among levels and text they are words.
 """
 
+import re
+from collections import Counter
+from decimal import Decimal
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -36,8 +39,11 @@ __all__ = [
     "dump_readings",
     "load_readings",
     "read_dates",
+    "read_levels",
     "read_numbers",
 ]
+
+_FIGURES = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -98,14 +104,15 @@ class DateReading(_Reading, frozen=True, kw_only=True, tag="date"):
     """Dates and times.
 
     Attributes:
-        order: the order of day and month where both are figures and the year is not first.
+        order: the order of day and month where both are figures and the year is not first; None if the study's table
+            had no such dates: then later ones can't be read.
         zoned: some cells of the study's table name a time zone.
         missing: the words of the study's table that stand for a missing date.
         lowest: the earliest time of the study's table, in days since 1970.
         highest: the latest.
     """
 
-    order: DateOrder = "month-first"
+    order: DateOrder | None = None
     zoned: bool = False
     missing: tuple[str, ...] = ()
     lowest: float = 0.0
@@ -115,7 +122,8 @@ class DateReading(_Reading, frozen=True, kw_only=True, tag="date"):
     def sentence(self) -> str:
         """Say how the column is read."""
         notes = ["times with a zone in UTC"] * self.zoned
-        return _joined(f"dates, {self.order.replace('-', ' ')} where both are figures", notes, self.missing)
+        order = f", {self.order.replace('-', ' ')} where both are figures" if self.order else ""
+        return _joined(f"dates{order}", notes, self.missing)
 
 
 class LevelReading(_Reading, frozen=True, kw_only=True, tag="level"):
@@ -239,6 +247,27 @@ def read_dates(column: Column, reading: DateReading) -> tuple[pd.DatetimeIndex, 
             known = cells.without(MISSING_WORDS + reading.missing)
             times = parse_dates(known, reading.order)
             return times, _unreadable(Column(column.name, known), np.asarray(times.isna(), dtype=bool))
+
+
+def read_levels(column: Column, reading: LevelReading) -> Text:
+    """Read a column as levels.
+
+    A frame may hold the codes of a file as numbers: there 1 is the level 01, if no other level has that value.
+
+    Returns:
+        the cells; those that are no level of the study's table keep their own text.
+    """
+    text, known = column.text, set(reading.levels)
+    if not isinstance(column.cells, Numbers) or column.cells.truth or known.issuperset(text.labels):
+        return text
+    values = [(Decimal(level), level) for level in reading.levels if _FIGURES.fullmatch(level)]
+    counts = Counter(value for value, _ in values)
+    levels = {value: level for value, level in values if counts[value] == 1}
+    labels: list[str | None] = [
+        levels.get(Decimal(label), label) if label not in known and _FIGURES.fullmatch(label) else label
+        for label in text.labels
+    ]
+    return Text.from_labels(labels, text.codes)
 
 
 def dump_readings(readings: dict[str, ColumnReading]) -> str:

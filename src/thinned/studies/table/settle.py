@@ -1,7 +1,7 @@
 """Decides how all columns of a frame are read, and reads them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,7 +76,7 @@ def decide(
     overrides: Mapping[str, str],
     location: Location = row_number,
     *,
-    identifiers: bool = False,
+    identifiers: Collection[str] = (),
 ) -> dict[str, Decision]:
     """Decide how columns are read, by name.
 
@@ -84,7 +84,7 @@ def decide(
         columns: the columns.
         overrides: as for :func:`settle`.
         location: names a row in messages.
-        identifiers: leave out columns of keys.
+        identifiers: the columns that are left out if they are keys.
 
     Raises:
         InputError: an override is none or of no column, or a few cells can't be read as the others of their column.
@@ -97,7 +97,7 @@ def decide(
         name, decision = column.name, decisions[column.name]
         if decision.ambiguous:
             decisions[name] = decide_column(column, overrides.get(name), context._replace(marks=marks))
-        elif identifiers and name not in overrides and len(column.missing) >= _FEWEST:
+        elif name in identifiers and name not in overrides and len(column.missing) >= _FEWEST:
             decisions[name] = without_key(column, decision)
     mistakes = {name: decision.unreadable for name, decision in decisions.items() if decision.unreadable.rows.size}
     if not overrides.keys() >= mistakes.keys():

@@ -17,6 +17,7 @@ from thinned.studies.table.readings import (
     Unreadable,
     days_since_1970,
     read_dates,
+    read_levels,
     read_numbers,
 )
 
@@ -40,12 +41,12 @@ def unlike(column: Column, reading: ColumnReading) -> Iterator[Notice]:
     if isinstance(reading, NumberReading):
         values, cells = read_numbers(column, reading)
         missing, unreadable = int(np.isnan(values).sum()), len(cells.rows)
-        yield from _unreadable(column, cells, "numbers")
+        yield from _unreadable(column, cells, "number")
         yield from _far(column, values, reading)
     if isinstance(reading, DateReading):
         times, cells = read_dates(column, reading)
         missing, unreadable = int(np.count_nonzero(times.isna())), len(cells.rows)
-        yield from _unreadable(column, cells, "dates")
+        yield from _unreadable(column, cells, "date")
         yield from _far(column, days_since_1970(times), reading)
     if missing > unreadable and not reading.incomplete:
         text = f"is missing in {_rows(missing - unreadable)}; in the study's table in none"
@@ -63,18 +64,23 @@ def _rows(count: int) -> str:
 def _unreadable(column: Column, unreadable: Unreadable, kind: str) -> Iterator[Notice]:
     count = len(unreadable.rows)
     if count:
-        text = f"has no {kind} in {_rows(count)} ({listed(unreadable.values, 3)}), read as missing"
+        cells, were = f"{count:,} cells that are not {kind}s", "they were"
+        if count == 1:
+            cells, were = f"a cell that is not a {kind}", "it was"
+        text = f"has {cells} ({listed(unreadable.values, 3)}); {were} read as missing"
         yield _notice("unreadable", column, count, text)
 
 
 def _new_levels(column: Column, reading: LevelReading) -> Iterator[Notice]:
-    text = column.text
+    text = read_levels(column, reading)
     known = set(reading.levels)
     new = [position for position, label in enumerate(text.labels) if label not in known and text.counts[position]]
     if new:
         count = int(text.counts[new].sum())
         names = listed([text.labels[position] for position in new], 3)
-        yield _notice("unseen_level", column, count, f"has levels in {_rows(count)} that the study's had not ({names})")
+        levels = "a level" if len(new) == 1 else f"{len(new):,} levels"
+        message = f"has {levels} that the study's table did not have ({names}, in {_rows(count)})"
+        yield _notice("unseen_level", column, count, message)
 
 
 def _far(column: Column, values: Floats, reading: NumberReading | DateReading) -> Iterator[Notice]:
