@@ -74,6 +74,6 @@ def _sentence(shift: VarianceShift) -> str:
     change = Interval(mean=-repaired.mean, low=-repaired.high, high=-repaired.low)
     return (
         f"{capitalise(shift.label)}: the input of a batch norm has {number(ratio.mean, places)} times the variance in "
-        f"training that it has in use (95\u00a0% interval {number(ratio.low, places)} to {number(ratio.high, places)}). New statistics "
-        f"with dropout off change the test loss by {number_with_interval(change.mean, change.low, change.high)}."
+        f"training that it has in use (95\u00a0% interval {number(ratio.low, places)} to {number(ratio.high, places)}). "
+        f"New statistics with dropout off change the test loss by {number_with_interval(change.mean, change.low, change.high)}."
     )
