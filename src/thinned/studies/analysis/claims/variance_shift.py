@@ -3,7 +3,7 @@
 import numpy as np
 
 from thinned.studies.analysis.selection import Array, TrainedNetworks
-from thinned.studies.results import Interval, VarianceShift, VarianceShiftClaim
+from thinned.studies.results import VarianceShift, VarianceShiftClaim
 from thinned.studies.wording import capitalise, interval_decimals, number, number_with_interval
 
 __all__ = ["variance_shift_claim"]
@@ -71,9 +71,9 @@ def _holds(shift: VarianceShift) -> bool | None:
 def _sentence(shift: VarianceShift) -> str:
     ratio, repaired = shift.ratio, shift.repaired
     places = interval_decimals(ratio.low, ratio.high)
-    change = Interval(mean=-repaired.mean, low=-repaired.high, high=-repaired.low)
+    mean, low, high = (number(value, places) for value in (ratio.mean, ratio.low, ratio.high))
+    change = number_with_interval(-repaired.mean, -repaired.high, -repaired.low)
     return (
-        f"{capitalise(shift.label)}: the input of a batch norm has {number(ratio.mean, places)} times the variance in "
-        f"training that it has in use (95\u00a0% interval {number(ratio.low, places)} to {number(ratio.high, places)}). "
-        f"New statistics with dropout off change the test loss by {number_with_interval(change.mean, change.low, change.high)}."
+        f"{capitalise(shift.label)}: the input of a batch norm has {mean} times the variance in training that it has "
+        f"in use (95\u00a0% interval {low} to {high}). New statistics with dropout off change the test loss by {change}."
     )
