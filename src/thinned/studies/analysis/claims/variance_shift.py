@@ -75,5 +75,6 @@ def _sentence(shift: VarianceShift) -> str:
     change = number_with_interval(-repaired.mean, -repaired.high, -repaired.low)
     return (
         f"{capitalise(shift.label)}: the input of a batch norm has {mean} times the variance in training that it has "
-        f"in use (95\u00a0% interval {low} to {high}). New statistics with dropout off change the test loss by {change}."
+        f"in use (95\u00a0% interval {low} to {high}). New statistics with dropout off "
+        f"change the test loss by {change}."
     )
