@@ -145,7 +145,8 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
     """Classifier: a multilayer perceptron with dropout.
 
     Adam trains ``members`` networks of linear, ReLU and dropout layers as one batched program. Each network holds out
-    another fifth of the rows (with more than five members, another part of that many) and keeps its best epoch on them;
+    a different fifth of the rows (with more than five members, a different part of that many) and keeps its best
+    epoch on them;
     predictions are averaged. A data frame may hold numbers, categories, text, dates and missing values: the encoding of
     a study is fitted with the networks. An array must hold numbers, or NaN for missing values.
 

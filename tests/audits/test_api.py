@@ -107,7 +107,7 @@ def test_a_finding_says_all_that_is_needed():
     assert found["TD301"].module == "dead"
     assert found["TD204"].severity == "error"
     assert found["TD203"].severity == "info"
-    assert list(found) == ["TD101", "TD204", "TD301", "TD203"]  # gravest first
+    assert list(found) == ["TD101", "TD204", "TD301", "TD203"]  # most severe first
 
 
 def test_meta_tensors():

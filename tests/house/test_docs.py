@@ -67,3 +67,10 @@ def test_commands_of_figures_exist() -> None:
 def test_doctests(module: str) -> None:
     if not module.endswith("__main__"):
         assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_every_arm_has_its_row_in_the_table() -> None:
+    from thinned.studies.design.arms import ARMS
+
+    named = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", (ROOT / "docs/study.md").read_text(), re.MULTILINE)
+    assert named[: len(ARMS)] == list(ARMS)

@@ -56,7 +56,7 @@ def audit(
         rows: number of training rows, for the rule on small data.
 
     Returns:
-        The findings, gravest first.
+        The findings, most severe first.
 
     Raises:
         TypeError: ``model`` is not a module, or ``kwargs`` is not a mapping.

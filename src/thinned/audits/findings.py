@@ -7,14 +7,14 @@ from typing import Literal, TypeAlias, overload
 __all__ = ["JSON", "SEVERITIES", "Audit", "Finding", "Severity", "at_least"]
 
 Severity = Literal["error", "warning", "info"]
-#: gravest first: results are wrong; probably not intended; worth knowing
+#: most severe first: results are wrong; probably not intended; worth knowing
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 #: a value that JSON can hold
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
 
 def at_least(severity: Severity) -> tuple[Severity, ...]:
-    """This severity and the graver ones."""
+    """This severity and the more severe ones."""
     return SEVERITIES[: SEVERITIES.index(severity) + 1]
 
 
@@ -71,7 +71,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit(Sequence[Finding]):
-    """The findings of an audit, gravest first.
+    """The findings of an audit, most severe first.
 
     Attributes:
         model: class of the audited model, or the path of the source that was read.
@@ -126,7 +126,9 @@ class Audit(Sequence[Finding]):
     def summary(self) -> str:
         """Number of dropout sites and of findings, in one line."""
         parts = [] if self.sites is None else [f"{self.sites} dropout site{'' if self.sites == 1 else 's'}"]
-        parts += [f"{number} {name}" for name, number in self.counts.items() if number] or ["nothing found"]
+        parts += [f"{number} {_named(name, number)}" for name, number in self.counts.items() if number] or [
+            "nothing found"
+        ]
         return ", ".join(parts + ([f"{self.suppressed} suppressed"] if self.suppressed else []))
 
     def to_dict(self) -> dict[str, JSON]:
@@ -149,3 +151,8 @@ class Audit(Sequence[Finding]):
         return "\n".join([f"{self.model}: {self.summary}", *fixed, *findings])
 
     __repr__ = __str__
+
+
+def _named(severity: str, count: int) -> str:
+    """The severity as a counted noun: 1 warning, 3 warnings; info has no plural."""
+    return severity if count == 1 or severity == "info" else f"{severity}s"

@@ -15,6 +15,7 @@ __all__ = [
     "interval_decimals",
     "moment",
     "number",
+    "number_with_interval",
     "p_value",
     "percent",
     "plural",
@@ -49,6 +50,13 @@ def interval_decimals(low: float, high: float) -> int:
     """Decimal places that the width of an interval supports: two significant digits of its half-width."""
     half_width = (high - low) / 2
     return min(max(0, 1 - math.floor(math.log10(half_width))), 9) if half_width > 0 else 4
+
+
+def number_with_interval(mean: float, low: float, high: float) -> str:
+    """A mean with its interval, with the digits that the interval supports."""
+    decimals = interval_decimals(low, high)
+    ends = " to ".join(number(end, decimals) for end in (low, high))
+    return f"{number(mean, decimals)} (95\u00a0% interval {ends})"
 
 
 def decimals_for(values: Iterable[float | None]) -> int:

@@ -37,7 +37,7 @@ class Rule:
 
     Attributes:
         code: code by which findings are selected and ignored, such as ``TD101``.
-        severities: severities that its findings can have, gravest first.
+        severities: severities that its findings can have, most severe first.
         why: reason why the mistake matters, without a full stop.
         source: paper, documentation or issue that says so.
         wrong: an example that the rule finds.
@@ -104,7 +104,7 @@ class Rule:
         return self._finding(severity, dropout.path, class_name, evidence, fix, dropout.location, facts | data)
 
     def source_finding(self, scope: SourceScope, node: ast.expr, evidence: str, fix: str, **data: JSON) -> Finding:
-        """A finding about code that was read and not run, with the gravest severity of the rule."""
+        """A finding about code that was read and not run, with the highest severity of the rule."""
         class_name = scope.classes[-1] if scope.classes else "module"
         location = Location(scope.file, node.lineno)
         finding = self._finding(self.severities[0], scope.path, class_name, evidence, fix, location, data)

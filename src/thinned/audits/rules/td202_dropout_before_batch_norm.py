@@ -35,10 +35,7 @@ class DropoutBeforeBatchNorm(Rule):
             shift = worst[dropout.index]
             severity: Severity = "warning" if (shift.ratio or _theoretical_ratio(dropout)) >= _LEAST_RATIO else "info"
             path = shift.batch_norm.path
-            evidence = (
-                f"{describe(dropout)} comes before {path}; the variance there, with dropout over without: "
-                f"{_ratio_in_words(dropout, shift)}"
-            )
+            evidence = f"{describe(dropout)} comes before {path}{_ratio_in_words(dropout, shift)}"
             fix = f"move it behind {path}, or thinned.recalibrate_batchnorm(model, batches) after training"
             yield self.dropout_finding(severity, dropout, evidence, fix, norm=path, variance_ratio=shift.ratio)
 
@@ -50,9 +47,12 @@ def _theoretical_ratio(dropout: ObservedDropout) -> float:
 
 def _ratio_in_words(dropout: ObservedDropout, shift: VarianceShift) -> str:
     if shift.ratio is not None:
-        return f"{shift.ratio:.2f}"
+        return f"; the variance there, with dropout over without: {shift.ratio:.2f}"
     size = shift.batch_norm.channel_size
-    return f"about {_theoretical_ratio(dropout):.2f} in theory, not measured ({size} values a channel)"
+    return (
+        f". In theory dropout multiplies the variance there by about {_theoretical_ratio(dropout):.2f}; "
+        f"it was not measured (only {size} values per channel)."
+    )
 
 
 def _ratio(shift: VarianceShift | None) -> float:

@@ -24,7 +24,7 @@ class _Mistake(Enum):
 
 
 class WrongDimension(Rule):
-    """Dropout1d, 2d or 3d on a tensor of another form."""
+    """Dropout1d, 2d or 3d on a tensor of the wrong shape."""
 
     code = "TD204"
     severities = ("error", "warning")

@@ -79,7 +79,7 @@ class WarningKind(enum.Enum):
         "Look at these cells. If the reading is wrong, choose another with --column NAME=KIND.",
     )
     IDENTIFIER = (
-        "A column has another value in every row",
+        "A column has a different value in every row",
         "Leave it out with --column NAME=drop, or keep it with --column NAME=text or NAME=number.",
     )
 

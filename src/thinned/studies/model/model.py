@@ -304,9 +304,9 @@ def fit(
 ) -> Model:
     """Fit one of the settings on all rows.
 
-    Five networks, each with another fifth of the rows for early stopping, so that every row trains four of them; their
-    predictions are averaged. Where a class or the groups are too few for that, there are fewer. More members hold out
-    smaller parts. By time all hold out the latest fifth.
+    Five networks, each with a different fifth of the rows for early stopping, so that every row trains four of them;
+    their predictions are averaged. Where a class or the groups are too few for that, there are fewer. More members hold
+    out smaller parts. By time all hold out the latest fifth.
 
     ``jobs`` is joblib's: members whose parts differ in size are trained in as many processes. No number depends on it.
     """

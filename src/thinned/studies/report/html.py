@@ -221,7 +221,7 @@ def _duration(seconds: float | None) -> str:
 
 def _reading_notes(plan: PlanSummary) -> dict[Reading, str]:
     epochs = wording.plural(plan.epochs, "epoch")
-    return {"best": "early stopping: least validation loss", "end": f"{epochs}; the vertical scale is another"}
+    return {"best": "early stopping: least validation loss", "end": f"{epochs}; on a different vertical scale"}
 
 
 def _is_measured(claims: Claims) -> bool:

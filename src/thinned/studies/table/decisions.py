@@ -264,7 +264,7 @@ def without_key(column: Column, decision: Decision) -> Decision:
         labels = column.text.labels
         if len(labels) < rows or not all(map(_KEY.fullmatch, labels)):
             return decision
-        message = f"Column {quote(name)} has another value in every row and is left out; {option}text keeps it."
+        message = f"Column {quote(name)} has a different value in every row and is left out; {option}text keeps it."
         notice = Notice(code="identifier", column=name, cells=rows, message=message)
         return Decision(DropReading(reason="identifier"), notices=(*decision.notices, notice))
     if isinstance(decision.reading, NumberReading) and not decision.unreadable.rows.size:

@@ -4,8 +4,9 @@ import numpy as np
 
 from thinned.studies.analysis.claims.underfitting import rate_grid
 from thinned.studies.analysis.selection import Array, TrainedNetworks
-from thinned.studies.results import CoadaptationClaim, OptionalInterval, UnitRemoval
+from thinned.studies.results import CoadaptationClaim, UnitRemoval
 from thinned.studies.training.probes import FRACTIONS
+from thinned.studies.wording import interval_decimals, number, number_with_interval
 
 __all__ = ["coadaptation_claim"]
 
@@ -73,17 +74,13 @@ def _sentence(
 ) -> str:
     none, dropout = (float(np.nanmean(values)) for values in dependence)
     rise, dropout_rise = (values[:, -1] - values[:, 0] for values in losses)
-    saved = trained.optional_interval(rise - dropout_rise)
+    saved, decimals, difference = trained.optional_interval(rise - dropout_rise).known, 4, "unknown"
+    if saved is not None:
+        decimals = interval_decimals(saved.low, saved.high)
+        difference = number_with_interval(saved.mean, saved.low, saved.high)
     return (
         f"The mean absolute correlation of two hidden units is {none:.3f} without dropout and {dropout:.3f} with a "
         f"rate of {rate:g}. Removing {100 * FRACTIONS[-1]:.0f}\u00a0% of the units raises the test loss by "
-        f"{rise.mean():.3g} without dropout and by {dropout_rise.mean():.3g} with it (difference "
-        f"{_interval_text(saved)})."
+        f"{number(rise.mean(), decimals)} without dropout and by {number(dropout_rise.mean(), decimals)} with it; "
+        f"the difference is {difference}."
     )
-
-
-def _interval_text(interval: OptionalInterval) -> str:
-    """A mean with its interval."""
-    if interval.known is None:
-        return "unknown"
-    return f"{interval.mean:.3g}, 95\u00a0% interval {interval.low:.3g} to {interval.high:.3g}"

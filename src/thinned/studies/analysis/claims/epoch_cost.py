@@ -17,7 +17,7 @@ CLAIMED_RATIO = 2.0
 
 
 def epoch_cost_claim(trained: TrainedNetworks, epoch_seconds: float | None = None) -> EpochCostClaim | None:
-    """Epochs with dropout to the training loss that no dropout has at its best epoch, as a multiple.
+    """Epochs with dropout to the best-epoch training loss of the network without dropout, as a multiple.
 
     Training losses are measured with dropout off; between two epochs they are interpolated linearly. The ratio of
     epochs is averaged over splits as its logarithm. A split on which dropout does not get there within the budget
@@ -102,7 +102,7 @@ def _holds(ratio: Ratio) -> bool | None:
 
 
 def _sentence(cost: EpochCost, splits: int) -> str:
-    ratio, level = cost.ratio, "the training loss that no dropout has at its best epoch"
+    ratio, level = cost.ratio, "the best-epoch training loss of the network without dropout"
     if not cost.reached:
         return f"With a rate of {cost.rate:g}, no network reached {level} within the budget."
     if ratio.high is None:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from thinned.studies.analysis.selection import Array, TrainedNetworks
-from thinned.studies.results import Interval, VarianceShift, VarianceShiftClaim
-from thinned.studies.wording import capitalise
+from thinned.studies.results import VarianceShift, VarianceShiftClaim
+from thinned.studies.wording import capitalise, interval_decimals, number, number_with_interval
 
 __all__ = ["variance_shift_claim"]
 
@@ -70,9 +70,11 @@ def _holds(shift: VarianceShift) -> bool | None:
 
 def _sentence(shift: VarianceShift) -> str:
     ratio, repaired = shift.ratio, shift.repaired
-    change = Interval(mean=-repaired.mean, low=-repaired.high, high=-repaired.low)
+    places = interval_decimals(ratio.low, ratio.high)
+    mean, low, high = (number(value, places) for value in (ratio.mean, ratio.low, ratio.high))
+    change = number_with_interval(-repaired.mean, -repaired.high, -repaired.low)
     return (
-        f"{capitalise(shift.label)}: the input of a batch norm has {ratio.mean:.3g} times the variance in training "
-        f"that it has in use (95\u00a0% interval {ratio.low:.3g} to {ratio.high:.3g}). New statistics with dropout off "
-        f"change the test loss by {change.mean:.3g} (95\u00a0% interval {change.low:.3g} to {change.high:.3g})."
+        f"{capitalise(shift.label)}: the input of a batch norm has {mean} times the variance in training that it has "
+        f"in use (95\u00a0% interval {low} to {high}). New statistics with dropout off "
+        f"change the test loss by {change}."
     )
