@@ -92,11 +92,9 @@ def address(
     and a clock of its own. Any other copy, such as ``copy.deepcopy`` makes, has the masks of the model: address it with
     another seed. Replicas of ``nn.DataParallel`` do not train: use ``DistributedDataParallel`` with ``parts``.
 
-    :func:`thinned.conversion.plain_state_dict` gives weights for a model without ``thinned``.
-
     A layer of ours whose ``key`` is already set keeps it, and a call of ``thinned.functional`` in the model's own code
     needs its ``key`` and ``call`` as everywhere: without them it draws. Called again, ``address`` sets the seed and
-    starts the clock at 0.
+    starts the clock at 0. :func:`thinned.conversion.plain_state_dict` gives weights for a model without ``thinned``.
 
     Args:
         model: any module.
@@ -111,8 +109,7 @@ def address(
 
     Raises:
         TypeError: ``model`` is not a module, or ``seed`` not an int.
-        ValueError: ``parts`` are no parts, ``clock`` is negative, or a module within ``model`` was converted before, as
-            a model of its own.
+        ValueError: ``parts`` or ``clock`` is out of range, or a module within ``model`` was converted on its own.
     """
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(sentence("seed must be an int", f"got seed={seed!r}"))

@@ -3,7 +3,7 @@
 Lower losses are better. Improvements and differences are positive where the arm is better.
 """
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -58,7 +58,7 @@ T = TypeVar("T")
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One object of ``results.json``: ``results.verdict``, or ``results["verdict"]`` as in the file."""
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         """The value under this name of the file."""
         return getattr(self, dict(zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True))[name])
 

@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import joblib
 import torch
@@ -43,7 +43,7 @@ def choose_engine(
     jobs: int | None = None,
     engine: EngineName | None = None,
     address: str | None = None,
-    main: Mapping[str, Callable[..., Any]] | None = None,
+    main: Mapping[str, Callable[..., object]] | None = None,
 ) -> Engine:
     """Start an engine or connect to it.
 
@@ -74,7 +74,7 @@ def choose_engine(
     return Serial() if chosen.workers == 1 else chosen
 
 
-def main_objects(name: str | None) -> dict[str, Callable[..., Any]]:
+def main_objects(name: str | None) -> dict[str, Callable[..., object]]:
     """The object that ``module:name`` names, if its module is the script or notebook that runs."""
     module, _, attribute = (name or "").partition(":")
     value = getattr(sys.modules["__main__"], attribute, None) if module == "__main__" and attribute else None

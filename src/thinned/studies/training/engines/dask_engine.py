@@ -37,7 +37,7 @@ class Dask(FutureEngine[Any]):
     """
 
     def __init__(
-        self, jobs: int | None, address: str | None, cores: int, main: Mapping[str, Callable[..., Any]] | None = None
+        self, jobs: int | None, address: str | None, cores: int, main: Mapping[str, Callable[..., object]] | None = None
     ) -> None:
         super().__init__(main)
         self._jobs, self._cluster, self._own = jobs, None, False

@@ -22,7 +22,7 @@ class FutureEngine(ABC, Generic[F]):
         main: see :class:`thinned.studies.training.engines.worker.Run`.
     """
 
-    def __init__(self, main: Mapping[str, Callable[..., Any]] | None = None) -> None:
+    def __init__(self, main: Mapping[str, Callable[..., object]] | None = None) -> None:
         self._main = main or {}
 
     @property

@@ -33,7 +33,7 @@ class Joblib:
     """
 
     def __init__(
-        self, jobs: int | None, backend: str | None, main: Mapping[str, Callable[..., Any]] | None = None
+        self, jobs: int | None, backend: str | None, main: Mapping[str, Callable[..., object]] | None = None
     ) -> None:
         self._jobs, self._backend, self._main = jobs, backend, main or {}
         self.workers = joblib.effective_n_jobs(jobs) if backend is None else self._parallel()._effective_n_jobs()

@@ -33,7 +33,7 @@ class Ray(FutureEngine[Any]):
     """
 
     def __init__(
-        self, jobs: int | None, address: str | None, main: Mapping[str, Callable[..., Any]] | None = None
+        self, jobs: int | None, address: str | None, main: Mapping[str, Callable[..., object]] | None = None
     ) -> None:
         super().__init__(main)
         self._started = not ray.is_initialized()

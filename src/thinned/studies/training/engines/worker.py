@@ -47,7 +47,7 @@ class Run(NamedTuple):
     driver: int
     devices: tuple[str, ...]
     path: tuple[str, ...]
-    main: Mapping[str, Callable[..., Any]]
+    main: Mapping[str, Callable[..., object]]
 
 
 class Stopped(BaseException):
