@@ -27,7 +27,11 @@ def copy_modules(model: nn.Module) -> nn.Module:
     (see :class:`ValueCopier`). TorchScript modules are copied with their parameters. A global variable, a generator and
     an object of a class written in C keep the module of the user, which a pass then runs, and may change.
     """
-    copied = _Copier(model).module(model)
+    copier = _Copier(model)
+    try:
+        copied = copier.module(model)
+    finally:
+        del copier._value  # which refers to the copier: a cycle would keep the copy alive
     for module in copied.modules():
         module.training = False
     return copied
