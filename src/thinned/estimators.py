@@ -85,7 +85,8 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
     def _target(self, y: object, rows: int) -> Target:
         """The target as an array, checked to have one value for each row."""
         if y is None:
-            raise InputError(sentence(f"{type(self).__name__} requires y to be passed", "but the target y is None"))
+            # scikit-learn's checks look for these words
+            raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         values: Target = column_or_1d(y, warn=True)
         assert_all_finite(values, input_name="y")
         if len(values) != rows:
