@@ -22,7 +22,7 @@ def lightning_callback(least: Severity = "warning") -> Any:
     try:
         from lightning.pytorch.callbacks import Callback  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - only where it is used
     except ImportError:
-        from pytorch_lightning.callbacks import Callback  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+        from pytorch_lightning.callbacks import Callback  # type: ignore[import-not-found,assignment,unused-ignore]  # noqa: PLC0415
 
     class AuditCallback(Callback):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
