@@ -1,16 +1,14 @@
 """Dropout for PyTorch: reproducible masks at memory speed, and the study that tells whether it helps.
 
-``import thinned`` imports torch and numpy only. ``thinned.datasets``, ``thinned.estimators`` and ``thinned.study`` are
-loaded at first use; the last two need ``pip install 'thinned[study]'``.
+``import thinned`` imports torch and numpy only, and of thinned itself the layers, their functions and masks. The rest
+is imported at first use; ``thinned.estimators`` and ``thinned.study`` need ``pip install 'thinned[study]'``.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from thinned import ensemble, functional, layers, masks, schedules, uncertainty
-from thinned.audits import Audit, Finding, audit
+from thinned import functional, layers, masks, schedules
 from thinned.batchnorm import recalibrate_batchnorm
-from thinned.conversion.api import ConversionReport, address, convert
 from thinned.errors import InputError
 from thinned.functional import scaled_dot_product_attention
 from thinned.init import dropout_init_
@@ -34,13 +32,15 @@ from thinned.layers import (
     WordDropout,
     drop_connect,
 )
-from thinned.tracing import sites
 
 if TYPE_CHECKING:
-    from thinned import datasets, estimators
+    from thinned import datasets, ensemble, estimators, uncertainty
+    from thinned.audits import Audit, Finding, audit
+    from thinned.conversion.api import ConversionReport, address, convert
     from thinned.studies.api import Study, study
     from thinned.studies.design.arm import Arm
     from thinned.studies.design.setting import Setting
+    from thinned.tracing import sites
 
 __all__ = [
     "AlphaDropout",
@@ -90,23 +90,39 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-_STUDY_NAMES = {
+_LAZY_MODULES = {
+    "datasets": "thinned.datasets",
+    "ensemble": "thinned.ensemble",
+    "estimators": "thinned.estimators",
+    "sites": "thinned.tracing.sites",
+    "uncertainty": "thinned.uncertainty",
+}
+_LAZY_NAMES = {
     "Arm": "thinned.studies.design.arm",
+    "Audit": "thinned.audits",
+    "ConversionReport": "thinned.conversion.api",
+    "Finding": "thinned.audits",
     "Setting": "thinned.studies.design.setting",
     "Study": "thinned.studies.api",
+    "address": "thinned.conversion.api",
+    "audit": "thinned.audits",
+    "convert": "thinned.conversion.api",
     "study": "thinned.studies.api",
 }
 
 
 def __getattr__(name: str) -> Any:
     try:
-        if name in {"datasets", "estimators"}:
-            return importlib.import_module(f"thinned.{name}")
-        if name in _STUDY_NAMES:
-            return getattr(importlib.import_module(_STUDY_NAMES[name]), name)
+        if name in _LAZY_MODULES:
+            value = importlib.import_module(_LAZY_MODULES[name])
+        elif name in _LAZY_NAMES:
+            value = getattr(importlib.import_module(_LAZY_NAMES[name]), name)
+        else:
+            raise AttributeError(f"module 'thinned' has no attribute {name!r}")
     except ModuleNotFoundError as error:
         raise ImportError(f"thinned.{name} needs the study extra, {error}; pip install 'thinned[study]'") from error
-    raise AttributeError(f"module 'thinned' has no attribute {name!r}")
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -105,8 +105,19 @@ def test_the_core_imports_torch_and_numpy_alone() -> None:
     code = (
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
         "import thinned, torch\nassert thinned.Dropout(0.5)(torch.ones(8)).shape == (8,)\n"
+        "thinned.audit, thinned.convert, thinned.ensemble, thinned.sites, thinned.uncertainty\n"
     )
     subprocess.run([sys.executable, "-W", "error::DeprecationWarning", "-c", code], check=True)
+
+
+def test_what_a_training_loop_does_not_need_is_imported_at_first_use() -> None:
+    code = (
+        "import sys, thinned\n"
+        "parts = {name.split('.')[1] for name in sys.modules if name.startswith('thinned.')}\n"
+        "assert not parts & {'audits', 'ensemble', 'studies', 'tracing', 'uncertainty'}, parts\n"
+        "for name in dir(thinned): getattr(thinned, name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_missing_extra_is_one_sentence() -> None:
