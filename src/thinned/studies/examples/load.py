@@ -52,16 +52,7 @@ def load_examples(
     """
     check_task(task)
     name, content = _resolve(data)
-    parts = _parts(content)
-    train = _source(parts.train, collate_fn, "the training set")
-    evaluation = None if parts.eval is None else _source(parts.eval, collate_fn, "eval")
-    test = None if parts.test is None else _source(parts.test, collate_fn, "the test set")
-    _check_repeatable(train, evaluation, test)
-    if evaluation is not None and len(evaluation) != len(train):
-        value = f"train has {len(train):,} and eval {len(evaluation):,}"
-        raise InputError(sentence("train and eval must be the same examples at the same indices", value))
-    if len(train) < _FEWEST:
-        raise InputError(sentence(f"a study needs at least {_FEWEST} examples", f"got {len(train)}"))
+    train, evaluation, test = _sources(_parts(content), collate_fn)
     y, plain = _held(evaluation or train)
     test_y, held_test = (None, None) if test is None else _held(test)
     targets = read_targets(y, len(train), task)
@@ -90,6 +81,12 @@ class _Parts(NamedTuple):
     train: object
     eval: object = None
     test: object = None
+
+
+class _Sources(NamedTuple):
+    train: ArraySource | DatasetSource
+    eval: ArraySource | DatasetSource | None
+    test: ArraySource | DatasetSource | None
 
 
 def _resolve(data: object) -> tuple[str, object]:
@@ -136,6 +133,20 @@ def _is_array(value: object) -> bool:
 def _is_input(value: object) -> bool:
     parts = list(value.values()) if isinstance(value, Mapping) else value
     return _is_array(value) or (isinstance(parts, tuple | list) and bool(parts) and all(map(_is_array, parts)))
+
+
+def _sources(parts: _Parts, collate_fn: Collate | None) -> _Sources:
+    """Where the parts are read, which can be read again and fit each other."""
+    train = _source(parts.train, collate_fn, "the training set")
+    evaluation = None if parts.eval is None else _source(parts.eval, collate_fn, "eval")
+    test = None if parts.test is None else _source(parts.test, collate_fn, "the test set")
+    _check_repeatable(train, evaluation, test)
+    if evaluation is not None and len(evaluation) != len(train):
+        value = f"train has {len(train):,} and eval {len(evaluation):,}"
+        raise InputError(sentence("train and eval must be the same examples at the same indices", value))
+    if len(train) < _FEWEST:
+        raise InputError(sentence(f"a study needs at least {_FEWEST} examples", f"got {len(train)}"))
+    return _Sources(train, evaluation, test)
 
 
 def _source(data: object, collate_fn: Collate | None, name: str) -> ArraySource | DatasetSource:

@@ -104,7 +104,7 @@ def passes(rate: float) -> list[tuple[torch.Tensor, ...]]:
 
 
 def test_networks_of_one_split_are_paired() -> None:
-    """Order, augmentation, own noise and initial weights are equal; a higher rate drops what a lower one drops, and more."""
+    """Order, augmentation, own noise and initial weights are equal; a higher rate drops all that a lower one drops."""
     low, high = passes(0.2), passes(0.6)
     assert len(low) == len(high) == 2 * (60 // 16)
     for (x, noise, *_), (other_x, other_noise, *_) in zip(low, high, strict=True):
