@@ -22,7 +22,15 @@ from thinned.tracing.modules import TORCH_DROPOUTS, named, original_class
 from thinned.tracing.site import Recording
 from thinned.tracing.sites import record
 
-__all__ = ["ConversionReport", "SiteOverride", "address", "convert", "override_sites", "plain_state_dict"]
+__all__ = [
+    "ConversionReport",
+    "SiteOverride",
+    "address",
+    "convert",
+    "override_sites",
+    "plain_state_dict",
+    "wrap_layers",
+]
 
 _LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Dropout: layers.Dropout,
@@ -182,6 +190,18 @@ def plain_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
         ``model.state_dict()`` without its entries named ``thinned_clock``. To resume a run, save ``state_dict()``.
     """
     return {name: value for name, value in model.state_dict().items() if name.rpartition(".")[2] != CLOCK}
+
+
+def wrap_layers(model: nn.Module) -> None:
+    """Let a converted or addressed model see layers that came into it, or went, since; any other stays as it is.
+
+    Args:
+        model: any module.
+    """
+    for module in model.modules():
+        if (wrapper := wrapper_of(module)) is not None:
+            _wrap(wrapper.model)
+            return
 
 
 def _convert(model: nn.Module) -> ConvertedModel:

@@ -1,26 +1,20 @@
 """A recorder of a pass that draws no random number from torch's generators: threads beside it draw theirs."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from thinned.errors import sentence
-from thinned.tracing.eager_stance import eager_stance
-from thinned.tracing.model_copy import copy_modules
 from thinned.tracing.modules import is_thinned
 from thinned.tracing.preserve import random_states
 from thinned.tracing.private_generators import PrivateGenerators, TorchFunction
 from thinned.tracing.recorder import Recorder
 from thinned.tracing.torch_functions import BINDERS
 
-__all__ = ["SilentRecorder", "generators_kept", "run_recorder"]
-
-R = TypeVar("R", bound="SilentRecorder")
+__all__ = ["SilentRecorder", "generators_kept"]
 
 _TRAINING = {F.multi_head_attention_forward: ("training", 13), F.scaled_dot_product_attention: ("dropout_p", 4)}
 
@@ -70,30 +64,3 @@ def generators_kept() -> Iterator[None]:
         current = threading.current_thread()
         if not any(thread is not current and not thread.daemon for thread in threading.enumerate()):
             restore()
-
-
-def run_recorder(kind: Callable[[nn.Module], R], model: nn.Module, *args: object, **kwargs: object) -> R:
-    """Run a training pass of a copy of ``model`` under a recorder, as :func:`thinned.sites.record` does.
-
-    Args:
-        kind: makes the recorder from the copy.
-        model: any module, as for :func:`thinned.sites.find`.
-        args: positional arguments of its forward.
-        kwargs: keyword arguments of its forward.
-
-    Returns:
-        The recorder; its sites have the modules of the copy.
-
-    Raises:
-        TypeError: ``model`` is not a module.
-        Exception: whatever the forward pass raises.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
-    copied = copy_modules(model)
-    recorder = kind(copied)
-    with generators_kept(), eager_stance(), recorder.hooks(), recorder:
-        copied.train()
-        recorder.recording = True
-        copied(*args, **kwargs)
-    return recorder

@@ -7,8 +7,9 @@ modules that exist; a recorded pass finds the calls that happen, and what stands
 from torch import nn
 
 from thinned.tracing.modules import named
+from thinned.tracing.recorded_pass import run_recorded
 from thinned.tracing.recorder import recording
-from thinned.tracing.silent_recorder import SilentRecorder, run_recorder
+from thinned.tracing.silent_recorder import SilentRecorder
 from thinned.tracing.site import Op, Recording, Site
 
 __all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording"]
@@ -64,7 +65,7 @@ def record(model: nn.Module, *args: object, **kwargs: object) -> Recording:
         TypeError: ``model`` is not a module.
         Exception: whatever the forward pass raises.
     """
-    recorder = run_recorder(SilentRecorder, model, *args, **kwargs)
+    recorder = run_recorded(model, SilentRecorder, args, kwargs).recorder
     modules = dict(named(model))
     recorded = (
         site._replace(module=modules.get(site.name.partition("#")[0], site.module)) for site in recorder.sites()

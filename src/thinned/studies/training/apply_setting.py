@@ -31,7 +31,7 @@ def site_overrides(setting: Setting, sites: Sequence[NetworkSite]) -> dict[str, 
     return overrides
 
 
-def apply_setting(network: nn.Module, setting: Setting, sites: Sequence[NetworkSite]) -> None:
+def apply_setting(network: nn.Module, setting: Setting, sites: Sequence[NetworkSite]) -> nn.Module:
     """Convert a network in place, and give its dropout sites the rates and forms of a setting.
 
     Where all masks of a module have one rate, the module itself gets it (``p``, or ``dropout`` of attention and
@@ -42,6 +42,9 @@ def apply_setting(network: nn.Module, setting: Setting, sites: Sequence[NetworkS
         network: fresh from the function that builds it.
         setting: the setting.
         sites: the sites whose rates the study varies; others keep their own.
+
+    Returns:
+        The network itself.
 
     Raises:
         InputError: the network is not the one whose sites were found, or a site can't be converted.
@@ -66,6 +69,7 @@ def apply_setting(network: nn.Module, setting: Setting, sites: Sequence[NetworkS
     for path, rates in by_module.items():
         if len(rates) == 1:
             _set_rate(modules[path], *rates)
+    return network
 
 
 def _set_rate(module: nn.Module, rate: float) -> None:

@@ -28,9 +28,10 @@ def stages(**changes: Any) -> tuple[Plan, Plan]:
     return pilot_plan(plan), confirm_plan(plan, {arm.name: arm.settings[0] for arm in plan.arms}, "")
 
 
-def check(splits: list[Split]) -> None:
+def check(splits: list[Split], *, pilot: bool = False) -> None:
     for split in splits:
-        parts = np.concatenate([split.train, split.validation, split.test])
+        parts = np.concatenate([split.train, split.validation, *([] if pilot else [split.test])])
+        assert not pilot or np.array_equal(split.validation, split.test)
         assert len(np.unique(parts)) == len(parts)
         assert len(split.train)
         assert len(split.validation)
@@ -51,10 +52,9 @@ def test_the_pilot_sees_the_first_half_alone_and_the_folds_come_from_the_second(
     data, (pilot, confirm) = examples(), stages()
     first, second = halves(data, pilot.network_design.division_seed)
     splits = network_splits(pilot, data)
-    check(splits)
+    check(splits, pilot=True)
     assert [split[:2] for split in splits] == [(0, 0), (1, 0)]
     assert all(sorted([*split.train, *split.validation]) == sorted(first) for split in splits)
-    assert not any(len(split.test) for split in splits)
     assert not np.array_equal(np.sort(splits[0].validation), np.sort(splits[1].validation))
     assert all(len(split.validation) == pytest.approx(len(first) / 5, abs=1) for split in splits)
 
@@ -75,10 +75,12 @@ def test_groups_stay_whole_in_both_stages() -> None:
     data, (pilot, confirm) = examples(groups=groups, target=np.zeros(ROWS), task="other", classes=()), stages(group="g")
     first, second = halves(data, 0)
     assert set(groups[first]).isdisjoint(groups[second])
+    check(network_splits(pilot, data), pilot=True)
+    check(network_splits(confirm, data))
     for split in (*network_splits(pilot, data), *network_splits(confirm, data)):
-        check([split])
-        parts = [set(groups[part]) for part in split[2:]]
-        assert all(a.isdisjoint(b) for a, b in ((parts[0], parts[1]), (parts[0], parts[2]), (parts[1], parts[2])))
+        assert set(groups[split.train]).isdisjoint(groups[[*split.validation, *split.test]])
+    for split in network_splits(confirm, data):
+        assert set(groups[split.validation]).isdisjoint(groups[split.test])
 
 
 def test_by_time_the_pilot_is_the_earlier_half_and_folds_are_trained_on_what_is_before_them() -> None:
@@ -104,10 +106,10 @@ def test_with_a_given_test_set_all_examples_train_or_validate() -> None:
     chosen = {arm.name: arm.settings[0] for arm in plan.arms}
     for stage, number in ((plan, 10), (pilot_plan(plan), 2), (confirm_plan(plan, chosen, ""), 10)):
         splits = network_splits(stage, examples())
-        check(splits)
+        check(splits, pilot=stage.network_design.stage == "pilot")
         assert [split[:2] for split in splits] == [(repeat, 0) for repeat in range(number)]
         assert all(sorted([*split.train, *split.validation]) == list(range(ROWS)) for split in splits)
-        assert not any(len(split.test) for split in splits)
+        assert stage.network_design.stage == "pilot" or not any(len(split.test) for split in splits)
         assert len({tuple(split.validation) for split in splits}) == number
 
 

@@ -26,12 +26,12 @@ def network_splits(plan: Plan, examples: SplitData) -> list[Split]:
 def pilot_splits(plan: Plan, examples: SplitData) -> list[Split]:
     """For each seed, training and validation examples of the first half; none is tested.
 
-    Where a test set is given, all examples are dealt: none of them is ever tested.
+    Where a test set is given, all examples are dealt: none of them is ever tested. The validation examples stand in
+    the place of test examples, so that records are whole; only the choice of settings reads them.
     """
     own = plan.network_design
-    if own.test_examples:
-        return given_test_splits(plan, examples)
-    return _dealt(plan, examples, halves(examples, own.division_seed, plan.time)[0])
+    rows = np.arange(plan.rows) if own.test_examples else halves(examples, own.division_seed, plan.time)[0]
+    return [split._replace(test=split.validation) for split in _dealt(plan, examples, rows)]
 
 
 def confirm_splits(plan: Plan, examples: SplitData) -> list[Split]:
@@ -43,7 +43,7 @@ def confirm_splits(plan: Plan, examples: SplitData) -> list[Split]:
 
 
 def given_test_splits(plan: Plan, examples: SplitData) -> list[Split]:
-    """For each seed, training and validation examples; the given test set is the same for all."""
+    """For each seed, training and validation examples, and no test examples: the given test set is the same for all."""
     return _dealt(plan, examples, np.arange(plan.rows))
 
 

@@ -10,7 +10,8 @@ from thinned.audits.observation.modules import is_drop_path
 from thinned.errors import InputError, sentence
 from thinned.studies.design.setting import SiteForm, SiteGroup
 from thinned.tracing.modules import named, original_class
-from thinned.tracing.silent_recorder import SilentRecorder, run_recorder
+from thinned.tracing.recorded_pass import run_recorded
+from thinned.tracing.silent_recorder import SilentRecorder
 from thinned.tracing.site import Op, Site
 from thinned.tracing.tensor_map import TensorMap
 from thinned.tracing.torch_functions import DropoutCall
@@ -94,7 +95,7 @@ def find_network_sites(network: nn.Module, *args: object, **kwargs: object) -> N
         InputError: a site's rate can't be set, as that of ``ConcreteDropout``, which learns it.
         Exception: whatever the forward pass raises.
     """
-    recorder = run_recorder(_OriginRecorder, network, *args, **kwargs)
+    recorder = run_recorded(network, _OriginRecorder, args, kwargs).recorder
     modules = dict(named(network))
     sites = []
     for site, origin in zip(recorder.sites(), recorder.origins, strict=True):
