@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from thinned.studies.api import Study, study
     from thinned.studies.design.arm import Arm
     from thinned.studies.design.setting import Setting
+    from thinned.studies.examples.examples import Examples
     from thinned.tracing import sites
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Dropout3d",
     "DropoutAdd",
     "EmbeddingDropout",
+    "Examples",
     "FeatureAlphaDropout",
     "Finding",
     "GaussianDropout",
@@ -105,6 +107,7 @@ _LAZY_NAMES = {
     "Arm": "thinned.studies.design.arm",
     "Audit": "thinned.audits",
     "ConversionReport": "thinned.conversion.api",
+    "Examples": "thinned.studies.examples.examples",
     "Finding": "thinned.audits",
     "InsertionReport": "thinned.conversion.insertion",
     "Setting": "thinned.studies.design.setting",
