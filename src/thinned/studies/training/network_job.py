@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,16 +12,17 @@ from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import Split
 from thinned.studies.examples.examples import ExampleSet
+from thinned.studies.examples.pickling import PickledByValue
 from thinned.studies.training.loop.checkpoint import Checkpoint
 from thinned.studies.training.loop.config import NetworkConfig
-from thinned.studies.training.loop.functions import NetworkFunctions, by_value
+from thinned.studies.training.loop.functions import NetworkFunctions
 from thinned.studies.training.loop.train import train_network
 from thinned.studies.training.records import TrainedNetwork
 
 __all__ = ["Apply", "NetworkTraining", "network_members"]
 
-#: makes the network of a setting of a network as the user builds it
-Apply = Callable[[nn.Module, Setting], nn.Module]
+#: makes a network, as the user builds it, that of a setting, in place
+Apply = Callable[[nn.Module, Setting], None]
 
 
 def network_members(settings: Sequence[Setting], splits: Sequence[Split]) -> list[Member]:
@@ -46,7 +48,7 @@ class NetworkTraining:
 
     Attributes:
         functions: those of the user.
-        apply: makes the network of a setting.
+        apply: makes a network that of a setting, in place.
         examples: the examples.
         settings: of the plan.
         splits: of all repeats and folds.
@@ -90,7 +92,8 @@ class NetworkTraining:
         ]
 
     def __reduce__(self) -> tuple[object, ...]:
-        functions = [None if function is None else by_value(function) for function in self.functions]
+        named = self.functions._asdict().items()
+        functions = [None if value is None else PickledByValue(partial(value), name) for name, value in named]
         values = [getattr(self, field.name) for field in dataclasses.fields(self)[1:]]
         return _restored, (functions, *values)
 
