@@ -76,8 +76,9 @@ class NetworkConfig:
         self.torch_device()
 
     def with_setting(self, setting: Setting) -> "NetworkConfig":
-        """The same with the weight decay of a setting."""
-        return dataclasses.replace(self, weight_decay=setting.weight_decay)
+        """The same with the weight decay of a setting, and with its learning rate where it has one."""
+        learning_rate = setting.learning_rate or self.learning_rate
+        return dataclasses.replace(self, weight_decay=setting.weight_decay, learning_rate=learning_rate)
 
     def torch_device(self) -> torch.device:
         """The device that networks are trained on.
