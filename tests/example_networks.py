@@ -35,15 +35,16 @@ def build() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
 
 
-def with_rate(network: nn.Module, setting: Setting) -> None:
-    """Give all sites the setting's rate."""
+def with_rate(network: nn.Module, setting: Setting) -> nn.Module:
+    """The network with the setting's rate at all sites."""
     convert(network)
     for site in schedules.dropout_layers(network).values():
         site.p = setting.dropout
+    return network
 
 
-def unchanged(network: nn.Module) -> None:
-    """Leave the network as it is."""
+def unchanged(network: nn.Module) -> nn.Module:
+    return network
 
 
 def split_of(examples: ExampleSet, *, tested: bool = True) -> Split:

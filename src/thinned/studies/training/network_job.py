@@ -21,8 +21,8 @@ from thinned.studies.training.records import TrainedNetwork
 
 __all__ = ["Apply", "NetworkTraining", "network_members"]
 
-#: makes a network, as the user builds it, that of a setting, in place
-Apply = Callable[[nn.Module, Setting], None]
+#: makes the network of a setting of a network as the user builds it
+Apply = Callable[[nn.Module, Setting], nn.Module]
 
 
 def network_members(settings: Sequence[Setting], splits: Sequence[Split]) -> list[Member]:
@@ -48,7 +48,7 @@ class NetworkTraining:
 
     Attributes:
         functions: those of the user.
-        apply: makes a network that of a setting, in place.
+        apply: makes the network of a setting.
         examples: the examples.
         settings: of the plan.
         splits: of all repeats and folds.
@@ -94,8 +94,9 @@ class NetworkTraining:
     def __reduce__(self) -> tuple[object, ...]:
         named = self.functions._asdict().items()
         functions = [None if value is None else PickledByValue(partial(value), name) for name, value in named]
-        values = [getattr(self, field.name) for field in dataclasses.fields(self)[1:]]
-        return _restored, (functions, *values)
+        apply = PickledByValue(partial(self.apply), "apply")
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)[2:]]
+        return _restored, (functions, apply, *values)
 
 
 def _restored(functions: Sequence[Callable[..., object] | None], *values: object) -> NetworkTraining:

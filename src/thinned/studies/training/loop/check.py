@@ -27,7 +27,7 @@ _NO_MEMORY = ("allocate memory", "Unable to allocate", "out of memory")
 
 
 def check_network(
-    functions: NetworkFunctions, examples: ExampleSet, config: NetworkConfig, prepare: Prepare = lambda network: None
+    functions: NetworkFunctions, examples: ExampleSet, config: NetworkConfig, prepare: Prepare = lambda network: network
 ) -> str:
     """Build a network twice, compare the two, and take one training step and one evaluation.
 
@@ -35,7 +35,7 @@ def check_network(
         functions: those of the user.
         examples: the examples.
         config: how to train.
-        prepare: makes the network that of a setting, in place; by default it stays as it is built.
+        prepare: makes the network of a setting; by default it stays as it is built.
 
     Returns:
         Hexadecimal digest of the initial state.

@@ -28,8 +28,8 @@ from thinned.studies.training.loop.streams import Streams
 
 __all__ = ["Fitted", "Prepare", "Training", "fit", "make_network"]
 
-#: makes a network, as the user builds it, that of a setting, in place
-Prepare = Callable[[nn.Module], None]
+#: makes the network of a setting of a network as the user builds it
+Prepare = Callable[[nn.Module], nn.Module]
 _CHUNK = 4  # times a batch, evaluated at once: no gradients are kept
 _REPORT = 0.5  # seconds between two reports
 
@@ -90,8 +90,7 @@ def make_network(
     if any(torch.nn.parameter.is_lazy(p) for p in network.parameters()):  # a first pass makes its weights
         with torch.no_grad():
             call_network(network.eval(), examples.batch([0, 1]).to(device).x)
-    prepare(network)
-    network.to(device)
+    network = prepare(network).to(device)
     address(network, streams.masks)
     return network
 

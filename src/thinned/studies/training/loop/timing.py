@@ -40,7 +40,7 @@ def measure_time(
 
     Args:
         functions: those of the user.
-        prepare: makes the network that of a setting, in place; dropout costs time.
+        prepare: makes the network of a setting of the user's; dropout costs time.
         examples: the examples.
         split: numbers of the examples that train, validate and test.
         config: how to train.
