@@ -1,19 +1,23 @@
 """Gives a network of one's own the rates, and the forms of masks, that a setting asks for."""
 
+import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from thinned.conversion import SiteOverride, override_sites
 from thinned.errors import InputError, sentence
 from thinned.layers import Addressed
+from thinned.studies.design.own_network.drop_paths import take_over_drop_paths
 from thinned.studies.design.own_network.network_arms import LARGEST_RATE
+from thinned.studies.design.own_network.network_design import Insertion
 from thinned.studies.design.own_network.site_groups import NetworkSite
+from thinned.studies.design.own_network.studied_sites import insert_sites
 from thinned.studies.design.setting import Setting
 from thinned.tracing.modules import named
 
-__all__ = ["apply_setting", "site_overrides"]
+__all__ = ["SettingApplication", "apply_setting", "site_overrides"]
 
 
 def site_overrides(setting: Setting, sites: Sequence[NetworkSite]) -> dict[str, SiteOverride]:
@@ -77,3 +81,34 @@ def _set_rate(module: nn.Module, rate: float) -> None:
         module.p = rate
     elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
         module.dropout = rate
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingApplication:
+    """Makes the network of a setting from a fresh one, in any process.
+
+    Attributes:
+        sites: the sites whose rates the study varies.
+        inserted: where sites are put into a network that has none; None leaves its own.
+        args: positional arguments of the network's forward for a small batch, by which sites are put into it.
+        kwargs: its keyword arguments.
+    """
+
+    sites: tuple[NetworkSite, ...]
+    inserted: Insertion | None = None
+    args: tuple[object, ...] = ()
+    kwargs: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, network: nn.Module, setting: Setting) -> nn.Module:
+        """Change a fresh network in place, and return it.
+
+        Raises:
+            InputError: the network is not the one whose sites were found.
+        """
+        take_over_drop_paths(network)
+        if self.inserted is not None and insert_sites(network, self.args, self.kwargs, self.inserted.layers) != (
+            self.inserted.layers
+        ):
+            value = "other layers can have dropout now"
+            raise InputError(sentence("the network must be built alike every time", value))
+        return apply_setting(network, setting, self.sites)
