@@ -390,7 +390,7 @@ def test_rows_unlike_the_study_are_listed_and_refused_with_strict(tmp_path: Path
     assert not list(tmp_path.glob("new-*"))
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "Column 'plan' has a level that the study's table did not have ('gold', in 20 rows)." in result.output
+    assert "Column 'plan' has a level that the training rows did not have ('gold', in 20 rows)." in result.output
     unlike = json.loads((tmp_path / "new-predicted.csv.json").read_text())["unlike"]
     assert [(entry["column"], entry["code"], entry["cells"]) for entry in unlike] == [
         ("age", "unreadable", 1),
@@ -405,9 +405,9 @@ def test_new_levels_and_empty_columns_have_a_warning(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         getattr(found, name)(frame)
-    with pytest.warns(model.UnlikeStudyWarning, match="a level that the study's table did not have"):
+    with pytest.warns(model.UnlikeStudyWarning, match="a level that the training rows did not have"):
         getattr(found, name)(frame.assign(plan="gold"))
-    with pytest.warns(model.UnlikeStudyWarning, match="Column 'plan' is empty; the study's was not"):
+    with pytest.warns(model.UnlikeStudyWarning, match="Column 'plan' is empty; in the training rows it was not"):
         getattr(found, name)(frame.assign(plan=None))
 
 

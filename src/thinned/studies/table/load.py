@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
@@ -18,7 +18,14 @@ from thinned.studies.table.decisions import Decision
 from thinned.studies.table.names import listed, quote
 from thinned.studies.table.notices import Notice, cells_at
 from thinned.studies.table.read_files import RawTable, read_frame, read_table
-from thinned.studies.table.readings import ColumnReading, DateReading, NumberReading, read_dates, read_numbers
+from thinned.studies.table.readings import (
+    ColumnReading,
+    DateReading,
+    NumberReading,
+    TextReading,
+    read_dates,
+    read_numbers,
+)
 from thinned.studies.table.settle import columns_of, decide, settled_frame
 from thinned.studies.table.target import LARGEST, Task, Values, check_finite, read_target
 
@@ -127,6 +134,7 @@ def load(
     reading, stated = decisions[roles.target].reading, roles.target in overrides
     found = read_target(by_name[roles.target], reading, task, folds, raw.location, stated=stated)
     settled = settled_frame(cells, {name: decision.reading for name, decision in decisions.items()})
+    texts = {column.name for column in features if isinstance(decisions[column.name].reading, TextReading)}
     return Table(
         settled[[column.name for column in features]],
         found.values,
@@ -134,7 +142,7 @@ def load(
         found.classes,
         roles.target,
         raw.name,
-        _digest(settled, roles.target, found.task, overrides),
+        _digest(settled, roles.target, found.task, overrides, texts),
         roles.group,
         None if roles.group is None else _groups(by_name[roles.group]),
         roles.time,
@@ -250,7 +258,9 @@ def _neither(column: Column) -> str:
     return (fewest.values or tuple(column.text.labels))[0]
 
 
-def _digest(settled: pd.DataFrame, target: str, task: Task, overrides: Mapping[str, str]) -> str:
+def _digest(
+    settled: pd.DataFrame, target: str, task: Task, overrides: Mapping[str, str], texts: Collection[str]
+) -> str:
     """SHA-256 of what the study sees; each part is preceded by its length, so that no two tables share a stream."""
     digest = hashlib.sha256()
 
@@ -268,7 +278,9 @@ def _digest(settled: pd.DataFrame, target: str, task: Task, overrides: Mapping[s
             add(b"integer" if types.is_integer_dtype(column.dtype) else b"number")
             add(np.ascontiguousarray(column.to_numpy()).tobytes())
         else:
-            add(b"date" if types.is_datetime64_any_dtype(column.dtype) else b"text")
+            # earlier versions hashed texts: no study goes on with networks that saw other columns
+            words = b"text by its words" if name in texts else b"text"
+            add(b"date" if types.is_datetime64_any_dtype(column.dtype) else words)
             codes, labels = pd.factorize(column)
             add(codes.astype("<i8").tobytes())
             add("\0".join(f"{type(label).__name__}:{label}" for label in labels).encode("utf-8", "surrogatepass"))
