@@ -11,8 +11,8 @@ ignored), and the coverage of a t over seeds alone and over examples alone.
 interval of `crossed_bootstrap`, and the percentiles of seeds and examples both drawn (pigeonhole, Multi-Bootstrap).
 
 *Trained studies*: each has a problem, a training set and a test set of its own, and trains tiny networks without and
-with dropout, paired, with a validation deal of each seed's own. The truth, given the training set, is the mean over 200
-fresh seeds and 5,000 fresh examples with their expected targets. Its own error counts against the coverage.
+with dropout, paired, with a validation deal of each seed's own. The truth, given the training set, is the mean over 150
+fresh seeds and 4,000 fresh examples with their expected targets. Its own error counts against the coverage.
 """
 
 import argparse
@@ -43,8 +43,9 @@ SHARES = {
     "alike": (1 / 3, 1 / 3, 1 / 3),
 }
 SIZES = np.arange(1, 10)  # of clusters
-DRAWS, FRESH_SEEDS, FRESH_EXAMPLES, ROWS, RATE = 200, 200, 5000, 60, 0.5
+DRAWS, FRESH_SEEDS, FRESH_EXAMPLES, ROWS, RATE = 200, 150, 4000, 60, 0.5
 EXAMPLES = (100, 1000)
+TASKS = ("binary", "regression")
 
 
 def draw(law: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -231,9 +232,9 @@ def trained_study(task: str, number: int) -> TrainedStudy:
     return TrainedStudy((baseline - arm)[:10].numpy(), float(gains.mean()), crossed(gains).error)
 
 
-def simulate_training(studies: int, processes: int) -> None:
+def simulate_training(studies: int, processes: int, tasks: Sequence[str]) -> None:
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for task in ("regression", "binary"):
+        for task in tasks:
             found = pool.map(partial(trained_study, task), range(studies), chunksize=10)
             for seeds in (5, 10):
                 for examples in EXAMPLES:
@@ -263,6 +264,7 @@ def main() -> None:
     parser.add_argument("--tables", type=int, default=10_000)
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--task", choices=TASKS, action="append", help="by default both")
     parser.add_argument("--part", choices=("tables", "roc_auc", "trained"), action="append", help="by default all")
     args = parser.parse_args()
     parts = args.part or ("tables", "roc_auc", "trained")
@@ -271,7 +273,7 @@ def main() -> None:
     if "roc_auc" in parts:
         simulate_roc_auc(args.studies)
     if "trained" in parts:
-        simulate_training(args.studies, args.processes)
+        simulate_training(args.studies, args.processes, args.task or TASKS)
 
 
 if __name__ == "__main__":
