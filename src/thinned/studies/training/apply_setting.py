@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from thinned.conversion import SiteOverride, override_sites
@@ -15,6 +16,7 @@ from thinned.studies.design.own_network.network_design import Insertion
 from thinned.studies.design.own_network.site_groups import NetworkSite
 from thinned.studies.design.own_network.studied_sites import insert_sites
 from thinned.studies.design.setting import Setting
+from thinned.studies.examples.batch import Inputs, map_inputs
 from thinned.tracing.modules import named
 
 __all__ = ["SettingApplication", "apply_setting", "site_overrides"]
@@ -90,14 +92,17 @@ class SettingApplication:
     Attributes:
         sites: the sites whose rates the study varies.
         inserted: where sites are put into a network that has none; None leaves its own.
-        args: positional arguments of the network's forward for a small batch, by which sites are put into it.
-        kwargs: its keyword arguments.
+        example: input of a small batch, by which sites are put in.
     """
 
     sites: tuple[NetworkSite, ...]
     inserted: Insertion | None = None
-    args: tuple[object, ...] = ()
-    kwargs: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    example: Inputs | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse sites that can't be put in."""
+        if self.inserted is not None and self.example is None:
+            raise ValueError(sentence("sites are put into a network by an example", "got none"))
 
     def __call__(self, network: nn.Module, setting: Setting) -> nn.Module:
         """Change a fresh network in place, and return it.
@@ -106,9 +111,10 @@ class SettingApplication:
             InputError: the network is not the one whose sites were found.
         """
         take_over_drop_paths(network)
-        if self.inserted is not None and insert_sites(network, self.args, self.kwargs, self.inserted.layers) != (
-            self.inserted.layers
-        ):
-            value = "other layers can have dropout now"
-            raise InputError(sentence("the network must be built alike every time", value))
+        if self.inserted is not None and self.example is not None:
+            device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+            example = map_inputs(lambda tensor: tensor.to(device), self.example)
+            if insert_sites(network, example, self.inserted.layers) != self.inserted.layers:
+                value = "other layers can have dropout now"
+                raise InputError(sentence("the network must be built alike every time", value))
         return apply_setting(network, setting, self.sites)

@@ -1,6 +1,5 @@
 """The sites whose rates a study varies: those of the network, or those that are put into one that has none."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import nn
@@ -11,6 +10,7 @@ from thinned.errors import InputError
 from thinned.studies.design.own_network.drop_paths import take_over_drop_paths
 from thinned.studies.design.own_network.network_design import Insertion
 from thinned.studies.design.own_network.site_groups import NetworkSite, NetworkSites, find_network_sites
+from thinned.tracing.forward_arguments import forward_arguments
 
 __all__ = ["StudiedSites", "insert_sites", "studied_sites"]
 
@@ -29,15 +29,13 @@ class StudiedSites(NamedTuple):
     inserted: Insertion | None = None
 
 
-def studied_sites(
-    network: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], insert: Where | None = None
-) -> StudiedSites:
+def studied_sites(network: nn.Module, example: object, insert: Where | None = None) -> StudiedSites:
     """Find the sites of a network, and put some into it where it has none, or where the user asks for it.
 
     Args:
         network: a fresh network, changed in place: drop paths of other libraries become ours, and sites are put in.
-        args: positional arguments of its forward, for a batch of at least two examples.
-        kwargs: keyword arguments of its forward.
+        example: a batch of at least two examples on the network's device: a tensor, a tuple of positional arguments, or
+            a mapping of keyword arguments.
         insert: argument ``where`` of :func:`thinned.insert_dropout`; None puts "hidden" ones into a network without
             dropout. A network that can have none keeps what it has.
 
@@ -46,12 +44,13 @@ def studied_sites(
         Exception: whatever the forward pass raises.
     """
     take_over_drop_paths(network)
+    args, kwargs = forward_arguments(example, None, "studied_sites")
     found = find_network_sites(network, *args, **kwargs)
     if insert is None and _has_dropout(found):
         return StudiedSites(found.studied, found.noise)
     where: Where = "hidden" if insert is None else insert
     try:
-        layers = insert_sites(network, args, kwargs, where)
+        layers = insert_sites(network, example, where)
     except InputError:
         if insert is not None:
             raise
@@ -62,11 +61,9 @@ def studied_sites(
     return StudiedSites(tuple(s if s.name in own else s._replace(rate=0.0) for s in sites), found.noise, inserted)
 
 
-def insert_sites(
-    network: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], where: Where
-) -> tuple[str, ...]:
+def insert_sites(network: nn.Module, example: object, where: Where) -> tuple[str, ...]:
     """Put sites into a network in place, and return the names of the layers before which they stand."""
-    return tuple(insert_dropout(network, args, kwargs, where=where).layers)
+    return tuple(insert_dropout(network, example, where=where).layers)
 
 
 def _has_dropout(found: NetworkSites) -> bool:
