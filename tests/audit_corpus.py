@@ -117,3 +117,52 @@ def attention(self: Any, x: torch.Tensor, p: float) -> torch.Tensor:
     y = x.flatten(2).transpose(1, 2) if x.ndim == 4 else x if x.ndim == 3 else x.unsqueeze(1)
     z = F.scaled_dot_product_attention(y, y, y, dropout_p=p)
     return z.transpose(1, 2).reshape(x.shape) if x.ndim == 4 else z.reshape(x.shape)
+
+
+#: a file with mistakes, each on a line that names its code
+SOURCE = """
+import torch
+import torch.nn as tnn
+from torch.nn import functional as fun, Dropout
+from torch.nn.functional import dropout as drop
+from torch.utils.checkpoint import checkpoint
+from paddle.nn import functional as F
+
+class Net(tnn.Module):
+    def __init__(self, p):
+        self.used, self.lstm = Dropout(p), None
+        self.dead = Dropout(0.3)  # TD301
+        self.placeholder = Dropout(0.0)
+        self.keep = tnn.Dropout2d(0.9)  # TD304
+        self.high = Dropout(p=0.8)  # TD303
+        self.lstm = tnn.LSTM(3, 4, dropout=0.5)  # TD302
+        self.deep = tnn.LSTM(3, 4, 2, dropout=0.5)
+
+    def forward(self, x):
+        x = fun.dropout(x, 0.5)  # TD101
+        x = drop(x, self.p, True)  # TD101
+        x = fun.dropout(x, 0.5, self.training)
+        x = fun.dropout(x, 0.5 if self.training else 0.0)
+        x = F.dropout(x, 0.5)
+        if self.training:
+            x = fun.dropout(x, 0.5)
+        x = drop(x) if self.training else x
+        x = self.training and drop(x)
+        x = tnn.Dropout(0.1)(x)  # TD103
+        torch.manual_seed(0)  # TD401
+        x = checkpoint(self.used, x, preserve_rng_state=False)  # TD402
+        rate = self.p if self.training else 0
+        x = fun.scaled_dot_product_attention(x, x, x, dropout_p=rate)
+        x = fun.scaled_dot_product_attention(x, x, x, dropout_p=self.p)  # TD101
+        x = fun.scaled_dot_product_attention(x, x, x, None, 0.0)
+        x = fun.dropout(x, 0.5)  # TD101 thinned: ignore
+        return self.keep(self.high(self.lstm(self.deep(self.placeholder(x)))))
+
+    def early(self, x):
+        if not self.training:
+            return x
+        return fun.dropout(x)
+
+def helper(x, p):
+    return fun.dropout(x, p)
+"""

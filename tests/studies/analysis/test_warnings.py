@@ -9,7 +9,7 @@ import pytest
 from study_cases import analysed, make_plan, make_records, noisy
 
 from thinned.studies.analysis.leakage import baseline_loss, leaking_columns
-from thinned.studies.analysis.warnings import WarningKind
+from thinned.studies.analysis.warnings import WarningKind, few_seeds
 from thinned.studies.design.plan import Plan
 from thinned.studies.table.load import Table, load
 
@@ -66,6 +66,13 @@ def test_few_splits() -> None:
     assert "4 splits" in codes(make_records(small, lambda *place: {}), small)["few_splits"]
     enough = replace(PLAN, folds=3, seeds=2)
     assert "few_splits" not in codes(make_records(enough, lambda *place: {}), enough)
+
+
+def test_few_seeds_of_a_given_test_set() -> None:
+    (warning,) = few_seeds(3)
+    assert warning.code == "few_seeds"
+    assert "3 seeds" in warning.message
+    assert not few_seeds(5)
 
 
 def test_a_test_fold_too_small_to_tell() -> None:

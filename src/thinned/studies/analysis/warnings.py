@@ -9,16 +9,18 @@ from thinned.studies.analysis.leakage import baseline_loss, leaking_columns, loo
 from thinned.studies.analysis.selection import TrainedNetworks
 from thinned.studies.design.arms import GRIDS
 from thinned.studies.design.duplicates import find_duplicates
+from thinned.studies.design.own_network.network_arms import NETWORK_GRIDS
 from thinned.studies.design.splits import make_splits
 from thinned.studies.metrics import METRICS
 from thinned.studies.results import Comparison, StudyWarning
 from thinned.studies.table.load import Table
 from thinned.studies.wording import capitalise, in_text, interval_decimals, number
 
-__all__ = ["WarningKind", "study_warnings"]
+__all__ = ["WarningKind", "few_seeds", "study_warnings"]
 
 _FEW_ROWS = 500  # Srivastava et al. 2014, fig. 10: no gain from dropout with 100 and with 500 examples
 _FEW_SPLITS = 6  # 5 degrees of freedom: with fewer the interval is half as wide again as with many
+_FEW_SEEDS = 5  # benchmarks/coverage_crossed.py: fewer seeds cover less than 93 % where seeds and examples both matter
 _TOO_COARSE = 0.05  # of the baseline's loss
 _FEW_CLASS_ROWS = (
     20  # test rows of a class: the share of them that is predicted right has a standard error of up to 0.11
@@ -57,6 +59,10 @@ class WarningKind(enum.Enum):
         "Collect more rows if you can. Until then, compare with a simpler model.",
     )
     FEW_SPLITS = ("The intervals come from few splits", "Run the study with more folds or seeds (--folds, --seeds).")
+    FEW_SEEDS = (
+        "The intervals come from few seeds",
+        "Run the study with at least 5 seeds (--seeds), better 10.",
+    )
     SMALL_TEST_FOLD = (
         "Only a large difference could have been detected",
         "Do not read this as “no difference”. More rows narrow the interval, and so do more seeds (--seeds), less.",
@@ -161,15 +167,27 @@ def _last(curve: Sequence[float | None]) -> float:
 
 def _few(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     plan = trained.plan
-    rows = int(plan.rows * (1 / 2 if plan.time else 1 - 1 / plan.folds))
+    rows, noun = plan.rows_outside_test, "rows" if plan.own is None else "examples"
     if rows < _FEW_ROWS:
         subject = "On average, a network" if plan.time else "Each network"
         yield WarningKind.FEW_ROWS.warn(
-            f"{subject} had {rows} rows for training and validation. Below {_FEW_ROWS}, the findings depend strongly "
-            "on which rows these are."
+            f"{subject} had {rows} {noun} for training and validation. Below {_FEW_ROWS}, the findings depend strongly "
+            f"on which {noun} these are."
         )
     if len(trained.splits) < _FEW_SPLITS:
         yield WarningKind.FEW_SPLITS.warn(f"All intervals come from {len(trained.splits)} splits, which widens them.")
+
+
+def few_seeds(seeds: int) -> list[StudyWarning]:
+    """The warning of a study with a given test set whose intervals rest on few seeds; none from 5 seeds on."""
+    if seeds >= _FEW_SEEDS:
+        return []
+    return [
+        WarningKind.FEW_SEEDS.warn(
+            f"All intervals come from {seeds} seeds. Such intervals are wide, and may contain the true difference in "
+            f"fewer than 93\u00a0% of studies rather than 95\u00a0%."
+        )
+    ]
 
 
 def _coarse(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Iterator[StudyWarning]:
@@ -201,7 +219,7 @@ def _grid_edges(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     edges = []
     for name, settings in trained.arms.items():
         chosen = trained.choose(settings, "best")
-        for grid in GRIDS:
+        for grid in (*GRIDS, *NETWORK_GRIDS):
             values = sorted({grid.value(trained.setting(s)) for s in settings})
             for end, edge in (("lowest", values[0]), ("highest", values[-1])):
                 splits = sum(grid.value(trained.setting(s)) == edge for s in chosen)

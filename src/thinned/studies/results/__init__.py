@@ -24,10 +24,6 @@ from thinned.studies.results.entries import (
     MetricSummary,
     OptionalInterval,
     Outcome,
-    PlannedArm,
-    PlannedQuestion,
-    PlannedSetting,
-    PlanSummary,
     Reading,
     ReadingPair,
     Recommendation,
@@ -38,6 +34,17 @@ from thinned.studies.results.entries import (
     Verdict,
 )
 from thinned.studies.results.file import SCHEMA, Results, parse, read, serialise
+from thinned.studies.results.plan_summary import (
+    PlannedArm,
+    PlannedIdentities,
+    PlannedInsertion,
+    PlannedNetwork,
+    PlannedQuestion,
+    PlannedSetting,
+    PlannedSite,
+    PlannedSiteRates,
+    PlanSummary,
+)
 
 __all__ = [
     "SCHEMA",
@@ -58,8 +65,13 @@ __all__ = [
     "Outcome",
     "PlanSummary",
     "PlannedArm",
+    "PlannedIdentities",
+    "PlannedInsertion",
+    "PlannedNetwork",
     "PlannedQuestion",
     "PlannedSetting",
+    "PlannedSite",
+    "PlannedSiteRates",
     "RateCurves",
     "Reading",
     "ReadingPair",

@@ -18,13 +18,13 @@ from thinned.studies.results.entries import (
     DataSummary,
     Entry,
     MetricSummary,
-    PlanSummary,
     Positive,
     RunSummary,
     SettingResult,
     StudyWarning,
     Verdict,
 )
+from thinned.studies.results.plan_summary import PlanSummary
 
 __all__ = ["SCHEMA", "Results", "parse", "read", "serialise"]
 

@@ -2,9 +2,12 @@
 
 import contextlib
 import logging
+import os
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -79,11 +82,7 @@ class Ray(FutureEngine[Any]):
         if now - self._checked < _CHECK:
             return
         self._checked = now
-        try:
-            socket.create_connection(self._head, timeout=_CHECK).close()
-            self._misses = 0
-        except OSError:
-            self._misses += 1
+        self._misses = 0 if _answers(*self._head) else self._misses + 1
         if self._misses >= _TRIES:
             found = f"that at {self._head[0]}:{self._head[1]} no longer answers"
             remedy = "start it again; the same command goes on from the finished networks"
@@ -96,8 +95,43 @@ class Ray(FutureEngine[Any]):
                 ray.shutdown()
 
 
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=_CHECK).close()
+    except OSError:
+        return False
+    return True
+
+
+def _host_and_port(address: str) -> tuple[str, int] | None:
+    host, _, port = address.strip().rpartition(":")
+    return (host.strip("[]"), int(port)) if port.isdigit() and host and "/" not in host else None
+
+
+def _live_address(address: str | None) -> str | None:
+    """The address to connect to; ``ray.init`` would wait minutes for a cluster that does not answer.
+
+    Raises:
+        InputError: no cluster answers at the address.
+    """
+    wanted = address or os.environ.get("RAY_ADDRESS")
+    if wanted:
+        place = _host_and_port(wanted)
+        if place is not None and not _answers(*place):
+            found = f"nothing answers at {wanted}"
+            raise InputError(sentence("training needs a Ray cluster at --address", found, "see `ray status`"))
+        return address
+    note = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray", "ray_current_cluster")
+    with contextlib.suppress(OSError, ValueError):  # no cluster is noted
+        place = _host_and_port(note.read_text(encoding="utf-8"))
+        if place is not None and not _answers(*place):
+            return "local"  # the noted cluster is gone
+    return None
+
+
 def _connect(jobs: int | None, address: str | None) -> None:
-    local: dict[str, Any] = {} if address else {"num_cpus": jobs, "include_dashboard": False}
+    address = _live_address(address)
+    local: dict[str, Any] = {} if address not in (None, "local") else {"num_cpus": jobs, "include_dashboard": False}
     try:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
@@ -106,4 +140,5 @@ def _connect(jobs: int | None, address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         found = f"Ray says: {first}"
-        raise InputError(sentence("training needs a Ray cluster at --address", found, "see `ray status`")) from None
+        remedy = "see `ray status`; if the cluster asks for a token, set RAY_AUTH_MODE=token"
+        raise InputError(sentence("training needs a Ray cluster at --address", found, remedy)) from None
