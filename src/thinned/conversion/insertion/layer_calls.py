@@ -290,8 +290,14 @@ class LayerRecorder(SilentRecorder):
         gates = lineages[factor].calls
         if gates & lineages[features].calls or not lineages[features].calls:
             return  # an activation such as x * sigmoid(x)
-        pooled = math.prod(source[factor].shape[2:]) == 1 < math.prod(source[features].shape[2:])
+        spread = math.prod(source[features].shape[2:]) > 1
         while gates:
             self.gates |= gates
-            before = frozenset[int]().union(*(self.calls[number].sources for number in gates))
-            gates = frozenset(n for n in before if pooled and math.prod(self.calls[n].shape[2:]) == 1) - self.gates
+            before = frozenset[int]().union(
+                *(self.calls[number].sources for number in gates if self._is_pooled(number))
+            )
+            gates = frozenset(number for number in before if spread and self._is_pooled(number)) - self.gates
+
+    def _is_pooled(self, number: int) -> bool:
+        """Tell whether the input of a call has one position, as what is pooled over all of them."""
+        return math.prod(self.calls[number].shape[2:]) == 1
