@@ -19,7 +19,7 @@ from thinned.studies.training.engines.joblib_engine import Joblib
 from thinned.studies.training.engines.run_jobs import run_jobs
 from thinned.studies.training.engines.serial import Serial
 from thinned.studies.training.loop import NetworkFunctions
-from thinned.studies.training.network_job import NetworkTraining, network_members
+from thinned.studies.training.network_job import Checkpoints, NetworkTraining, network_members
 from thinned.studies.training.records import TrainedNetwork
 
 SETTINGS = (Setting(), Setting(dropout=0.5), Setting(weight_decay=3.0))
@@ -84,6 +84,30 @@ def test_what_can_not_reach_a_worker_is_refused_in_one_sentence(tmp_path: Path) 
     with pytest.raises(InputError, match=r"^build must be able to reach worker processes; pickling raised TypeError"):
         run(training, Joblib(2, "loky"), tmp_path / "a")
     assert len(training(0, lambda epoch: None)) == 1
+
+
+class KilledError(BaseException):
+    """The process ends."""
+
+
+def test_a_killed_job_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    training = make_training()
+    kept = dataclasses.replace(training, checkpoints=Checkpoints(tmp_path, "plan", 0.0))
+    begun: list[int] = []
+
+    def report_or_die(epoch: int) -> None:
+        begun.append(epoch)
+        if epoch == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        kept(1, report_or_die)
+    (file,) = tmp_path.iterdir()
+    assert file.name == "1-0-0-0.safetensors"
+    again: list[int] = []
+    assert kept(1, again.append) == training(1, lambda epoch: None)
+    assert again[-2:] == [2, 3]  # the second epoch's end was not written: its last step was
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [0, 5])
