@@ -161,7 +161,20 @@ def test_last_hidden_of_several_outputs_and_of_a_residual_output():
             return {"one": self.one(x), "two": [self.two(x).sigmoid()]}
 
     assert list(placed(Heads(), images(), where="last_hidden")) == ["one", "two"]
-    assert list(placed(resnet()[:3], images(), where="last_hidden")) == ["2.skip"]  # called last, before the sum
+    assert list(placed(resnet()[:3], images(), where="last_hidden")) == ["2.conv2"]
+
+
+def test_last_hidden_of_a_sum_of_two_heads():
+    class TwoHeads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.wide, self.top = nn.Linear(6, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+
+        def forward(self, x):
+            x = self.body(x).relu()
+            return self.top(x) + self.wide(x)
+
+    assert list(placed(TwoHeads(), torch.randn(4, 6), where="last_hidden")) == ["top", "wide"]
 
 
 def test_every_weight_layer():

@@ -80,19 +80,19 @@ class NetworkTraining:
         member = self.members[number]
         setting = self.settings[member.setting]
         split = next(s for s in self.splits if (s.repeat, s.fold) == (member.repeat, member.fold))
-        return [
-            train_network(
-                self.functions,
-                lambda network: self.apply(network, setting),
-                self.examples,
-                split,
-                self.config.with_setting(setting),
-                self.seed,
-                member,
-                report,
-                None if self.checkpoints is None else self.checkpoints.of_member(member),
-            )
-        ]
+        network = train_network(
+            self.functions,
+            lambda network: self.apply(network, setting),
+            self.examples,
+            split,
+            self.config.with_setting(setting),
+            self.seed,
+            member,
+            report,
+            None if self.checkpoints is None else self.checkpoints.of_member(member),
+        )
+        report(self.config.epochs)  # patience may have ended it before
+        return [network]
 
     def __reduce__(self) -> tuple[object, ...]:
         named = self.functions._asdict().items()

@@ -18,6 +18,7 @@ from thinned.studies.training.engines.environment import environment
 from thinned.studies.training.records import TrainedNetwork
 
 __all__ = [
+    "CHECKPOINTS",
     "TEMPORARY",
     "Origin",
     "Store",
@@ -31,9 +32,11 @@ __all__ = [
 
 #: folder within a run's for files that last as long as its training
 TEMPORARY = ".training"
+#: folder within a run's for checkpoints of networks in training, which outlive an interruption
+CHECKPOINTS = ".checkpoints"
 
 _FILE = "study.sqlite"
-_OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, "results.json", "report.html", "model"}
+_OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, CHECKPOINTS, "results.json", "report.html", "model"}
 _OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model")}
 _MODEL = {"weights.safetensors", "encoder.skops", "model.json"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}

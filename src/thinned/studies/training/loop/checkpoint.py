@@ -86,5 +86,7 @@ class Checkpoint:
             return None
 
     def remove(self) -> None:
-        """Remove the file."""
+        """Remove the file, and the folder with the last one."""
         self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._path.parent.rmdir()
