@@ -38,6 +38,7 @@ from thinned.studies.results.entries import (
     Verdict,
 )
 from thinned.studies.results.file import SCHEMA, Results, parse, read, serialise
+from thinned.studies.results.pilot import PilotSetting, PilotSummary
 
 __all__ = [
     "SCHEMA",
@@ -56,6 +57,8 @@ __all__ = [
     "MetricSummary",
     "OptionalInterval",
     "Outcome",
+    "PilotSetting",
+    "PilotSummary",
     "PlanSummary",
     "PlannedArm",
     "PlannedQuestion",
