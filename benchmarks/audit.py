@@ -30,7 +30,7 @@ from audit_models import LIBRARIES, Build, check_size
 from torch import nn
 
 import thinned
-from thinned.audits.observation.recorder import output_tensors
+from thinned.tracing.tensor_map import output_tensors
 
 SECONDS = 60  # limit for one model with its audits
 SLOW = 1.5  # seconds of a forward and backward

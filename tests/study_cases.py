@@ -12,6 +12,9 @@ from thinned.studies.analysis.analyse import analyse
 from thinned.studies.analysis.selection import TrainedNetworks
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.choose_arms import choose_arms
+from thinned.studies.design.own_network.network_arms import network_arms, network_questions
+from thinned.studies.design.own_network.network_design import NetworkDesign
+from thinned.studies.design.own_network.site_groups import NetworkSite
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
 from thinned.studies.table.load import Table
@@ -22,9 +25,10 @@ DECAYS = Arm("weight_decay", "weight decay", tuple(Setting(weight_decay=decay) f
 
 
 def make_plan(arms: Sequence[str | Arm] = ("dropout", DECAYS), rates: Sequence[float] = RATES, **changes: Any) -> Plan:
-    """A plan whose setting 0 is none, followed by those of the arms in order."""
+    """A plan whose setting 0 is none, followed by those of the arms in order; "arms" of arms alone are taken as is."""
+    given = tuple(arm for arm in arms if isinstance(arm, Arm))
     plan = Plan(
-        arms=choose_arms(arms, rates),
+        arms=given if len(given) == len(arms) and given[0].kind == "reference" else choose_arms(arms, rates),
         folds=5,
         seeds=2,
         hidden=(8,),
@@ -89,3 +93,16 @@ def noisy(plan: Plan, gains: Sequence[float], noise: float, seed: int, shared: f
         return {"test": float(tests[repeat, fold, setting]), "validation": 1 - gains[setting]}
 
     return make_records(plan, of)
+
+
+def own_plan(**changes: Any) -> Plan:
+    """A plan of a network of one's own with four sites in two groups, whose rates differ."""
+    sites = (
+        NetworkSite("drop1", "module", "convolutional", 0.1, (2, 4, 8, 8), "spatial", (2, 3)),
+        NetworkSite("drop2", "module", "convolutional", 0.2, (2, 8, 4, 4)),
+        NetworkSite("", "functional", "fully connected", 0.3, (2, 32)),
+        NetworkSite("drop3", "module", "fully connected", 0.5, (2, 16)),
+    )
+    arms = network_arms(sites)
+    design = NetworkDesign("nested", sites=sites, training=(("optimizer", "adamw"),), questions=network_questions(arms))
+    return make_plan(**({"arms": arms, "hidden": (), "own": design} | changes))

@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from thinned import datasets, ensemble, estimators, uncertainty
     from thinned.audits import Audit, Finding, audit
     from thinned.conversion.api import ConversionReport, address, convert
+    from thinned.conversion.insertion import InsertionReport, insert_dropout, remove_dropout
     from thinned.studies.api import Study, study
     from thinned.studies.design.arm import Arm
     from thinned.studies.design.setting import Setting
+    from thinned.studies.examples.examples import Examples
     from thinned.tracing import sites
 
 __all__ = [
@@ -58,10 +60,12 @@ __all__ = [
     "Dropout3d",
     "DropoutAdd",
     "EmbeddingDropout",
+    "Examples",
     "FeatureAlphaDropout",
     "Finding",
     "GaussianDropout",
     "InputError",
+    "InsertionReport",
     "LockedDropout",
     "MultiheadAttention",
     "Setting",
@@ -77,9 +81,11 @@ __all__ = [
     "ensemble",
     "estimators",
     "functional",
+    "insert_dropout",
     "layers",
     "masks",
     "recalibrate_batchnorm",
+    "remove_dropout",
     "scaled_dot_product_attention",
     "schedules",
     "sites",
@@ -101,12 +107,16 @@ _LAZY_NAMES = {
     "Arm": "thinned.studies.design.arm",
     "Audit": "thinned.audits",
     "ConversionReport": "thinned.conversion.api",
+    "Examples": "thinned.studies.examples.examples",
     "Finding": "thinned.audits",
+    "InsertionReport": "thinned.conversion.insertion",
     "Setting": "thinned.studies.design.setting",
     "Study": "thinned.studies.api",
     "address": "thinned.conversion.api",
     "audit": "thinned.audits",
     "convert": "thinned.conversion.api",
+    "insert_dropout": "thinned.conversion.insertion",
+    "remove_dropout": "thinned.conversion.insertion",
     "study": "thinned.studies.api",
 }
 

@@ -2,6 +2,7 @@
 
 import gc
 import random
+import threading
 import weakref
 
 import numpy as np
@@ -144,7 +145,9 @@ class Careless(nn.Module):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_everything_is_left_as_it_was(fails):
+def test_everything_is_left_as_it_was(fails, monkeypatch):
+    # other tests leave the threads of pools behind, beside which generators other than torch's are not put back
+    monkeypatch.setattr(threading, "enumerate", lambda: [threading.current_thread()])
     model = Careless(fails)
     model.norm.eval()
     hooked = []
@@ -172,6 +175,20 @@ def test_everything_is_left_as_it_was(fails):
     assert hooks == (len(nn.modules.module._global_forward_hooks), len(nn.modules.module._global_forward_pre_hooks))
     assert torch._C._len_torch_function_stack() == 0
     assert not recording()
+
+
+def test_torchs_generator_is_left_alone_beside_another_thread():
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        model = Careless(fails=False)
+        state = torch.get_rng_state()
+        sites.find(model, torch.arange(3))
+        assert torch.equal(torch.get_rng_state(), state)
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_a_module_whose_forward_raised_and_was_caught():

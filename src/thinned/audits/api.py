@@ -13,6 +13,7 @@ from thinned.audits.fixing import repair_model
 from thinned.audits.observation.observation import Observation, observe
 from thinned.audits.rules import RULES
 from thinned.errors import sentence
+from thinned.tracing.forward_arguments import forward_arguments
 from thinned.tracing.modules import named
 
 __all__ = ["Examination", "audit", "examine"]
@@ -70,7 +71,7 @@ def audit(
         >>> finding.code, finding.severity, finding.module, finding.fix
         ('TD304', 'warning', '1', 'p=0.1, if 0.9 was meant to be kept')
     """
-    forward_args, forward_kwargs = _forward_arguments(args, kwargs)
+    forward_args, forward_kwargs = forward_arguments(args, kwargs, "thinned.audit")
     finding_filter = FindingFilter(select, ignore)
     run = partial(examine, model, forward_args, forward_kwargs, finding_filter=finding_filter, rows=rows)
     result, observation = run()
@@ -78,17 +79,6 @@ def audit(
         return result
     fixed = repair_model(result.findings, observation, run)
     return replace(run().audit, fixed=fixed)
-
-
-def _forward_arguments(args: object, kwargs: object) -> tuple[tuple[object, ...], dict[str, object]]:
-    """Positional and keyword arguments of the forward."""
-    if kwargs is not None and not isinstance(kwargs, Mapping):
-        requirement = "kwargs must be a mapping of keyword arguments for the forward"
-        remedy = "give positional arguments as one tuple: thinned.audit(model, (x, y))"
-        raise TypeError(sentence(requirement, f"got {type(kwargs).__name__}", remedy))
-    if isinstance(args, Mapping):
-        return (), {**args, **(kwargs or {})}
-    return args if isinstance(args, tuple) else (args,), dict(kwargs or {})
 
 
 class Examination(NamedTuple):

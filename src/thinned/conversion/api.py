@@ -1,6 +1,7 @@
 """Makes every dropout of a model ours, and gives its masks addresses: ``convert`` and ``address``."""
 
 import warnings
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -13,14 +14,23 @@ from thinned.conversion.report import ConversionReport
 from thinned.conversion.routed_class import route, wrapper_of
 from thinned.conversion.saved_clock import saved_clock
 from thinned.conversion.sharding import Parts, PartsOfSite, check_parts
-from thinned.errors import sentence
+from thinned.conversion.site_overrides import SiteOverride
+from thinned.errors import check_p, sentence
 from thinned.layers import Addressed
 from thinned.layers.base import register_address
 from thinned.tracing.modules import TORCH_DROPOUTS, named, original_class
 from thinned.tracing.site import Recording
 from thinned.tracing.sites import record
 
-__all__ = ["ConversionReport", "address", "convert", "plain_state_dict"]
+__all__ = [
+    "ConversionReport",
+    "SiteOverride",
+    "address",
+    "convert",
+    "override_sites",
+    "plain_state_dict",
+    "wrap_layers",
+]
 
 _LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Dropout: layers.Dropout,
@@ -142,6 +152,34 @@ def _first_index(model: nn.Module, clock: int | None) -> int:
     return clock or 0
 
 
+def override_sites(model: nn.Module, overrides: Mapping[str, SiteOverride]) -> ConversionReport:
+    """Give single dropout sites other rates, and masks of another form, than the model's code says.
+
+    The model is converted (:func:`convert`). Sites are named as by :func:`thinned.sites.find`, so that each mask of a
+    layer that is called several times, and each ``F.dropout`` of a forward, has a rate of its own. The masks of an
+    addressed model keep their addresses: at a higher rate a site drops what it drops at a lower one, and more.
+    Attributes of the model stay as they are. Called again, the new overrides take the place of all earlier ones.
+
+    Args:
+        model: any module.
+        overrides: by the name of a site, what it does; a name that no pass reaches has no effect. The masks between
+            the layers of a recurrent module have one rate, that of the first.
+
+    Returns:
+        The report of the conversion.
+
+    Raises:
+        TypeError: ``model`` is not a module.
+        ValueError: a rate lies outside [0, 1], or a module within ``model`` was converted on its own.
+    """
+    for override in overrides.values():
+        check_p(override.rate)
+    converted = _convert(model)
+    converted.overrides = dict(overrides)
+    _wrap(converted)
+    return converted.report
+
+
 def plain_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """The state dict without clocks of addressed models: it loads into the plain model, without ``thinned``.
 
@@ -152,6 +190,18 @@ def plain_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
         ``model.state_dict()`` without its entries named ``thinned_clock``. To resume a run, save ``state_dict()``.
     """
     return {name: value for name, value in model.state_dict().items() if name.rpartition(".")[2] != CLOCK}
+
+
+def wrap_layers(model: nn.Module) -> None:
+    """Let a converted or addressed model see layers that came into it, or went, since; any other stays as it is.
+
+    Args:
+        model: any module.
+    """
+    for module in model.modules():
+        if (wrapper := wrapper_of(module)) is not None:
+            _wrap(wrapper.model)
+            return
 
 
 def _convert(model: nn.Module) -> ConvertedModel:
@@ -218,7 +268,7 @@ def _may_drop(module: nn.Module, converted: ConvertedModel) -> bool:
     if isinstance(module, torch.jit.ScriptModule):
         return False
     if isinstance(module, Addressed):
-        return converted.seed is not None
+        return converted.seed is not None or bool(converted.overrides)
     own_code = not type(module).__module__.startswith(("torch.nn.modules.", "thinned."))
     return own_code or module is converted.root or isinstance(module, (nn.MultiheadAttention, nn.RNNBase))
 

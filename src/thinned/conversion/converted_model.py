@@ -28,6 +28,7 @@ from thinned.conversion.recomputation import (
 from thinned.conversion.replacements import REPLACEMENTS
 from thinned.conversion.report import ConversionReport
 from thinned.conversion.sharding import Parts, PartsOfSite, place
+from thinned.conversion.site_overrides import SiteOverride, with_rate
 from thinned.errors import sentence
 from thinned.tracing.site import site_name
 from thinned.tracing.torch_functions import BINDERS, NOISE
@@ -72,6 +73,7 @@ class ConvertedModel:
         parts: which part of its masks this process has, or a function that tells it for a site's name.
         report: which sites were converted.
         least: the least number of the next pass, so that averaging never sets back a copy's clock; None for others.
+        overrides: by the name of a site, what it does instead of what the model's code says.
         copies: how many copies with masks of their own were made of the model.
         worker: number of the ``DataLoader`` worker that runs the model.
     """
@@ -83,6 +85,7 @@ class ConvertedModel:
         self.parts: Parts | PartsOfSite = {}
         self.report = ConversionReport()
         self.least: torch.Tensor | None = None
+        self.overrides: Mapping[str, SiteOverride] = {}
         self.copies = 0
         self.worker: int | None = None
         self.marked: deque[dict[tuple[str, int], Snapshot]] = deque(maxlen=_FORWARDS)
@@ -193,6 +196,11 @@ class ConvertedModel:
                 return func(*args, **kwargs)
         if replacement is None:
             return func(*args, **kwargs)
+        if self.overrides:
+            running = forward_pass.running[-1].wrapper
+            override = self.overrides.get(site_name(running.path, running.count.number))
+            if override is not None:
+                args, kwargs = with_rate(func, args, kwargs, override.rate)
         if not self.parts:
             return replacement(forward_pass.next_address, *args, **kwargs)
         with self.placed(forward_pass):

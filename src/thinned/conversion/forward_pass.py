@@ -7,20 +7,27 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 import torch
 
 from thinned.conversion import torch_private
+from thinned.tracing.site import site_name
 
 if TYPE_CHECKING:
     from thinned.conversion.converted_model import ConvertedModel
     from thinned.conversion.forward_wrapper import ForwardWrapper
     from thinned.conversion.recomputation import Replay
 
-__all__ = ["ForwardPass", "MaskCount", "NextAddress", "Running", "SiteAddress", "Snapshot", "thread"]
+__all__ = ["ForwardPass", "KeyAndCall", "MaskCount", "NextAddress", "Running", "SiteAddress", "Snapshot", "thread"]
 
 
-class SiteAddress(TypedDict, total=False):
+class KeyAndCall(TypedDict, total=False):
     """The keyword arguments of a functional form that name its mask; empty where the key is to be drawn."""
 
     key: int | torch.Tensor
     call: int | torch.Tensor
+
+
+class SiteAddress(KeyAndCall, total=False):
+    """The same, with the axes that share a decision where the masks have another form than the model's code says."""
+
+    shared: tuple[int, ...]
 
 
 NextAddress = Callable[[], SiteAddress]
@@ -127,11 +134,16 @@ class ForwardPass:
         wrapper = self.running[-1].wrapper
         ordinal = wrapper.count.number
         wrapper.count.number = ordinal + 1
-        if self.model.seed is None:
-            return {}
-        if torch.compiler.is_compiling() and self.forward_tensor is not None:
-            return {"key": wrapper.compiled_key(ordinal, self.forward_tensor.device), "call": self.forward_tensor}
-        return {"key": wrapper.key(ordinal), "call": self.forward_index}
+        address: SiteAddress = {}
+        if self.model.seed is not None and torch.compiler.is_compiling() and self.forward_tensor is not None:
+            address = {"key": wrapper.compiled_key(ordinal, self.forward_tensor.device), "call": self.forward_tensor}
+        elif self.model.seed is not None:
+            address = {"key": wrapper.key(ordinal), "call": self.forward_index}
+        if self.model.overrides:
+            override = self.model.overrides.get(site_name(wrapper.path, ordinal))
+            if override is not None and override.shared is not None:
+                address["shared"] = override.shared
+        return address
 
     def snapshot(self) -> Snapshot:
         """This moment of the pass."""

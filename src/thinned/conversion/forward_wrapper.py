@@ -149,13 +149,17 @@ class ForwardWrapper:
         if module._buffers.get("key") is not None:  # an address that somebody gave it
             return self._original(module, forward, args, kwargs)
         with self.model.placed(forward_pass) if self.model.parts else nullcontext():
+            overrides = self.model.overrides
+            override = overrides.get(site_name(self.path, self.count.number)) if overrides else None
             address = forward_pass.next_address()
-            before = given_address.layer, given_address.key, given_address.call
-            given_address.layer, given_address.key, given_address.call = module, address["key"], address["call"]
+            given = given_address
+            before = given.layer, given.key, given.call, given.rate, given.shared
+            given.layer, given.key, given.call = module, address.get("key"), address.get("call", 0)
+            given.rate, given.shared = None if override is None else override.rate, address.get("shared")
             try:
                 return self._original(module, forward, args, kwargs)
             finally:
-                given_address.layer, given_address.key, given_address.call = before
+                given.layer, given.key, given.call, given.rate, given.shared = before
 
     def key(self, ordinal: int) -> int:
         """The key of a mask: by its number in the pass."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from thinned import functional, ops
 from thinned.conversion.attention import multi_head_attention, scaled_dot_product_attention
-from thinned.conversion.forward_pass import NextAddress
+from thinned.conversion.forward_pass import KeyAndCall, NextAddress, SiteAddress
 from thinned.errors import sentence
 from thinned.tracing.torch_functions import Recurrent
 
@@ -41,6 +41,11 @@ def _alpha_dropout(
     return functional.alpha_dropout(input, p, training, inplace, **next_address())
 
 
+def _whole_channels(address: SiteAddress) -> KeyAndCall:
+    """The address of a function that drops whole channels, whose form never changes."""
+    return {"key": address["key"], "call": address["call"]} if "key" in address and "call" in address else {}
+
+
 def _feature_alpha_dropout(
     next_address: NextAddress,
     input: torch.Tensor,  # noqa: A002
@@ -48,7 +53,7 @@ def _feature_alpha_dropout(
     training: bool = False,
     inplace: bool = False,
 ) -> torch.Tensor:
-    return functional.feature_alpha_dropout(input, p, training, inplace, **next_address())
+    return functional.feature_alpha_dropout(input, p, training, inplace, **_whole_channels(next_address()))
 
 
 def _feature_dropout(
@@ -58,7 +63,8 @@ def _feature_dropout(
     training: bool,
     inplace: bool,
 ) -> torch.Tensor:
-    return functional.dropout(input, p, training, inplace, shared=range(2, input.ndim), **next_address())
+    address = _whole_channels(next_address())
+    return functional.dropout(input, p, training, inplace, shared=range(2, input.ndim), **address)
 
 
 def _spatial(dropout: Callable[..., torch.Tensor]) -> Replacement:

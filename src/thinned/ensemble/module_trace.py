@@ -10,6 +10,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from thinned.tracing.modules import has_parts
+
 __all__ = ["ModuleCall", "ModuleTrace"]
 
 
@@ -40,7 +42,7 @@ class ModuleTrace(TorchFunctionMode):
     @contextmanager
     def recording(self, model: nn.Module) -> Iterator[None]:
         """Record the leaf modules of ``model`` and all functions."""
-        leaves = [module for module in model.modules() if not module._modules]
+        leaves = [module for module in model.modules() if not has_parts(module)]
         handles = [leaf.register_forward_hook(self._leave) for leaf in leaves]
         try:
             with self:

@@ -94,7 +94,8 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
         is_causal: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """As ``torch.nn.MultiheadAttention.forward``; returned weights are those after dropout, as there."""
-        if not self.training or (self.rate is None and self.dropout == 0):
+        rate = self._rate
+        if not self.training or (not isinstance(rate, torch.Tensor) and rate == 0):
             return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
             )

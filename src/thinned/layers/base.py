@@ -19,12 +19,16 @@ class _GivenAddress(threading.local):
         layer: the layer; None between calls.
         key: key of its next mask; None where the key is to be drawn.
         call: number of the training forward pass.
+        rate: the layer's rate in this call; None leaves it its own.
+        shared: axes whose elements share one decision in this call; None leaves the layer's own.
     """
 
     def __init__(self) -> None:
         self.layer: nn.Module | None = None
         self.key: int | torch.Tensor | None = None
         self.call: int | torch.Tensor = 0
+        self.rate: float | None = None
+        self.shared: tuple[int, ...] | None = None
 
 
 given_address = _GivenAddress()
@@ -70,6 +74,8 @@ class Addressed(nn.Module):
 
     @property
     def _rate(self) -> float | torch.Tensor:
+        if given_address.layer is self and given_address.rate is not None:
+            return given_address.rate
         return self.p if self.rate is None else self.rate
 
     @property

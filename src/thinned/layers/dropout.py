@@ -3,7 +3,7 @@
 import torch
 
 from thinned import functional
-from thinned.layers.base import Addressed
+from thinned.layers.base import Addressed, given_address
 
 __all__ = ["BatchDropout", "Dropout", "LockedDropout"]
 
@@ -40,9 +40,10 @@ class Dropout(Addressed):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Drop in training, pass ``input`` through in evaluation."""
-        return functional.dropout(
-            input, self._rate, self.training, self.inplace, shared=self.shared, **self._mask_address
-        )
+        shared = self.shared
+        if given_address.layer is self and given_address.shared is not None:
+            shared = given_address.shared
+        return functional.dropout(input, self._rate, self.training, self.inplace, shared=shared, **self._mask_address)
 
     def extra_repr(self) -> str:
         """As ``torch.nn.Dropout`` prints itself."""

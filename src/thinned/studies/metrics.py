@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from thinned import uncertainty
 
-__all__ = ["METRICS", "SELECTION", "Metric", "names", "predictions", "score"]
+__all__ = ["METRICS", "SELECTION", "TASKS", "Metric", "names", "predictions", "score"]
 
 Array = npt.NDArray[np.float64]
 
@@ -33,16 +33,29 @@ METRICS = {
     "rmse": Metric("RMSE", "target units", False),
     "mae": Metric("Mean absolute error", "target units", False),
     "r2": Metric("R²", "share of variance", True),
+    "loss": Metric("Loss", "mean of the examples", False),
 }
 
+#: tasks with scores of their own; the others have the mean loss of the examples
+TASKS = ("binary", "multiclass", "regression")
+
 #: the score by which networks are compared, for each task
-SELECTION = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
+SELECTION = {
+    "binary": "log_loss",
+    "multiclass": "log_loss",
+    "regression": "rmse",
+    "multilabel": "loss",
+    "tokens": "loss",
+    "other": "loss",
+}
 
 
 def names(task: str) -> list[str]:
     """Return the names of a task's scores; the one that selects comes first."""
+    if task not in TASKS:
+        return ["loss"]
     regression = ("rmse", "mae", "r2")
-    return [name for name in METRICS if (name in regression) == (task == "regression")]
+    return [name for name in METRICS if name != "loss" and (name in regression) == (task == "regression")]
 
 
 def predictions(task: str, output: Array, center: float = 0.0, spread: float = 1.0) -> Array:

@@ -4,13 +4,27 @@ from collections.abc import Iterator
 
 from torch import nn
 
-__all__ = ["OPAQUE", "ORIGINAL_CLASS", "TORCH_DROPOUTS", "WRAPPER", "is_leaf", "is_thinned", "named", "original_class"]
+__all__ = [
+    "INPUT_DROPOUT",
+    "OPAQUE",
+    "ORIGINAL_CLASS",
+    "TORCH_DROPOUTS",
+    "WEIGHT_LAYERS",
+    "WRAPPER",
+    "has_parts",
+    "is_leaf",
+    "is_thinned",
+    "named",
+    "original_class",
+]
 
 OPAQUE = (nn.MultiheadAttention, nn.RNNBase)  # one event each, though they have children
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 WRAPPER = "_thinned_wrapper"  # attribute of a module whose forward conversion has wrapped
 ORIGINAL_CLASS = "_thinned_original_class"  # attribute of the class that conversion gives to such a module
 TORCH_DROPOUTS = nn.modules.dropout._DropoutNd
+WEIGHT_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)  # layers that insertion can put dropout before
+INPUT_DROPOUT = "input_dropout"  # name of the dropout layer that insertion gives to such a layer
 
 
 def named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -31,8 +45,14 @@ def named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def is_leaf(module: nn.Module) -> bool:
     """Tell whether a module is one event: a layer of torch's or ours without children, attention, a recurrent one."""
     return isinstance(module, OPAQUE) or (
-        not module._modules and type(module).__module__.startswith(("torch.nn.", "thinned."))
+        not has_parts(module) and type(module).__module__.startswith(("torch.nn.", "thinned."))
     )
+
+
+def has_parts(module: nn.Module) -> bool:
+    """Tell whether a module consists of others, apart from an inserted dropout of its input."""
+    inserted = {INPUT_DROPOUT} if isinstance(module, WEIGHT_LAYERS) else set[str]()
+    return bool(module._modules.keys() - inserted)
 
 
 def is_thinned(module: nn.Module) -> bool:

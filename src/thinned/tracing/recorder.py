@@ -130,7 +130,8 @@ class Recorder(TorchFunctionMode):
 
     def _leave(self, module: nn.Module, args: object, output: object) -> None:
         if is_thinned(module):
-            p = float(getattr(module, "p", 0.0))
+            rate: float | torch.Tensor = getattr(module, "p", 0.0)
+            p = float(rate.detach() if isinstance(rate, torch.Tensor) else rate)  # one that is learned has a gradient
             source, result = tensors(args), tensors(output)
             if source:
                 call = DropoutCall("module", p, module.training, (tuple(source[0].shape),))

@@ -6,12 +6,10 @@ modules that exist; a recorded pass finds the calls that happen, and what stands
 
 from torch import nn
 
-from thinned.errors import sentence
-from thinned.tracing.eager_stance import eager_stance
-from thinned.tracing.model_copy import copy_modules
 from thinned.tracing.modules import named
+from thinned.tracing.recorded_pass import run_recorded
 from thinned.tracing.recorder import recording
-from thinned.tracing.silent_recorder import SilentRecorder, generators_kept
+from thinned.tracing.silent_recorder import SilentRecorder
 from thinned.tracing.site import Op, Recording, Site
 
 __all__ = ["Op", "Recording", "Site", "find", "named", "record", "recording"]
@@ -67,14 +65,7 @@ def record(model: nn.Module, *args: object, **kwargs: object) -> Recording:
         TypeError: ``model`` is not a module.
         Exception: whatever the forward pass raises.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(sentence("model must be a torch.nn.Module", f"got {type(model).__name__}"))
-    copied = copy_modules(model)
-    recorder = SilentRecorder(copied)
-    with generators_kept(), eager_stance(), recorder.hooks(), recorder:
-        copied.train()
-        recorder.recording = True
-        copied(*args, **kwargs)
+    recorder = run_recorded(model, SilentRecorder, args, kwargs).recorder
     modules = dict(named(model))
     recorded = (
         site._replace(module=modules.get(site.name.partition("#")[0], site.module)) for site in recorder.sites()

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 import torch
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["TensorMap", "tensors"]
+__all__ = ["TensorMap", "output_tensors", "tensors"]
 
 Value = TypeVar("Value")
 
@@ -44,3 +44,11 @@ def tensors(tree: object) -> list[torch.Tensor]:
     if type(tree) is dict:
         return [tensor for part in tree.values() for tensor in tensors(part)]
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def output_tensors(result: object) -> list[torch.Tensor]:
+    """The tensors of an output, including those in attributes of a class that torch's tree functions do not know."""
+    result_tensors = tensors(result)
+    if not result_tensors and hasattr(result, "__dict__"):
+        result_tensors = tensors(list(vars(result).values()))
+    return result_tensors

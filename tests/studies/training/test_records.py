@@ -3,10 +3,11 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from thinned.studies.design.plan import Member
-from thinned.studies.training.records import Coadaptation, Curves, Evaluation, Probes, TrainedNetwork
+from thinned.studies.training.records import Coadaptation, Curves, Evaluation, ExampleLosses, Probes, TrainedNetwork
 
 
 def make_network(**changes: object) -> TrainedNetwork:
@@ -47,7 +48,17 @@ def test_the_text_is_that_of_earlier_versions() -> None:
         "curves": {"train": [0.5, 0.1], "validation": [0.6, None]},
         "probes": {"coadaptation": {"dependence": 0.25, "removal": [0.3, 0.4]}},
     }
-    assert list(json.loads(make_network().to_json())) == list(TrainedNetwork.__struct_fields__)
+    fields = [name for name in TrainedNetwork.__struct_fields__ if name != "example_losses"]
+    assert list(json.loads(make_network().to_json())) == fields
+
+
+def test_losses_of_examples_are_read_as_they_were_written() -> None:
+    losses = np.array([0.25, math.inf, 1e-3], dtype="<f4")
+    network = make_network(example_losses=ExampleLosses(losses.tobytes(), losses[::-1].tobytes()))
+    kept = TrainedNetwork.from_json(network.to_json()).example_losses
+    assert kept is not None
+    np.testing.assert_array_equal(kept.values("best"), losses)
+    np.testing.assert_array_equal(kept.values("end"), losses[::-1])
 
 
 def test_a_record_of_an_earlier_version_has_no_probes() -> None:

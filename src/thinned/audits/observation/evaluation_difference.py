@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from thinned.audits.observation.passes import Passes
-from thinned.audits.observation.recorder import output_tensors
 from thinned.tracing.modules import named
+from thinned.tracing.tensor_map import output_tensors
 
 __all__ = ["EvaluationDifference", "locate_difference", "outputs_agree"]
 

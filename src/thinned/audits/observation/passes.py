@@ -6,24 +6,22 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
 
-from thinned.audits.observation.recorder import AuditRecorder, output_tensors
+from thinned.audits.observation.recorder import AuditRecorder
 from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.tracing.eager_stance import eager_stance
+from thinned.tracing.forward_arguments import copied_arguments
 from thinned.tracing.modules import is_thinned
 from thinned.tracing.preserve import untouched
 from thinned.tracing.recorder import unrouted
-from thinned.tracing.tensor_map import tensors
+from thinned.tracing.tensor_map import output_tensors, tensors
 
 __all__ = ["Passes", "one_at_a_time", "restored_generators"]
 
-Result = TypeVar("Result")
 Hook = Callable[[nn.Module, tuple[object, ...], object], None]
 
 _SEED = 20120703  # of the passes: no seed that anybody's forward would set
@@ -84,7 +82,7 @@ class Passes:
                 for module in self.model.modules():
                     if is_thinned(module):
                         module.train(False)
-            recorder.run(_copied(self._args), _copied(self._kwargs))
+            recorder.run(copied_arguments(self._args), copied_arguments(self._kwargs))
         return recorder
 
     def evaluated(self, seed: int, hook: Hook | None = None) -> list[torch.Tensor]:
@@ -95,7 +93,7 @@ class Passes:
             RestoreParameters(self.model),
             _forward_hook(self.model, hook),
         ):
-            result = self.model(*_copied(self._args), **_copied(self._kwargs))
+            result = self.model(*copied_arguments(self._args), **copied_arguments(self._kwargs))
             return [tensor.detach() for tensor in output_tensors(result)]
 
 
@@ -133,19 +131,6 @@ def _seed_all_generators(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the global one, which the model may use
     random.seed(seed)
-
-
-def _copied(tree: Result) -> Result:
-    """Copy the inputs of a pass, which a forward may write to."""
-
-    def leaf(value: object) -> object:
-        if isinstance(value, torch.Tensor):
-            return value.detach().clone().requires_grad_(value.requires_grad)
-        clone = getattr(value, "clone", None)
-        return clone() if callable(clone) else value
-
-    copied: Result = tree_map(leaf, tree)
-    return copied
 
 
 @contextmanager

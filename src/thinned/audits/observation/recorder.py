@@ -13,19 +13,19 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from thinned.audits.observation.data_flow import DataFlow, Origin, Step
 from thinned.audits.observation.modules import is_drop_path, is_dropout_module
 from thinned.audits.observation.random_masks import AppliedMask, Location, MaskFinder, digest_of
 from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.ops.torch_private import functorch_active
+from thinned.tracing.data_flow import DataFlow, Origin, Step
 from thinned.tracing.eager_stance import eager_stance
 from thinned.tracing.modules import is_thinned
 from thinned.tracing.recorder import Recorder
 from thinned.tracing.site import Op, Site
-from thinned.tracing.tensor_map import tensors
+from thinned.tracing.tensor_map import output_tensors, tensors
 from thinned.tracing.torch_functions import BINDERS, DropoutCall
 
-__all__ = ["AuditRecorder", "BatchNormCall", "ObservedDropout", "OutsideModule", "output_tensors"]
+__all__ = ["AuditRecorder", "BatchNormCall", "ObservedDropout", "OutsideModule"]
 
 #: folders of torch and of thinned, with their separator so that torchvision is not among them; code that was executed
 _LIBRARY_CODE = (*(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[2])), "<")
@@ -282,14 +282,6 @@ class AuditRecorder(Recorder):
             return None
         with torch._C.DisableTorchFunction():
             return 1 - int(torch.count_nonzero(made[0].detach())) / made[0].numel()
-
-
-def output_tensors(result: object) -> list[torch.Tensor]:
-    """The tensors of an output, including those in attributes of a class that torch's tree functions do not know."""
-    result_tensors = tensors(result)
-    if not result_tensors and hasattr(result, "__dict__"):
-        result_tensors = tensors(list(vars(result).values()))
-    return result_tensors
 
 
 def _call_stack(frame: FrameType | None) -> tuple[Location | None, bool | None]:

@@ -21,12 +21,7 @@ def named_dims(dropout: ObservedDropout) -> int | None:
 
 def convolution_dims(dropout: ObservedDropout) -> int | None:
     """The number of spatial axes where the tensor has the layout of a convolution's output; None elsewhere."""
-    origin = dropout.origin
-    if origin is None or not origin.op.startswith("conv") or origin.moved_axes():
-        return None
-    dims = int(origin.op[-2])
-    reshaped = {"flatten", "reshape", "view"} & set(origin.later_ops)
-    return dims if len(dropout.site.shape) == dims + 2 and not reshaped else None
+    return None if dropout.origin is None else dropout.origin.convolution_dims(dropout.site.shape)
 
 
 def spatial_variant(finding: Finding, observation: Observation) -> Repair | None:

@@ -35,8 +35,11 @@ class _Rival(NamedTuple):
 
 
 def techniques(setting: Setting) -> int:
-    """The number of techniques that a setting combines, 0 for no regularisation."""
-    amounts = (setting.dropout, setting.weight_decay, setting.max_norm, setting.batch_norm, setting.embedding)
+    """The number of techniques that a setting combines, 0 for no regularisation.
+
+    Dropout is one, at whatever sites and in whatever form; another learning rate is none.
+    """
+    amounts = (setting.drops, setting.weight_decay, setting.max_norm, setting.batch_norm, setting.embedding)
     return sum(map(bool, amounts)) + len(setting.extras)
 
 

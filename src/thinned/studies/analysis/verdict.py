@@ -1,5 +1,6 @@
 """The verdict: the answer to the primary question, what to use, and the simplest rate that is good enough."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from thinned.studies.analysis.recommendation import best_on_validation, recommend
@@ -67,13 +68,14 @@ def _headline(trained: TrainedNetworks, answer: Comparison, recommended: Recomme
     setting, helps = recommended.setting, answer.outcome == "helps"
     if answer.outcome == "budget too small":
         return f"{finding}. Provisionally: {recommended.label}; train for more epochs first."
-    if helps and against_none and answer.arm == "dropout" and setting in trained.arms["dropout"]:
+    is_table = trained.plan.own is None
+    if is_table and helps and against_none and answer.arm == "dropout" and setting in trained.arms["dropout"]:
         return f"{finding}: use a rate of {trained.setting(setting).dropout:g} on the hidden layers."
     if not helps and against_none and answer.arm != "none" and setting in trained.arms.get("none", ()):
         return f"{finding}: leave it out, and stop early."
     if helps and setting in trained.arms[answer.arm]:
         return f"{finding}: use {recommended.label}."
-    dropped = answer.arm == "dropout" and not trained.setting(setting).dropout
+    dropped = answer.arm == "dropout" and not trained.setting(setting).drops
     return f"{finding}. Recommended{' instead' * (helps and dropped)}: {recommended.label}."
 
 
@@ -89,10 +91,13 @@ def simplest_rate(trained: TrainedNetworks) -> float | None:
     Of the rates of arm ``dropout`` and no dropout, it is the smallest whose mean validation loss exceeds the least by
     at most one standard error. The error is that of the paired difference: the spread of the losses themselves is
     mostly that of the splits, which all rates share, and would let nearly every rate pass.
+
+    None where the sites of a network have different rates, or settings another learning rate.
     """
-    if not trained.arms.get("dropout"):
-        return None
     settings = [s for name in ("none", "dropout") for s in trained.arms.get(name, ())]
+    others = {dataclasses.replace(trained.setting(s), dropout=0.0) for s in settings}
+    if not trained.arms.get("dropout") or (trained.plan.own is not None and len(others) > 1):
+        return None
     losses = {s: trained.losses(s, "best", "validation") for s in settings}
     least = losses[trained.least_loss(settings)]
     excess = {s: trained.spread(loss - least, "validation") for s, loss in losses.items()}

@@ -9,6 +9,7 @@ from thinned.studies.analysis.leakage import baseline_loss, leaking_columns, loo
 from thinned.studies.analysis.selection import TrainedNetworks
 from thinned.studies.design.arms import GRIDS
 from thinned.studies.design.duplicates import find_duplicates
+from thinned.studies.design.own_network.network_arms import NETWORK_GRIDS
 from thinned.studies.design.splits import make_splits
 from thinned.studies.metrics import METRICS
 from thinned.studies.results import Comparison, StudyWarning
@@ -166,12 +167,12 @@ def _last(curve: Sequence[float | None]) -> float:
 
 def _few(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     plan = trained.plan
-    rows = int(plan.rows * (1 / 2 if plan.time else 1 - 1 / plan.folds))
+    rows, noun = plan.rows_outside_test, "rows" if plan.own is None else "examples"
     if rows < _FEW_ROWS:
         subject = "On average, a network" if plan.time else "Each network"
         yield WarningKind.FEW_ROWS.warn(
-            f"{subject} had {rows} rows for training and validation. Below {_FEW_ROWS}, the findings depend strongly "
-            "on which rows these are."
+            f"{subject} had {rows} {noun} for training and validation. Below {_FEW_ROWS}, the findings depend strongly "
+            f"on which {noun} these are."
         )
     if len(trained.splits) < _FEW_SPLITS:
         yield WarningKind.FEW_SPLITS.warn(f"All intervals come from {len(trained.splits)} splits, which widens them.")
@@ -218,7 +219,7 @@ def _grid_edges(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     edges = []
     for name, settings in trained.arms.items():
         chosen = trained.choose(settings, "best")
-        for grid in GRIDS:
+        for grid in (*GRIDS, *NETWORK_GRIDS):
             values = sorted({grid.value(trained.setting(s)) for s in settings})
             for end, edge in (("lowest", values[0]), ("highest", values[-1])):
                 splits = sum(grid.value(trained.setting(s)) == edge for s in chosen)

@@ -6,9 +6,11 @@ import json
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from thinned.errors import sentence
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.arms import DEFINITIONS
 from thinned.studies.design.budget import default_batch_size, default_epochs
+from thinned.studies.design.own_network.network_design import NetworkDesign
 from thinned.studies.design.questions import Question, declare
 from thinned.studies.design.setting import Setting
 
@@ -23,12 +25,12 @@ class Plan:
         arms: ways to regularise; "none" is always the first.
         folds: number of outer test folds.
         seeds: number of repeats. Each shuffles the folds anew and has its own initial weights, data order and masks.
-        hidden: widths of the hidden layers.
+        hidden: widths of the hidden layers; empty where the network is one's own.
         epochs: training budget of every network.
         batch_size: rows of a step. An incomplete last batch is left out; the order of the rows is new every epoch.
         learning_rate: Adam's learning rate.
         seed: the number from which everything random follows.
-        task: "binary", "multiclass" or "regression".
+        task: "binary", "multiclass" or "regression"; of a network of one's own also "multilabel", "tokens" or "other".
         data: SHA-256 of the table.
         rows: number of rows of the table.
         sizes: numbers of training rows at which dropout, weight decay and early stopping are measured as well.
@@ -38,6 +40,7 @@ class Plan:
         time: column by which the training rows precede the test rows.
         group_duplicates: copies of a row stay on one side of each split.
         columns: how columns are read, as (name, kind), where the user said so.
+        own: what follows from a network of one's own and its examples; None in a study of a table.
         planned_arms: all arms of the plan that this one was restricted from, by which settings are numbered and
             questions are declared; None stands for ``arms``.
     """
@@ -60,6 +63,7 @@ class Plan:
     time: str | None = None
     group_duplicates: bool = False
     columns: tuple[tuple[str, str], ...] = ()
+    own: NetworkDesign | None = None
     planned_arms: tuple[Arm, ...] | None = None
 
     @property
@@ -71,7 +75,30 @@ class Plan:
     def questions(self) -> tuple[Question, ...]:
         """The declared comparisons of these arms."""
         names = {arm.name for arm in self.arms}
-        return tuple(q for q in declare(self.planned_arms or self.arms) if {q.arm, q.against} <= names)
+        declared = declare(self.planned_arms or self.arms) if self.own is None else self.own.questions
+        return tuple(q for q in declared if {q.arm, q.against} <= names)
+
+    @property
+    def network_design(self) -> NetworkDesign:
+        """The part that only a study of a network of one's own has.
+
+        Raises:
+            ValueError: it is the plan of a table.
+        """
+        if self.own is None:
+            raise ValueError(sentence("the plan must be that of a network of one's own", "it is that of a table"))
+        return self.own
+
+    @property
+    def rows_outside_test(self) -> int:
+        """The number of rows that train or validate one network; by time, in the mean over the folds."""
+        stage = "nested" if self.own is None else self.own.stage
+        if self.own is not None and (self.own.test_examples or stage == "pilot"):
+            return self.rows if self.own.test_examples else self.rows // 2
+        tested = 2 * self.folds if stage == "confirm" else self.folds
+        if self.time:
+            return int(self.rows * (3 / 4 - 1 / (4 * self.folds) if stage == "confirm" else 1 / 2))
+        return int(self.rows * (1 - 1 / tested))
 
     def arm(self, name: str) -> Arm:
         """The arm of this name.
@@ -113,8 +140,9 @@ class Plan:
             "settings": [setting.to_dict() | {"label": setting.label} for setting in self.settings],
             "questions": [question._asdict() for question in self.questions],
         }
+        shown["own"] = None if self.own is None else self.own.to_dict()
         del shown["planned_arms"]
-        for name in ("group_duplicates", "columns"):  # of later versions: plans without them keep their digest
+        for name in ("group_duplicates", "columns", "own"):  # of later versions: plans without them keep their digest
             if not shown[name]:
                 del shown[name]
         return json.loads(json.dumps(shown))  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from thinned.studies.design.arm import Arm
 from thinned.studies.design.arms import DEFINITIONS
 from thinned.studies.results import Reading
 
-__all__ = ["Question", "declare"]
+__all__ = ["Question", "complete", "declare"]
 
 
 class Question(NamedTuple):
@@ -31,7 +31,7 @@ class Question(NamedTuple):
 
 
 def declare(arms: Sequence[Arm]) -> tuple[Question, ...]:
-    """Declare the questions about these arms; the first about a regulariser is primary.
+    """Declare the questions about the arms of tables; the first about a regulariser is primary.
 
     A user's arm, and one whose counterpart is not in the study, is compared with "none".
     """
@@ -42,7 +42,12 @@ def declare(arms: Sequence[Arm]) -> tuple[Question, ...]:
         for question in definition.questions
         if {definition.arm.name, question.against} <= names
     )
-    questions = [Question(arm, q.when, q.against, q.against_when, q.text) for _, arm, q in defined]
+    return complete(arms, [Question(arm, q.when, q.against, q.against_when, q.text) for _, arm, q in defined])
+
+
+def complete(arms: Sequence[Arm], declared: Sequence[Question]) -> tuple[Question, ...]:
+    """Ask about every other arm whether it helps, and make the first question about a regulariser primary."""
+    questions = list(declared)
     asked = {question.arm for question in questions}
     questions += [
         Question(arm.name, "best", "none", "best", f"Does {arm.label} help, when both stop early?")

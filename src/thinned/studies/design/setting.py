@@ -8,9 +8,35 @@ from typing import Any, Literal, TypeAlias
 from thinned import schedules
 from thinned.errors import InputError, sentence
 
-__all__ = ["Location", "Setting"]
+__all__ = ["GROUP_WORDS", "Location", "Setting", "SiteForm", "SiteGroup", "SiteRates"]
 
 Location: TypeAlias = Literal["input", "first", "last", "hidden", "output"]
+#: groups of the dropout sites of a network of one's own
+SiteGroup: TypeAlias = Literal[
+    "attention weights",
+    "residual branches",
+    "embeddings",
+    "convolutional",
+    "fully connected",
+    "recurrent",
+    "drop path",
+    "other",
+]
+#: "spatial" drops whole channels, "locked" the same units at all time steps
+SiteForm: TypeAlias = Literal["spatial", "locked"]
+
+#: what the sites of a group drop, in words
+GROUP_WORDS: dict[SiteGroup, str] = {
+    "attention weights": "attention weights",
+    "residual branches": "residual branches",
+    "embeddings": "embeddings",
+    "convolutional": "convolutional features",
+    "fully connected": "fully connected layers",
+    "recurrent": "recurrent layers",
+    "drop path": "drop paths",
+    "other": "other tensors",
+}
+_FORM_WORDS: dict[SiteForm, str] = {"spatial": "spatial on convolutional features", "locked": "locked over time steps"}
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "where": ("input", "first", "last", "hidden", "output"),
@@ -18,6 +44,39 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "schedule": ("constant", "early", "late"),
     "embedding": (None, "piecewise"),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class SiteRates:
+    """Rates of the dropout sites of a network of one's own, by group, and the form of their masks.
+
+    Attributes:
+        scale: factor on each site's own rate; None gives every site that drops the rate :attr:`Setting.dropout`.
+        groups: the groups that drop, the others are off; empty stands for all.
+        off: groups that are off as well.
+        form: "spatial" drops whole channels where features are convolutional, "locked" the same units at all time
+            steps where they come from, or go to, a recurrent layer. None leaves every site as it is.
+    """
+
+    scale: float | None = None
+    groups: tuple[SiteGroup, ...] = ()
+    off: tuple[SiteGroup, ...] = ()
+    form: SiteForm | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that no network can be trained with."""
+        if self.scale is not None and not 0 <= self.scale < math.inf:
+            raise InputError(sentence("the scale of rates must be a number of at least 0", f"got {self.scale!r}"))
+        if self.form not in (None, *_FORM_WORDS):
+            raise InputError(sentence("form must be None, 'spatial' or 'locked'", f"got {self.form!r}"))
+        for group in (*self.groups, *self.off):
+            if group not in GROUP_WORDS:
+                text = ", ".join(map(repr, GROUP_WORDS))
+                raise InputError(sentence(f"groups of sites must be among {text}", f"got {group!r}"))
+
+    def includes(self, group: SiteGroup) -> bool:
+        """True where the sites of this group drop."""
+        return group not in self.off and (not self.groups or group in self.groups)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +98,8 @@ class Setting:
         embedding: "piecewise" encodes numeric columns piecewise linearly (Gorishniy et al. 2022).
         extras: amounts of techniques that the file of an arm defines, by name, as ``(("label_smoothing", 0.1),)``; see
             :class:`thinned.studies.design.definition.Technique`.
+        sites: rates of the dropout sites of a network of one's own; None gives all of them the rate ``dropout``.
+        learning_rate: learning rate, where it is not that of the plan.
     """
 
     dropout: float = 0.0
@@ -50,6 +111,8 @@ class Setting:
     schedule: Literal["constant", "early", "late"] = "constant"
     embedding: Literal["piecewise"] | None = None
     extras: tuple[tuple[str, float], ...] = ()
+    sites: SiteRates | None = None
+    learning_rate: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that no network can be trained with."""
@@ -59,6 +122,11 @@ class Setting:
             raise InputError(sentence("weight decay must be a number of at least 0", f"got {self.weight_decay!r}"))
         if self.max_norm is not None and not self.max_norm > 0:
             raise InputError(sentence("a largest norm must be positive", f"got {self.max_norm!r}"))
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise InputError(sentence("the learning rate must be a number above 0", f"got {self.learning_rate!r}"))
+        if self.sites is not None and self.sites.scale is not None and self.dropout:
+            value = f"got dropout={self.dropout!r} and sites.scale={self.sites.scale!r}"
+            raise InputError(sentence("sites have one rate, or their own rates with a scale", value))
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 text = ", ".join(map(repr, choices))
@@ -75,10 +143,17 @@ class Setting:
         return bool(self.batch_norm or self.one_mask or self.embedding or self.where in ("input", "output"))
 
     @property
+    def drops(self) -> bool:
+        """True where some dropout site has a rate above 0."""
+        return self.dropout > 0 or (self.sites is not None and bool(self.sites.scale))
+
+    @property
     def label(self) -> str:
         """The setting in words, for tables and charts."""
         parts = []
-        if self.dropout:
+        if self.sites is not None and self.drops:
+            parts.append(_label(self.sites, self.dropout))
+        elif self.dropout:
             kind = "dropout" if self.schedule == "constant" else f"{self.schedule} dropout"
             locations = {"hidden": "", "first": " on the first layer", "last": " on the last layer"}
             location = locations.get(self.where, f" on the {self.where}")
@@ -93,6 +168,9 @@ class Setting:
         if self.embedding:
             parts.append("piecewise-linear numbers")
         parts += [f"{name.replace('_', ' ')} {amount:g}" for name, amount in self.extras]
+        if self.learning_rate is not None:
+            rate = f"learning rate {self.learning_rate:g}"
+            return ", ".join([*(parts or ["no regularisation"]), rate])
         return ", ".join(parts) or "no regularisation"
 
     def at_epoch(self, epoch: int, epochs: int) -> "Setting":
@@ -103,8 +181,26 @@ class Setting:
         return dataclasses.replace(self, dropout=schedule(self.dropout, math.ceil(epochs / 6))(epoch))
 
     def to_dict(self) -> dict[str, Any]:
-        """The setting as JSON types; ``extras`` only where there are any."""
+        """The setting as JSON types; fields of later versions only where they say something."""
         entries = dataclasses.asdict(self)
-        if not self.extras:
-            del entries["extras"]
+        for name in ("extras", "sites", "learning_rate"):
+            if not entries[name]:
+                del entries[name]
         return entries
+
+
+def _label(sites: SiteRates, rate: float) -> str:
+    """Rates of sites in words."""
+    if sites.scale is None:
+        amount = f"dropout {rate:g}"
+    else:
+        amount = "dropout as it is" if sites.scale == 1 else f"dropout at {sites.scale:g} times its own rates"
+    location = f" on {_listed(sites.groups)} alone" if sites.groups else ""
+    exception = f" but none on {_listed(sites.off)}" if sites.off else ""
+    form = "" if sites.form is None else f", {_FORM_WORDS[sites.form]}"
+    return f"{amount}{location}{exception}{form}"
+
+
+def _listed(groups: tuple[SiteGroup, ...]) -> str:
+    *first, last = (GROUP_WORDS[group] for group in groups)
+    return f"{', '.join(first)} and {last}" if first else last

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,41 @@ from thinned.studies.design.streams import stream
 from thinned.studies.table.load import Table
 from thinned.studies.table.names import quote
 
-__all__ = ["VALIDATION", "Split", "make_splits", "refit_parts", "test_share"]
+__all__ = ["VALIDATION", "Split", "SplitData", "ValidationDeal", "halves", "make_splits", "refit_parts", "test_share"]
 
 Rows = npt.NDArray[np.int64]
 #: fraction of the rows outside the test fold that validate
 VALIDATION = 0.2
 _MANY = 2000  # groups that are dealt by number alone: so many are alike in size and classes, and greed takes minutes
+
+
+class SplitData(Protocol):
+    """The properties of a table, or of a set of examples, that splits follow from."""
+
+    @property
+    def task(self) -> str:
+        """The rows of "binary" and "multiclass" are dealt by class."""
+        ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes; empty where there are none."""
+        ...
+
+    @property
+    def target(self) -> npt.NDArray[Any]:
+        """Class codes, or values, ``(rows,)``."""
+        ...
+
+    @property
+    def groups(self) -> Rows | None:
+        """Number of the group of each row, whose rows stay together."""
+        ...
+
+    @property
+    def times(self) -> Rows | None:
+        """Place of each row in time."""
+        ...
 
 
 class Split(NamedTuple):
@@ -36,7 +65,7 @@ class Split(NamedTuple):
         return self._replace(train=self.train[:size]) if size else self
 
 
-def make_splits(plan: Plan, table: Table) -> list[Split]:
+def make_splits(plan: Plan, data: SplitData, tested: Rows | None = None) -> list[Split]:
     """The outer folds of each repeat, each with a validation fifth of the rows that are not tested.
 
     - Without groups and times: folds stratified by class. Every repeat shuffles anew, so that the spread over repeats
@@ -48,20 +77,49 @@ def make_splits(plan: Plan, table: Table) -> list[Split]:
       stay together. There is one such order: repeats have the same rows, and differ in initial weights, data order
       and masks.
 
+    Args:
+        plan: folds, repeats and seed.
+        data: a table, or a set of examples.
+        tested: the rows that test folds are cut from; None takes all. By time they are the latest, cut into as many
+            stretches as there are folds.
+
     Raises:
         InputError: groups or times are too few, or a set would be empty or without a class.
     """
     splits = []
     for repeat in range(plan.seeds):
-        if table.groups is not None:
-            splits += _grouped(plan, _classes(table), table.groups, repeat)
-        elif table.times is not None:
-            splits += _timed(plan, table.times, repeat)
-        else:
-            splits += _shuffled(plan, _classes(table), repeat)
+        deal = ValidationDeal(plan, data, repeat)
+        for fold, (rest, test) in enumerate(_test_folds(plan, data, repeat, tested)):
+            splits.append(Split(repeat, fold, *deal(rest, fold), test))
     for split in splits:
-        _check(split, plan, table)
+        _check(split, plan, data)
     return splits
+
+
+def halves(data: SplitData, seed: int, time: str | None = None) -> tuple[Rows, Rows]:
+    """Divide the rows once into two halves, each class in both; groups stay whole, and by time the first is earlier.
+
+    Args:
+        data: a table, or a set of examples.
+        seed: seed of the study.
+        time: name of the times in messages.
+
+    Raises:
+        InputError: there is one group, or all rows have the same time.
+    """
+    rows, classes = len(data.target), _classes(data)
+    state = int(stream(seed, "halves").integers(2**31))
+    if data.groups is not None:
+        if len(np.unique(data.groups)) < 2:
+            raise InputError(sentence("a pilot and a confirmation need groups of their own", "there is one group"))
+        return _deal(data.groups, classes, 2, state)[0]
+    if data.times is not None:
+        order, starts = _order(data.times)
+        middle = _cut(starts, 0, rows, rows / 2, time)
+        return order[:middle], order[middle:]
+    strata = None if classes is None else _enough(classes, 2)
+    first, second = train_test_split(np.arange(rows), test_size=0.5, random_state=state, stratify=strata)
+    return np.sort(first), np.sort(second)
 
 
 def test_share(splits: Sequence[Split]) -> float:
@@ -104,19 +162,83 @@ def refit_parts(table: Table, seed: int, members: int) -> list[tuple[Rows, Rows]
     ]
 
 
-def _shuffled(plan: Plan, classes: Rows | None, repeat: int) -> list[Split]:
-    state = int(stream(plan.seed, "split", repeat).integers(2**31))
-    make = KFold if classes is None else StratifiedKFold
-    splits = []
-    for fold, (rest, test) in enumerate(
-        make(plan.folds, shuffle=True, random_state=state).split(np.zeros(plan.rows), classes)
-    ):
+def _test_folds(plan: Plan, data: SplitData, repeat: int, tested: Rows | None) -> list[tuple[Rows, Rows]]:
+    """For each fold, the rows that may train and validate, and those that are tested."""
+    everything = np.arange(plan.rows)
+    if data.times is not None and data.groups is None:
+        return _timed_folds(plan, data.times, 0 if tested is None else plan.rows - len(tested))
+    rows, classes, state = everything if tested is None else tested, _classes(data), _state(plan, repeat)
+    strata = None if classes is None else classes[rows]
+    if data.groups is not None:
+        _check_groups(plan, data.groups[rows])
+        folds = [test for _, test in _deal(data.groups[rows], strata, plan.folds, state)]
+    else:
+        if strata is not None and tested is not None:
+            strata = _enough(strata, plan.folds)
+        make = KFold if strata is None else StratifiedKFold
+        folds = [test for _, test in make(plan.folds, shuffle=True, random_state=state).split(rows, strata)]
+    return [(np.setdiff1d(everything, rows[fold], assume_unique=True), rows[fold]) for fold in folds]
+
+
+def _timed_folds(plan: Plan, times: Rows, begin: int) -> list[tuple[Rows, Rows]]:
+    order, starts = _order(times)
+    stretch = (plan.rows - begin) / (plan.folds + (begin == 0))
+    cuts = [begin] if begin else []
+    for fold in range(len(cuts), plan.folds):
+        low, wanted = (cuts[-1], begin + fold * stretch) if begin else (cuts[-1] if cuts else 0, (fold + 1) * stretch)
+        cuts.append(_cut(starts, low, plan.rows, wanted, plan.time))
+    return [(order[:start], order[start:end]) for start, end in itertools.pairwise([*cuts, plan.rows])]
+
+
+def _state(plan: Plan, repeat: int) -> int:
+    return int(stream(plan.seed, "split", repeat).integers(2**31))
+
+
+class ValidationDeal:
+    """Deals rows that are not tested into those that train and those that validate.
+
+    Args:
+        plan: seed, and names in messages.
+        data: a table, or a set of examples.
+        repeat: number of the repeat; another one deals anew, but for rows in the order of time.
+    """
+
+    def __init__(self, plan: Plan, data: SplitData, repeat: int) -> None:
+        self._plan, self._data, self._state = plan, data, _state(plan, repeat)
+        self._classes = _classes(data)
+        self._shuffle = stream(plan.seed, "split", repeat, "order").permutation
+
+    def __call__(self, rows: Rows, fold: int = 0) -> tuple[Rows, Rows]:
+        """Training and validation rows.
+
+        Raises:
+            InputError: groups or times are too few.
+        """
+        if self._data.groups is not None:
+            return self._by_group(self._data.groups, rows, fold)
+        if self._data.times is not None:
+            order, starts = _order(self._data.times[rows])
+            middle = _cut(starts, 0, len(rows), (1 - VALIDATION) * len(rows), self._plan.time)
+            older, latest = rows[order[:middle]], rows[order[middle:]]
+            return stream(self._plan.seed, "split", 0, fold).permutation(older), latest
         train, validation = train_test_split(
-            rest, test_size=VALIDATION, random_state=state + 1 + fold, stratify=_strata(classes, rest)
+            rows,
+            test_size=VALIDATION,
+            random_state=self._state + 1 + fold,
+            stratify=_strata(self._classes, rows),
         )
-        train, validation = _with_every_class(train, validation, rest, classes)
-        splits.append(Split(repeat, fold, train, validation, test))
-    return splits
+        return _with_every_class(train, validation, rows, self._classes)
+
+    def _by_group(self, groups: Rows, rows: Rows, fold: int) -> tuple[Rows, Rows]:
+        own, classes = groups[rows], self._classes
+        parts = min(round(1 / VALIDATION), len(np.unique(own)))
+        if parts < 2:
+            value = f"all rows that fold {fold + 1} does not test are of one group of {_grouped_by(self._plan)}"
+            raise InputError(sentence("training and validation need groups of their own", value, "use more folds"))
+        strata = None if classes is None else classes[rows]
+        train, validation = _deal(own, strata, parts, self._state + 1 + fold)[0]
+        # in a new order, since the training loss is measured on the first of the training rows
+        return self._shuffle(rows[train]), rows[validation]
 
 
 def _with_every_class(train: Rows, validation: Rows, rows: Rows, classes: Rows | None) -> tuple[Rows, Rows]:
@@ -133,25 +255,12 @@ def _with_every_class(train: Rows, validation: Rows, rows: Rows, classes: Rows |
     return train, validation
 
 
-def _grouped(plan: Plan, classes: Rows | None, groups: Rows, repeat: int) -> list[Split]:
+def _check_groups(plan: Plan, groups: Rows) -> None:
     least = max(plan.folds, 3)
     if len(np.unique(groups)) < least:
         value = f"{_grouped_by(plan)} has {len(np.unique(groups))}"
         remedy = "use fewer folds, or group by another column"
         raise InputError(sentence(f"{plan.folds} folds need at least {least} groups", value, remedy))
-    state = int(stream(plan.seed, "split", repeat).integers(2**31))
-    shuffle = stream(plan.seed, "split", repeat, "order").permutation
-    splits = []
-    for fold, (rest, test) in enumerate(_deal(groups, classes, plan.folds, state)):
-        own = groups[rest]
-        parts = min(round(1 / VALIDATION), len(np.unique(own)))
-        if parts < 2:
-            value = f"all rows that fold {fold + 1} does not test are of one group of {_grouped_by(plan)}"
-            raise InputError(sentence("training and validation need groups of their own", value, "use more folds"))
-        train, validation = _deal(own, None if classes is None else classes[rest], parts, state + 1 + fold)[0]
-        # in a new order, since the training loss is measured on the first of the training rows
-        splits.append(Split(repeat, fold, shuffle(rest[train]), rest[validation], test))
-    return splits
 
 
 def _grouped_by(plan: Plan) -> str:
@@ -179,21 +288,6 @@ def _enough(strata: Rows, parts: int) -> Rows:
     return np.where(counts[strata] < parts, counts.argmax(), strata)
 
 
-def _timed(plan: Plan, times: Rows, repeat: int) -> list[Split]:
-    order, starts = _order(times)
-    stretch = plan.rows / (plan.folds + 1)
-    cuts = [0]
-    for fold in range(plan.folds):
-        cuts.append(_cut(starts, cuts[-1], plan.rows, (fold + 1) * stretch, plan.time))
-    cuts.append(plan.rows)
-    splits = []
-    for fold, (begin, end) in enumerate(itertools.pairwise(cuts[1:])):
-        middle = _cut(starts, 0, begin, (1 - VALIDATION) * begin, plan.time)
-        train = stream(plan.seed, "split", 0, fold).permutation(order[:middle])
-        splits.append(Split(repeat, fold, train, order[middle:begin], order[begin:end]))
-    return splits
-
-
 def _order(times: Rows) -> tuple[Rows, Rows]:
     """Row numbers by time, and the positions among them at which a new time starts."""
     order = np.argsort(times, kind="stable")
@@ -210,8 +304,8 @@ def _cut(starts: Rows, low: int, high: int, wanted: float, column: str | None) -
     return int(between[np.abs(between - wanted).argmin()])
 
 
-def _classes(table: Table) -> Rows | None:
-    return None if table.task == "regression" else table.target
+def _classes(data: SplitData) -> Rows | None:
+    return data.target if data.task in ("binary", "multiclass") else None
 
 
 def _strata(classes: Rows | None, rows: Rows) -> Rows | None:
@@ -226,7 +320,7 @@ def _strata(classes: Rows | None, rows: Rows) -> Rows | None:
     return strata if len(codes) > 1 else None
 
 
-def _check(split: Split, plan: Plan, table: Table) -> None:
+def _check(split: Split, plan: Plan, data: SplitData) -> None:
     """Refuse a split by groups or time that can't be scored."""
     by, remedy = (
         (plan.time, "use fewer folds, or predict a class that occurs at all times")
@@ -241,7 +335,7 @@ def _check(split: Split, plan: Plan, table: Table) -> None:
         if len(rows) < 2:
             value = f"fold {split.fold + 1} {by_column} has {len(rows)}"
             raise InputError(sentence(f"a fold needs at least two {name} rows", value, remedy))
-        absent = np.setdiff1d(np.arange(len(table.classes)), table.target[rows] if table.classes else [])
+        absent = np.setdiff1d(np.arange(len(data.classes)), data.target[rows] if data.classes else [])
         if len(absent):
-            value = f"fold {split.fold + 1} {by_column} has none of {quote(table.classes[absent[0]])}"
+            value = f"fold {split.fold + 1} {by_column} has none of {quote(data.classes[absent[0]])}"
             raise InputError(sentence(f"the {name} rows of each fold must hold each class", value, remedy))

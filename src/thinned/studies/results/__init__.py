@@ -24,10 +24,6 @@ from thinned.studies.results.entries import (
     MetricSummary,
     OptionalInterval,
     Outcome,
-    PlannedArm,
-    PlannedQuestion,
-    PlannedSetting,
-    PlanSummary,
     Reading,
     ReadingPair,
     Recommendation,
@@ -39,6 +35,17 @@ from thinned.studies.results.entries import (
 )
 from thinned.studies.results.file import SCHEMA, Results, parse, read, serialise
 from thinned.studies.results.pilot import PilotSetting, PilotSummary
+from thinned.studies.results.plan_summary import (
+    PlannedArm,
+    PlannedIdentities,
+    PlannedInsertion,
+    PlannedNetwork,
+    PlannedQuestion,
+    PlannedSetting,
+    PlannedSite,
+    PlannedSiteRates,
+    PlanSummary,
+)
 
 __all__ = [
     "SCHEMA",
@@ -61,8 +68,13 @@ __all__ = [
     "PilotSummary",
     "PlanSummary",
     "PlannedArm",
+    "PlannedIdentities",
+    "PlannedInsertion",
+    "PlannedNetwork",
     "PlannedQuestion",
     "PlannedSetting",
+    "PlannedSite",
+    "PlannedSiteRates",
     "RateCurves",
     "Reading",
     "ReadingPair",

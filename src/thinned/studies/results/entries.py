@@ -23,10 +23,6 @@ __all__ = [
     "Number",
     "OptionalInterval",
     "Outcome",
-    "PlanSummary",
-    "PlannedArm",
-    "PlannedQuestion",
-    "PlannedSetting",
     "Positive",
     "PositiveCount",
     "Probability",
@@ -117,72 +113,6 @@ class DataSummary(Entry, frozen=True, kw_only=True):
     sha256: str
     read_as: dict[str, str]
     readings: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
-
-
-class PlannedSetting(Entry, frozen=True, kw_only=True):
-    """A setting of the plan: the fields of ``thinned.studies.design.setting.Setting``, and its label."""
-
-    label: str
-    dropout: Rate
-    where: str = "hidden"
-    weight_decay: Number = 0.0
-    max_norm: Number | None = None
-    batch_norm: str | None = None
-    one_mask: bool = False
-    schedule: str = "constant"
-    embedding: str | None = None
-    extras: tuple[tuple[str, Number], ...] | msgspec.UnsetType = msgspec.UNSET
-
-
-class PlannedArm(Entry, frozen=True, kw_only=True):
-    """An arm of the plan; ``settings`` are indices of the plan's settings."""
-
-    name: str
-    label: str
-    settings: Annotated[tuple[Count, ...], Meta(min_length=1)]
-    warning: str | None
-
-
-class PlannedQuestion(Entry, frozen=True, kw_only=True):
-    """A comparison that was declared before the run."""
-
-    arm: str
-    when: Reading
-    against: str
-    against_when: Reading
-    text: str
-    primary: bool
-
-
-class PlanSummary(Entry, frozen=True, kw_only=True):
-    """The plan, and the digest by which a run is recognised."""
-
-    arms: Annotated[tuple[PlannedArm, ...], Meta(min_length=1)]
-    settings: Annotated[tuple[PlannedSetting, ...], Meta(min_length=1)]
-    questions: tuple[PlannedQuestion, ...]
-    folds: PositiveCount
-    seeds: PositiveCount
-    hidden: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
-    epochs: PositiveCount
-    batch_size: PositiveCount
-    learning_rate: Positive
-    seed: Annotated[int, Meta(ge=0)]
-    task: str
-    data: str
-    rows: PositiveCount
-    sizes: tuple[PositiveCount, ...]
-    network: str | None
-    network_source: str | None = None
-    group: str | None
-    time: str | None
-    group_duplicates: bool | msgspec.UnsetType = msgspec.UNSET
-    columns: tuple[tuple[str, str], ...] | msgspec.UnsetType = msgspec.UNSET
-    digest: str
-
-    @property
-    def splits(self) -> int:
-        """Test folds of all repeats."""
-        return self.folds * self.seeds
 
 
 class RunSummary(Entry, frozen=True, kw_only=True):

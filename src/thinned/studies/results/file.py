@@ -18,7 +18,6 @@ from thinned.studies.results.entries import (
     DataSummary,
     Entry,
     MetricSummary,
-    PlanSummary,
     Positive,
     RunSummary,
     SettingResult,
@@ -26,6 +25,7 @@ from thinned.studies.results.entries import (
     Verdict,
 )
 from thinned.studies.results.pilot import PilotSummary
+from thinned.studies.results.plan_summary import PlanSummary
 
 __all__ = ["SCHEMA", "Results", "parse", "read", "serialise"]
 

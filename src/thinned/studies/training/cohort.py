@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from thinned.studies.design.arms import TECHNIQUES
 from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.streams import stream, stream_key
+from thinned.studies.examples.generators import seeded_generators
 from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.network import site_rates
 from thinned.studies.training.optimizer import AdamW
@@ -24,7 +24,6 @@ from thinned.studies.training.records import Probes
 
 __all__ = ["Data", "Outcome", "Stack", "losses", "train"]
 
-_GENERATOR = threading.Lock()  # torch's default generator is one for all threads
 _CHUNK = 4096  # rows of a member evaluated at once: bounds memory and changes no number
 
 
@@ -320,8 +319,7 @@ def _set_rates(
 
 
 def _initialised(seed: int, build: Callable[[Setting], nn.Module], member: Member, setting: Setting) -> nn.Module:
-    with _GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_key(seed, "init", member.repeat, member.fold) >> 1)
+    with seeded_generators(stream_key(seed, "init", member.repeat, member.fold)):
         return build(setting)
 
 

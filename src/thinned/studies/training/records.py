@@ -3,6 +3,8 @@
 import json
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from thinned.studies.design.plan import Member
 from thinned.studies.results import Reading
@@ -11,6 +13,7 @@ __all__ = [
     "Coadaptation",
     "Curves",
     "Evaluation",
+    "ExampleLosses",
     "Probes",
     "TrainedNetwork",
     "VarianceShift",
@@ -74,6 +77,22 @@ class Probes(msgspec.Struct, frozen=True, omit_defaults=True):
     variance_shift: VarianceShift | None = None
 
 
+class ExampleLosses(msgspec.Struct, frozen=True):
+    """Loss of each example of a given test set, float32, little-endian.
+
+    Attributes:
+        best: with the weights of the best epoch.
+        end: after the last epoch.
+    """
+
+    best: bytes
+    end: bytes
+
+    def values(self, when: Reading) -> npt.NDArray[np.float32]:
+        """The losses at the best epoch or at the end, ``(examples,)``."""
+        return np.frombuffer(self.best if when == "best" else self.end, dtype="<f4").astype(np.float32)
+
+
 class TrainedNetwork(msgspec.Struct, frozen=True):
     """The record of one trained network.
 
@@ -87,6 +106,7 @@ class TrainedNetwork(msgspec.Struct, frozen=True):
         end: evaluation after the last epoch.
         curves: loss after each epoch.
         probes: measurements inside the network, with the weights of the best epoch.
+        example_losses: of a given test set; None where there is none, or the network diverged.
     """
 
     repeat: int
@@ -98,6 +118,7 @@ class TrainedNetwork(msgspec.Struct, frozen=True):
     end: Evaluation
     curves: Curves
     probes: Probes = Probes()  # a store of an earlier version has none
+    example_losses: ExampleLosses | None = None
 
     @property
     def member(self) -> Member:
@@ -110,7 +131,10 @@ class TrainedNetwork(msgspec.Struct, frozen=True):
 
     def to_json(self) -> str:
         """Return the record as JSON; NaN, which JSON does not have, is written as Python's ``json`` writes it."""
-        return json.dumps(msgspec.to_builtins(self))
+        entries = msgspec.to_builtins(self)
+        if self.example_losses is None:
+            del entries["example_losses"]
+        return json.dumps(entries)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "TrainedNetwork":

@@ -62,6 +62,14 @@ class Origin(NamedTuple):
         """True where axes were exchanged since then, so that the axis of the features is unknown."""
         return bool(_AXIS_EXCHANGES & set(self.later_ops))
 
+    def convolution_dims(self, shape: tuple[int, ...]) -> int | None:
+        """The number of spatial axes where ``shape`` is the layout of a convolution's output; None elsewhere."""
+        if not self.op.startswith("conv") or self.moved_axes():
+            return None
+        dims = int(self.op[-2])
+        reshaped = {"flatten", "reshape", "view"} & set(self.later_ops)
+        return dims if len(shape) == dims + 2 and not reshaped else None
+
 
 class DataFlow:
     """A map from tensors to their origin and to the dropouts whose output they carry; it keeps no tensor alive."""

@@ -1,0 +1,79 @@
+"""Gives a network of one's own the rates, and the forms of masks, that a setting asks for."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from torch import nn
+
+from thinned.conversion import SiteOverride, override_sites
+from thinned.errors import InputError, sentence
+from thinned.layers import Addressed
+from thinned.studies.design.own_network.network_arms import LARGEST_RATE
+from thinned.studies.design.own_network.site_groups import NetworkSite
+from thinned.studies.design.setting import Setting
+from thinned.tracing.modules import named
+
+__all__ = ["apply_setting", "site_overrides"]
+
+
+def site_overrides(setting: Setting, sites: Sequence[NetworkSite]) -> dict[str, SiteOverride]:
+    """The rate of each site under a setting, and the axes that share a decision where its form is another."""
+    rates = setting.sites
+    overrides = {}
+    for site in sites:
+        rate = setting.dropout
+        if rates is not None and rates.scale is not None:
+            rate = min(site.rate * rates.scale, max(LARGEST_RATE, site.rate))
+        if rates is not None and not rates.includes(site.group):
+            rate = 0.0
+        other_form = rates is not None and rates.form is not None and site.form == rates.form
+        overrides[site.name] = SiteOverride(rate, site.axes if other_form else None)
+    return overrides
+
+
+def apply_setting(network: nn.Module, setting: Setting, sites: Sequence[NetworkSite]) -> nn.Module:
+    """Convert a network in place, and give its dropout sites the rates and forms of a setting.
+
+    Where all masks of a module have one rate, the module itself gets it (``p``, or ``dropout`` of attention and
+    recurrent modules), so that a printed network tells it. Every site is overridden as well, by
+    :func:`thinned.conversion.override_sites`. Parameters, state dict and evaluation stay as they are.
+
+    Args:
+        network: fresh from the function that builds it.
+        setting: the setting.
+        sites: the sites whose rates the study varies; others keep their own.
+
+    Returns:
+        The network itself.
+
+    Raises:
+        InputError: the network is not the one whose sites were found, or a site can't be converted.
+    """
+    overrides = site_overrides(setting, sites)
+    report = override_sites(network, overrides)
+    modules = dict(named(network))
+    by_module: defaultdict[str, set[float]] = defaultdict(set)
+    for site in sites:
+        path = site.name.partition("#")[0]
+        if path not in modules:
+            value = f"it has no module {path!r} any more"
+            raise InputError(sentence("the network must be built alike every time", value))
+        if site.name in report.unconverted:
+            value = f"{site.name}: {report.unconverted[site.name]}"
+            raise InputError(sentence("a study must be able to set the rate of each site", value))
+        module = modules[path]
+        if isinstance(module, Addressed) and module.key is not None:
+            value = f"{site.name} has a key already"
+            raise InputError(sentence("the study must give the masks their addresses", value, "leave the key out"))
+        by_module[path].add(overrides[site.name].rate)
+    for path, rates in by_module.items():
+        if len(rates) == 1:
+            _set_rate(modules[path], *rates)
+    return network
+
+
+def _set_rate(module: nn.Module, rate: float) -> None:
+    if isinstance(module, Addressed):
+        module.p = rate
+    elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+        module.dropout = rate

@@ -1,0 +1,144 @@
+"""Finds out before a study begins whether a network can be trained on the examples."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from thinned.conversion.api import plain_state_dict
+from thinned.errors import InputError, sentence
+from thinned.studies.examples.batch import call_network
+from thinned.studies.examples.examples import ExampleSet
+from thinned.studies.examples.generators import seeded_generators
+from thinned.studies.examples.outcomes import example_losses, output_tensor
+from thinned.studies.training.loop.config import NetworkConfig
+from thinned.studies.training.loop.evaluation import precision_of
+from thinned.studies.training.loop.fit import Prepare, make_network, training_loss
+from thinned.studies.training.loop.functions import NetworkFunctions
+from thinned.studies.training.loop.optimizer import NetworkOptimizer
+from thinned.studies.training.loop.streams import Streams
+
+__all__ = ["check_network", "state_digest"]
+
+_NO_MEMORY = ("allocate memory", "Unable to allocate", "out of memory")
+
+
+def check_network(
+    functions: NetworkFunctions, examples: ExampleSet, config: NetworkConfig, prepare: Prepare = lambda network: network
+) -> str:
+    """Build a network twice, compare the two, and take one training step and one evaluation.
+
+    Args:
+        functions: those of the user.
+        examples: the examples.
+        config: how to train.
+        prepare: makes the network of a setting; by default the network stays as it is built.
+
+    Returns:
+        Hexadecimal digest of the initial state.
+
+    Raises:
+        InputError: the network can't be built twice alike, does not run on a batch, its output does not fit the
+            targets, its loss is no number, or memory does not suffice.
+    """
+    streams, device = Streams(0, 0, 0), config.torch_device()
+    with seeded_generators(streams.weights, device):
+        with _one_sentence("build must make a network"):
+            one, two = (make_network(functions, prepare, examples, streams, device) for _ in range(2))
+        _check_alike(one, two)
+        digest = state_digest(one)
+        del one
+        with _one_sentence("the network must train on a batch of the examples"):
+            _step(functions, two, examples, config)
+    return digest
+
+
+def state_digest(network: nn.Module) -> str:
+    """SHA-256 of names and values in the state dict, the clock of masks left out."""
+    digest = hashlib.sha256()
+    for name, tensor in plain_state_dict(network).items():
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_alike(one: nn.Module, two: nn.Module) -> None:
+    """Refuse a build function whose networks share parameters, or differ under one seed."""
+    own = {p.data_ptr() for p in one.parameters()}
+    if one is two or any(p.data_ptr() in own for p in two.parameters()):
+        remedy = "make every module inside build"
+        raise InputError(sentence("build must make a new network at every call", "two share parameters", remedy))
+    if not any(p.requires_grad for p in two.parameters()):
+        raise InputError(sentence("a network must have parameters to train", "it has none"))
+    first, second = plain_state_dict(one), plain_state_dict(two)
+    changed = [name for name in first.keys() | second.keys() if _differ(first.get(name), second.get(name))]
+    if changed:
+        remedy = "draw initial weights from the default generators of torch, NumPy or random"
+        value = f"{min(changed)} differs"
+        raise InputError(sentence("build must make the same network under the same seed", value, remedy))
+
+
+def _differ(one: object, two: object) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
+        return one.shape != two.shape or not torch.equal(one.nan_to_num(), two.nan_to_num())
+    return (one is None) != (two is None)
+
+
+def _step(functions: NetworkFunctions, network: nn.Module, examples: ExampleSet, config: NetworkConfig) -> None:
+    """One step of training, and one evaluation."""
+    device = config.torch_device()
+    batch = examples.batch(range(min(config.batch_size, examples.count)), "train").to(device)
+    network.train()
+    with precision_of(device, config.precision):
+        output = call_network(network, batch.x)
+    if functions.loss is None or functions.score is None:
+        _check_labels(examples, output)
+    with precision_of(device, config.precision):
+        loss = training_loss(functions, examples.task, output, batch.y)
+    _check_finite(loss, "the loss of a batch")
+    if not loss.requires_grad:
+        remedy = "compute it from the network's output with torch alone, without detach() or item()"
+        raise InputError(sentence("the loss must depend on the network's parameters", "it has no gradient", remedy))
+    loss.backward()  # type: ignore[no-untyped-call]
+    NetworkOptimizer(network, config, 1).step(0)
+    network.eval()
+    batch = examples.batch(range(min(config.batch_size, examples.count))).to(device)
+    with torch.no_grad(), precision_of(device, config.precision):
+        output = call_network(network, batch.x)
+    _check_finite(example_losses(examples.task, output, batch.y, functions.score), "the score of an example")
+
+
+def _check_finite(loss: torch.Tensor, name: str) -> None:
+    if not bool(loss.isfinite().all()):
+        remedy = "look for extreme values in the inputs, or lower the learning rate"
+        raise InputError(sentence(f"{name} must be a finite number", f"got {loss.flatten()[0].item():g}", remedy))
+
+
+def _check_labels(examples: ExampleSet, output: object) -> None:
+    """Refuse a network of fewer outputs than the labels need, which a device would report as an assertion."""
+    if examples.task != "multiclass":
+        return
+    outputs, most = output_tensor(output).shape[-1], int(float(examples.classes[-1]))
+    if outputs <= most:
+        value = f"it has {outputs}, and labels go up to {most}"
+        raise InputError(sentence("the network must have an output for each class", value, "number labels from 0"))
+
+
+@contextmanager
+def _one_sentence(requirement: str) -> Iterator[None]:
+    """Say in one sentence what the user's code raised."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        text = str(error).strip()
+        if isinstance(error, MemoryError) or any(part in text for part in _NO_MEMORY):
+            value = text.splitlines()[0] if text else "there is not enough"
+            remedy = "take a smaller batch size or fewer jobs"
+            raise InputError(sentence("training needs memory", value, remedy)) from error
+        value = f"it raised {type(error).__name__}: {' '.join(text.split())}"
+        raise InputError(sentence(requirement, value)) from error

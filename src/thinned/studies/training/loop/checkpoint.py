@@ -1,0 +1,89 @@
+"""Checkpoints of a long training: where it was, and all tensors that it goes on from."""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from thinned.studies.training.engines.environment import environment
+
+__all__ = ["Checkpoint", "Position"]
+
+_SECONDS = 600.0
+_HEADER = "position"
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a training is.
+
+    Attributes:
+        epoch: number of the running epoch, from 0.
+        step: number of its finished steps.
+        train: mean training loss after each finished epoch; None where it is not finite.
+        validation: the same on validation examples.
+        best_epoch: 0-based epoch of the least validation loss so far, -1 before the first.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    train: tuple[float | None, ...] = ()
+    validation: tuple[float | None, ...] = ()
+    best_epoch: int = -1
+
+
+class _Header(msgspec.Struct, frozen=True):
+    identity: str
+    position: Position
+
+
+class Checkpoint:
+    """The checkpoint of one network, a safetensors file.
+
+    Args:
+        path: of the file; its folder is made.
+        identity: of all that the network follows from; a checkpoint of something else is ignored.
+        seconds: between two checkpoints.
+    """
+
+    def __init__(self, path: Path, identity: str, seconds: float = _SECONDS) -> None:
+        own = json.dumps([identity, environment()], sort_keys=True)
+        self._path, self._identity = path, hashlib.sha256(own.encode()).hexdigest()
+        self._seconds, self._last = seconds, time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last checkpoint, or the beginning, is long ago."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def save(self, position: Position, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write the file whole or not at all; a full disk costs the checkpoint, not the training."""
+        self._last = time.monotonic()
+        partial = self._path.with_name(f".{self._path.name}.partial")
+        header = msgspec.json.encode(_Header(self._identity, position)).decode()
+        copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        with contextlib.suppress(OSError, SafetensorError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(copies, partial, {_HEADER: header})
+            partial.replace(self._path)
+
+    def load(self) -> tuple[Position, dict[str, torch.Tensor]] | None:
+        """The last checkpoint; None where there is none, it is damaged, or it belongs to something else."""
+        try:
+            with safe_open(self._path, "pt") as file:
+                header = msgspec.json.decode((file.metadata() or {})[_HEADER], type=_Header)
+                if header.identity != self._identity:
+                    return None
+                return header.position, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, msgspec.DecodeError):
+            return None
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,106 @@
+"""Losses and scores of a network of one's own, with dropout off."""
+
+import contextlib
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from thinned.errors import InputError
+from thinned.studies import metrics
+from thinned.studies.examples import outcomes
+from thinned.studies.examples.batch import call_network
+from thinned.studies.examples.examples import Part
+from thinned.studies.examples.generators import seed_generators
+from thinned.studies.examples.outcomes import ExampleScore
+from thinned.studies.examples.targets import ExampleTask
+from thinned.studies.training.loop.config import Precision
+from thinned.studies.training.loop.reader import Reader
+
+__all__ = ["Evaluator", "Outcome", "finite", "precision_of"]
+
+
+class Outcome(NamedTuple):
+    """A network's results on some examples, on the CPU.
+
+    Attributes:
+        losses: ``(n,)``.
+        outputs: ``(n, outputs)`` logits or values; None where the task has no scores of its own.
+        y: ``(n, …)`` targets; None without outputs.
+    """
+
+    losses: torch.Tensor
+    outputs: torch.Tensor | None
+    y: torch.Tensor | None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the network did not diverge."""
+        outputs_finite = self.outputs is None or bool(self.outputs.isfinite().all())
+        return outputs_finite and bool(self.losses.isfinite().all())
+
+    def scores(self, task: ExampleTask) -> dict[str, float | None]:
+        """Mean loss, and scores of the task."""
+        if not self.is_finite:
+            return dict.fromkeys(["loss", *(() if self.outputs is None else metrics.names(task))])
+        y = self.losses if self.y is None else self.y
+        try:
+            return dict(outcomes.scores(task, self.outputs, y, self.losses))
+        except InputError:  # outputs that only a score of the user's own understands
+            return dict(outcomes.scores(task, None, y, self.losses))
+
+
+class Evaluator(NamedTuple):
+    """Evaluates a network.
+
+    Attributes:
+        reader: reads examples.
+        task: what is predicted.
+        score: the user's own, or None.
+        chunk: examples evaluated at once.
+        precision: of the network.
+        device: where the network is.
+        key: of what the network draws.
+    """
+
+    reader: Reader
+    task: ExampleTask
+    score: ExampleScore | None
+    chunk: int
+    precision: Precision
+    device: torch.device
+    key: int
+
+    # not inference_mode: what a module caches of an evaluation may be needed by a later backward pass
+    @torch.no_grad()
+    def outcome(self, network: nn.Module, part: Part, indices: torch.Tensor, *, with_outputs: bool) -> Outcome:
+        """Evaluate a network, which is in evaluation mode, on some examples."""
+        seed_generators(self.key, self.device)
+        losses, outputs, targets = [], [], []
+        keeps = with_outputs and self.task in metrics.TASKS
+        for batch in self.reader.batches(part, torch.split(indices, self.chunk)):
+            with precision_of(self.device, self.precision):
+                output = call_network(network, batch.x)
+            losses.append(outcomes.example_losses(self.task, output, batch.y, self.score))
+            if keeps:
+                outputs.append(outcomes.output_tensor(output).float())
+                targets.append(batch.y)
+        joined = torch.cat(losses).cpu()
+        if not keeps:
+            return Outcome(joined, None, None)
+        return Outcome(joined, torch.cat(outputs).cpu(), torch.cat(targets).cpu())
+
+    def mean_loss(self, network: nn.Module, indices: torch.Tensor) -> float | None:
+        """Mean loss on examples that are dealt; None where it is not finite."""
+        return finite(float(self.outcome(network, "eval", indices, with_outputs=False).losses.double().mean()))
+
+
+def precision_of(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[object]:
+    """Let torch compute in bfloat16 within, or as it would."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where it is not finite."""
+    return value if math.isfinite(value) else None

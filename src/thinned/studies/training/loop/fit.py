@@ -1,0 +1,271 @@
+"""One network of one's own on its way through the epochs."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from thinned.conversion.api import address
+from thinned.errors import InputError, sentence
+from thinned.studies.design.splits import Split
+from thinned.studies.examples.batch import Batch, call_network
+from thinned.studies.examples.examples import ExampleSet, Part
+from thinned.studies.examples.generators import seed_generators, seeded_generators
+from thinned.studies.examples.outcomes import example_losses
+from thinned.studies.examples.targets import ExampleTask
+from thinned.studies.training.loop.checkpoint import Checkpoint, Position
+from thinned.studies.training.loop.config import NetworkConfig
+from thinned.studies.training.loop.evaluation import Evaluator, Outcome, precision_of
+from thinned.studies.training.loop.functions import NetworkFunctions
+from thinned.studies.training.loop.optimizer import NetworkOptimizer
+from thinned.studies.training.loop.reader import Reader
+from thinned.studies.training.loop.streams import Streams
+
+__all__ = ["Fitted", "Prepare", "Training", "fit", "make_network"]
+
+#: makes the network of a setting of a network as the user builds it
+Prepare = Callable[[nn.Module], nn.Module]
+_CHUNK = 4  # times a batch, evaluated at once: no gradients are kept
+_REPORT = 0.5  # seconds between two reports
+
+
+class Fitted(NamedTuple):
+    """A trained network.
+
+    Attributes:
+        network: in evaluation mode, with the whole state of its best epoch.
+        position: curves and best epoch.
+        at_best: outcome on the test examples at the best epoch; None without test examples.
+        at_end: the same after the last epoch.
+    """
+
+    network: nn.Module
+    position: Position
+    at_best: Outcome | None
+    at_end: Outcome | None
+
+
+def fit(
+    functions: NetworkFunctions,
+    prepare: Prepare,
+    examples: ExampleSet,
+    split: Split,
+    config: NetworkConfig,
+    seed: int,
+    report: Callable[[int], None] = lambda epoch: None,
+    checkpoint: Checkpoint | None = None,
+) -> Fitted:
+    """Train one network; see :func:`thinned.studies.training.loop.train.train_network`."""
+    streams, device = Streams(seed, split.repeat, split.fold), config.torch_device()
+    with seeded_generators(streams.weights, device):
+        network = make_network(functions, prepare, examples, streams, device)
+        training = Training(network, functions, examples, split, config, streams)
+        if checkpoint is not None and (found := checkpoint.load()) is not None:
+            training.resume(*found)
+        training.run(report, checkpoint)
+        fitted = training.finish()
+    if checkpoint is not None:
+        checkpoint.remove()
+    return fitted
+
+
+def make_network(
+    functions: NetworkFunctions, prepare: Prepare, examples: ExampleSet, streams: Streams, device: torch.device
+) -> nn.Module:
+    """Build a network with the initial weights and mask addresses of a split; the caller keeps the generators.
+
+    Raises:
+        InputError: what ``build`` returns is no network.
+    """
+    seed_generators(streams.weights, device)
+    network: object = functions.build()
+    if not isinstance(network, nn.Module):
+        raise InputError(sentence("build must return a torch.nn.Module", f"it returned a {type(network).__name__}"))
+    network.to(device)
+    if any(torch.nn.parameter.is_lazy(p) for p in network.parameters()):  # a first pass makes its weights
+        with torch.no_grad():
+            call_network(network.eval(), examples.batch([0, 1]).to(device).x)
+    network = prepare(network).to(device)
+    address(network, streams.masks)
+    return network
+
+
+class Training:
+    """The training of one network.
+
+    Args:
+        network: freshly made, on the device.
+        functions: those of the user.
+        examples: the examples.
+        split: numbers of the examples that train, validate and test.
+        config: how to train.
+        streams: what everything random follows from.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        functions: NetworkFunctions,
+        examples: ExampleSet,
+        split: Split,
+        config: NetworkConfig,
+        streams: Streams,
+    ) -> None:
+        self.position = Position()
+        self._network, self._functions, self._task, self._config = network, functions, examples.task, config
+        self._streams, self._device = streams, config.torch_device()
+        self._targets = torch.from_numpy(examples.target[split.train])
+        self._train, self._validation, dealt = (_indices(s) for s in (split.train, split.validation, split.test))
+        given = not len(dealt) and examples.test_count > 0
+        self._part: Part = "test" if given else "eval"
+        self._test = torch.arange(examples.test_count) if given else dealt
+        self._reader = Reader(examples, self._device, config.loader_workers)
+        self._evaluator = Evaluator(
+            self._reader,
+            examples.task,
+            functions.score,
+            _CHUNK * config.batch_size,
+            config.precision,
+            self._device,
+            streams.evaluation,
+        )
+        self._steps = max(1, len(self._train) // config.batch_size)
+        self._optimizer = NetworkOptimizer(network, config, self._steps * config.epochs)
+        self._best: dict[str, torch.Tensor] = {}
+
+    def run(self, report: Callable[[int], None], checkpoint: Checkpoint | None = None) -> None:
+        """Train until the budget or the patience ends, or nothing finite is left."""
+        reported = time.monotonic()
+        while self.position.epoch < self._config.epochs and not self._is_over:
+            epoch, step = self.position.epoch, self.position.step
+            self._network.train()
+            for batch, key in self._batches(epoch, step):
+                self._step(epoch * self._steps + step, batch, key)
+                step += 1
+                if time.monotonic() - reported > _REPORT:
+                    reported = time.monotonic()
+                    report(epoch)
+                if checkpoint is not None and checkpoint.is_due:
+                    self.position = msgspec.structs.replace(self.position, step=step)
+                    checkpoint.save(self.position, self._tensors())
+            self._end_epoch()
+            report(epoch + 1)
+
+    def resume(self, position: Position, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a checkpoint."""
+        self.position = position
+        parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor.to(self._device)
+        _load(self._network, parts["network"])
+        self._best = parts["best"]
+        self._optimizer.load(parts["optimizer"])
+
+    def finish(self) -> Fitted:
+        """Evaluate the test examples after the last epoch and at the best one, whose state the network gets."""
+        network, tests = self._network.eval(), bool(len(self._test))
+        at_end = at_best = self._outcome() if tests else None
+        if self._best and self.position.best_epoch + 1 < len(self.position.validation):
+            _load(network, self._best)
+            at_best = self._outcome() if tests else None
+        return Fitted(network, self.position, at_best, at_end)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether patience has ended, or the weights are no numbers any more."""
+        epoch, best = self.position.epoch, self.position.best_epoch
+        if self._config.patience is not None and epoch - max(best, 0) > self._config.patience:
+            return True
+        if not epoch or self.position.validation[-1] is not None:
+            return False
+        return not all(bool(p.isfinite().all()) for p in self._network.parameters())
+
+    def _batches(self, epoch: int, done: int) -> Iterator[tuple[Batch, int]]:
+        """The batches of an epoch from a step on, each with the key of what the network draws."""
+        size = min(self._config.batch_size, len(self._train))
+        if self._functions.sampler is None:
+            positions = torch.from_numpy(self._streams.order(epoch).permutation(len(self._train)))
+        else:
+            seed_generators(self._streams.sampler(epoch))
+            positions = torch.tensor(list(self._functions.sampler(self._targets)), dtype=torch.int64)
+        kept = positions[: len(positions) - len(positions) % size]
+        indices = torch.split(self._train[kept], size)[done:]
+        keys = self._streams.noise(epoch, done + len(indices))[done:]
+        batches = self._reader.batches("train", indices, self._streams.augmentation(epoch))
+        return zip(batches, map(int, keys), strict=True)
+
+    def _step(self, number: int, batch: Batch, key: int) -> None:
+        seed_generators(key, self._device)
+        with precision_of(self._device, self._config.precision):
+            loss = training_loss(self._functions, self._task, call_network(self._network, batch.x), batch.y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step(number)
+
+    def _end_epoch(self) -> None:
+        """Measure the losses, and keep the state of the best epoch."""
+        network = self._network.eval()
+        # on as many training examples as there are validation examples
+        train = self._evaluator.mean_loss(network, self._train[: len(self._validation)])
+        validation = self._evaluator.mean_loss(network, self._validation)
+        before = self.position
+        best = before.best_epoch
+        least = None if best < 0 else before.validation[best]
+        if validation is not None and (least is None or validation < least):
+            best = before.epoch
+            self._best = {name: tensor.detach().clone() for name, tensor in _state(network)}
+        self.position = Position(
+            epoch=before.epoch + 1,
+            train=(*before.train, train),
+            validation=(*before.validation, validation),
+            best_epoch=best,
+        )
+
+    def _outcome(self) -> Outcome:
+        return self._evaluator.outcome(self._network, self._part, self._test, with_outputs=True)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        named = {f"network/{name}": tensor for name, tensor in _state(self._network)}
+        named |= {f"best/{name}": tensor for name, tensor in self._best.items()}
+        return named | {f"optimizer/{name}": tensor for name, tensor in self._optimizer.tensors().items()}
+
+
+def training_loss(functions: NetworkFunctions, task: ExampleTask, output: object, y: torch.Tensor) -> torch.Tensor:
+    """The loss that training lowers, 0-dim.
+
+    Raises:
+        InputError: the output does not fit the targets, or the user's loss is no tensor.
+    """
+    if functions.loss is None:
+        return example_losses(task, output, y).mean()
+    loss: object = functions.loss(output, y)
+    if not isinstance(loss, torch.Tensor) or not loss.is_floating_point():
+        raise InputError(sentence("loss must return a tensor", f"got {type(loss).__name__}"))
+    return loss.mean()
+
+
+def _indices(rows: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(rows, dtype=np.int64))
+
+
+def _state(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """The whole state: parameters and buffers, also those that a state dict leaves out."""
+    return itertools.chain(network.named_parameters(), network.named_buffers())
+
+
+@torch.no_grad()
+def _load(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give a network a state; a buffer of another shape is replaced."""
+    for name, tensor in _state(network):
+        if (kept := tensors.get(name)) is None:
+            continue
+        if tensor.shape == kept.shape:
+            tensor.copy_(kept)
+        else:
+            owner, _, attribute = name.rpartition(".")
+            setattr(network.get_submodule(owner), attribute, kept.clone())

@@ -1,0 +1,99 @@
+"""The jobs of a study of one's own network: one network each, which engines copy to their workers."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from thinned.studies.design.plan import Member
+from thinned.studies.design.setting import Setting
+from thinned.studies.design.splits import Split
+from thinned.studies.examples.examples import ExampleSet
+from thinned.studies.training.loop.checkpoint import Checkpoint
+from thinned.studies.training.loop.config import NetworkConfig
+from thinned.studies.training.loop.functions import NetworkFunctions, by_value
+from thinned.studies.training.loop.train import train_network
+from thinned.studies.training.records import TrainedNetwork
+
+__all__ = ["Apply", "NetworkTraining", "network_members"]
+
+#: makes the network of a setting of a network as the user builds it
+Apply = Callable[[nn.Module, Setting], nn.Module]
+
+
+def network_members(settings: Sequence[Setting], splits: Sequence[Split]) -> list[Member]:
+    """Every network of a study, those of the first setting first, because the primary question needs it."""
+    return [Member(split.repeat, split.fold, number) for number in range(len(settings)) for split in splits]
+
+
+class Checkpoints(NamedTuple):
+    """Where checkpoints of long networks go.
+
+    Attributes:
+        folder: of the files, one a network, which are removed when it is finished.
+        identity: of the plan; checkpoints of another one are ignored.
+    """
+
+    folder: Path
+    identity: str
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkTraining:
+    """The work of a study of one's own network: job ``number`` trains the network ``members[number]``.
+
+    Attributes:
+        functions: those of the user.
+        apply: makes the network of a setting.
+        examples: the examples.
+        settings: of the plan.
+        splits: of all repeats and folds.
+        members: the networks to train.
+        config: how to train; a setting adds its own.
+        seed: seed of the study.
+        checkpoints: where those of long networks go; None keeps none.
+    """
+
+    functions: NetworkFunctions
+    apply: Apply
+    examples: ExampleSet
+    settings: Sequence[Setting]
+    splits: Sequence[Split]
+    members: Sequence[Member]
+    config: NetworkConfig
+    seed: int
+    checkpoints: Checkpoints | None = None
+
+    def __call__(self, number: int, report: Callable[[int], None]) -> list[TrainedNetwork]:
+        """Train a network; ``report`` is told its finished epochs."""
+        member = self.members[number]
+        setting = self.settings[member.setting]
+        split = next(s for s in self.splits if (s.repeat, s.fold) == (member.repeat, member.fold))
+        checkpoint = None
+        if self.checkpoints is not None:
+            name = "-".join(map(str, member)) + ".safetensors"
+            checkpoint = Checkpoint(self.checkpoints.folder / name, self.checkpoints.identity)
+        return [
+            train_network(
+                self.functions,
+                lambda network: self.apply(network, setting),
+                self.examples,
+                split,
+                self.config.with_setting(setting),
+                self.seed,
+                member,
+                report,
+                checkpoint,
+            )
+        ]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        functions = [None if function is None else by_value(function) for function in self.functions]
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)[1:]]
+        return _restored, (functions, *values)
+
+
+def _restored(functions: Sequence[Callable[..., object] | None], *values: object) -> NetworkTraining:
+    return NetworkTraining(NetworkFunctions(*functions), *values)  # type: ignore[arg-type]

@@ -1,0 +1,134 @@
+"""Arms that are made from the sites of a network, and the questions about them."""
+
+import pytest
+from network_cases import CASES
+
+from thinned.errors import InputError
+from thinned.studies.design.arm import Arm
+from thinned.studies.design.own_network.network_arms import NETWORK_GRIDS, network_arms, network_questions
+from thinned.studies.design.own_network.site_groups import NetworkSite, find_network_sites
+from thinned.studies.design.setting import Setting, SiteRates
+
+
+def sites(name: str) -> tuple[NetworkSite, ...]:
+    case = CASES[name]
+    return find_network_sites(case.build(), *case.args).studied
+
+
+def settings(arms: tuple[Arm, ...]) -> dict[str, tuple[Setting, ...]]:
+    return {arm.name: arm.settings for arm in arms}
+
+
+def test_rates_that_differ_are_scaled_together() -> None:
+    arms = settings(network_arms(sites("convolutional")))
+    assert arms["none"] == (Setting(),)
+    assert arms["as_is"] == (Setting(sites=SiteRates(scale=1.0)),)
+    scales = [setting.sites.scale for setting in arms["dropout"] if setting.sites]
+    assert scales == [0.5, 1.0, 1.5]  # twice 0.5 would drop everything
+    assert arms["spatial"] == tuple(Setting(sites=SiteRates(scale, form="spatial")) for scale in scales)
+    assert "locked" not in arms
+    assert {*arms["dropout"], *arms["weight_decay"]} <= {*arms["cocktail"]}
+
+
+def test_one_rate_is_a_grid_and_as_it_is_trains_no_network_twice() -> None:
+    arms = settings(network_arms(sites("patches")))
+    assert arms["as_is"] == (Setting(dropout=0.1),)
+    assert [setting.dropout for setting in arms["dropout"]] == [0.1, 0.2, 0.3, 0.5, 0.7]
+    assert "without_fully_connected" not in arms
+    # of two groups, one off is the other alone
+    assert arms["without_embeddings"] == arms["only_attention_weights"]
+    (functional,) = settings(network_arms(sites("functional"), rates=[0.4, 0.2, 0.0], chosen=["dropout"]))["dropout"][
+        :1
+    ]
+    assert functional == Setting(dropout=0.2)
+
+
+def test_several_groups_are_turned_off_and_on_one_by_one() -> None:
+    arms = settings(network_arms(sites("transformer")))
+    groups = ["attention_weights", "residual_branches", "embeddings", "fully_connected", "drop_path"]
+    assert [name for name in arms if name.startswith("without_")] == [f"without_{group}" for group in groups]
+    assert [name for name in arms if name.startswith("only_")] == [f"only_{group}" for group in groups]
+    assert arms["without_drop_path"] == (Setting(sites=SiteRates(1.0, off=("drop path",))),)
+    assert arms["only_drop_path"] == (Setting(sites=SiteRates(1.0, groups=("drop path",))),)
+
+
+def test_a_network_without_rates_is_not_left_as_it_is() -> None:
+    off = tuple(site._replace(rate=0.0) for site in sites("patches"))
+    arms = settings(network_arms(off))
+    assert "as_is" not in arms
+    assert [setting.dropout for setting in arms["only_embeddings"]] == [0.1, 0.3]
+    asked = {question.arm: question.against for question in network_questions(network_arms(off))}
+    assert asked["without_embeddings"] == "dropout"
+
+
+def test_without_sites_weight_decay_remains() -> None:
+    arms = network_arms(())
+    assert [arm.name for arm in arms] == ["none", "weight_decay", "cocktail"]
+    assert [question.arm for question in network_questions(arms) if question.primary] == ["weight_decay"]
+
+
+def test_locked_dropout_where_features_are_recurrent() -> None:
+    arms = settings(network_arms(sites("sequence")))
+    assert [setting.sites.form for setting in arms["locked"] if setting.sites] == ["locked"] * len(arms["dropout"])
+    assert "spatial" not in arms
+
+
+def test_learning_rates_are_crossed_with_all_settings() -> None:
+    mine = Arm("mine", "mine", (Setting(dropout=0.2, learning_rate=0.5),))
+    arms = settings(network_arms(sites("patches"), chosen=["dropout", mine], learning_rates=[0.01, 0.001]))
+    assert [setting.learning_rate for setting in arms["none"]] == [0.001, 0.01]
+    assert len(arms["dropout"]) == 10
+    assert arms["mine"] == mine.settings
+    grid = next(grid for grid in NETWORK_GRIDS if grid.name == "learning rate")
+    assert {grid.value(setting) for setting in arms["dropout"]} == {0.001, 0.01}
+
+
+def test_arms_are_chosen_by_name() -> None:
+    mine = Arm("mine", "my rate", (Setting(dropout=0.2),))
+    arms = network_arms(sites("convolutional"), chosen=["cocktail", "spatial", mine])
+    assert [arm.name for arm in arms] == ["none", "spatial", "mine", "cocktail"]
+    questions = network_questions(arms)
+    assert {question.arm: question.against for question in questions} == dict.fromkeys(
+        ("none", "spatial", "mine", "cocktail"), "none"
+    )
+    with pytest.raises(InputError, match=r"arms must be among none, dropout, .*; got 'locked'; others need sites"):
+        network_arms(sites("convolutional"), chosen=["locked"])
+    with pytest.raises(InputError, match="besides 'none' and a mix"):
+        network_arms(sites("convolutional"), chosen=["cocktail"])
+    with pytest.raises(InputError, match="'mine' must leave the network's structure; got batch norm"):
+        network_arms((), chosen=[Arm("mine", "mine", (Setting(batch_norm="after"),))])
+    with pytest.raises(InputError, match="'mine' occurs twice"):
+        network_arms((), chosen=[mine, Arm("mine", "other", (Setting(dropout=0.3),))])
+
+
+def test_questions_are_about_two_arms_of_the_study_and_dropout_is_primary() -> None:
+    arms = network_arms(sites("transformer"))
+    questions = network_questions(arms)
+    names = {arm.name for arm in arms}
+    assert all({question.arm, question.against} <= names for question in questions)
+    assert {question.arm for question in questions} == names
+    [primary] = [question for question in questions if question.primary]
+    assert primary[:4] == ("dropout", "best", "none", "best")
+    assert ("none", "end") in {(question.against, question.against_when) for question in questions}
+    assert len({question.text for question in questions}) == len(questions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sites": SiteRates(scale=1.0), "dropout": 0.1}, "one rate, or their own rates with a scale"),
+        ({"learning_rate": 0.0}, "the learning rate must be a number above 0; got 0.0"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Setting(**changes)  # type: ignore[arg-type]
+
+
+def test_rates_of_sites_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match="scale of rates must be a number of at least 0; got -1"):
+        SiteRates(-1)
+    with pytest.raises(InputError, match=r"groups of sites must be among 'attention weights', .*; got 'heads'"):
+        SiteRates(off=("heads",))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="form must be None, 'spatial' or 'locked'; got 'whole'"):
+        SiteRates(form="whole")  # type: ignore[arg-type]

@@ -1,0 +1,77 @@
+"""Jobs of networks of one's own: one network each, on every engine the same."""
+
+from pathlib import Path
+
+import joblib
+import pytest
+import torch
+from example_networks import CONFIG, Items, blobs, split_of, with_rate
+from torch import nn
+
+from thinned.studies.design.plan import Member
+from thinned.studies.design.setting import Setting
+from thinned.studies.examples.load import load_examples
+from thinned.studies.training.engines.engine import Task
+from thinned.studies.training.engines.joblib_engine import Joblib
+from thinned.studies.training.engines.run_jobs import run_jobs
+from thinned.studies.training.engines.serial import Serial
+from thinned.studies.training.loop import NetworkFunctions
+from thinned.studies.training.network_job import NetworkTraining, network_members
+from thinned.studies.training.records import TrainedNetwork
+
+SETTINGS = (Setting(), Setting(dropout=0.5), Setting(weight_decay=3.0))
+
+
+def make_training(folder: Path | None = None) -> NetworkTraining:
+    x, y = blobs()
+    examples = load_examples(Items(x, y, lambda x: x + 0))
+    splits = [split_of(examples)._replace(repeat=repeat) for repeat in range(2)]
+
+    class Local(nn.Sequential):  # which only this process knows
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 3))
+
+    return NetworkTraining(
+        functions=NetworkFunctions(Local, loss=lambda z, y: nn.functional.cross_entropy(z, y, label_smoothing=0.1)),
+        apply=with_rate,
+        examples=examples,
+        settings=SETTINGS,
+        splits=splits,
+        members=network_members(SETTINGS, splits),
+        config=CONFIG,
+        seed=3,
+    )
+
+
+def run(training: NetworkTraining, engine: Serial | Joblib, folder: Path) -> list[TrainedNetwork]:
+    done = run_jobs(engine, Task(training, len(training.members), folder, lambda reports: None))
+    return sorted((n for _, networks in done for n in networks), key=lambda n: n.member)
+
+
+def test_the_first_setting_comes_first() -> None:
+    members = make_training().members
+    assert members[:2] == [Member(0, 0, 0), Member(1, 0, 0)]
+    assert len(set(members)) == len(members) == 6
+
+
+def test_processes_train_what_this_one_trains(tmp_path: Path) -> None:
+    """A class of a function, a lambda as loss and one in a dataset reach the workers."""
+    here = run(make_training(), Serial(), tmp_path / "a")
+    assert [n.member for n in here] == sorted(make_training().members)
+    assert len({n.end.test for n in here}) == 6
+    assert run(make_training(), Joblib(2, "loky"), tmp_path / "b") == here
+
+
+def test_arrays_are_mapped_into_memory(tmp_path: Path) -> None:
+    training = make_training()
+    joblib.dump(training, tmp_path / "work")
+    loaded = joblib.load(tmp_path / "work", mmap_mode="c")
+    assert torch.equal(loaded.examples.batch([3, 4]).x, training.examples.batch([3, 4]).x)
+    assert loaded(2, lambda epoch: None) == training(2, lambda epoch: None)
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_job_is_one_network(number: int) -> None:
+    training = make_training()
+    (network,) = training(number, lambda epoch: None)
+    assert network.member == training.members[number]
