@@ -35,13 +35,12 @@ from thinned.studies.training.loop.check import check_network
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.functions import NetworkFunctions
 from thinned.studies.training.network_run import ApplyToSites, NetworkStudy, run_networks
-from thinned.studies.training.store import TEMPORARY, open_store
+from thinned.studies.training.store import PILOT, TEMPORARY, open_store
 
 __all__ = ["NetworkProgress", "Workers", "study_network"]
 
 #: called during training with the state of the study and the plan of its present stage
 NetworkProgress = Callable[[Progress, Plan], None]
-_PILOT = "pilot"  # folder of the pilot within a study's
 
 
 class Workers(NamedTuple):
@@ -79,7 +78,7 @@ def study_network(
         stack.callback(engine.close)
         pilot = None
         if options.design == "confirm":
-            plan, pilot = _pilot(study, plan, folder / _PILOT, engine, progress, options.minutes)
+            plan, pilot = _pilot(study, plan, folder / PILOT, engine, progress, options.minutes)
         with open_store(folder, plan) as store:
             report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731
             run_networks(study, plan, store, report, options.minutes, engine=engine, folder=folder / TEMPORARY)
@@ -87,10 +86,11 @@ def study_network(
             summary = summarise_run(plan, finished, store, command)
             epoch_seconds = store.seconds / (len(store) * plan.epochs)
     splits = network_splits(plan, study.examples)
-    ratio = None if study.examples.test_count else test_share(splits)
+    examples = study.examples
+    ratio = examples.test_count / examples.count if examples.test_count else test_share(splits)
     trained = TrainedNetworks(networks, finished, ratio)
     rows = [len(split.train) for split in splits]
-    content = results_of(trained, Content(_data_summary(study.examples), plan, summary, networks, rows, epoch_seconds))
+    content = results_of(trained, Content(_data_summary(examples), plan, summary, networks, rows, epoch_seconds))
     return content if pilot is None else msgspec.structs.replace(content, pilot=pilot)
 
 

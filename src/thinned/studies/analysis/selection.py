@@ -71,7 +71,7 @@ class TrainedNetworks:
         self._settings = plan.settings
         self.repeats = len({repeat for repeat, _ in by_split})
         self.splits = [by_split[place] for place in sorted(by_split)]
-        self.test_train_ratio = 1 / (plan.folds - 1) if test_train_ratio is None else test_train_ratio
+        self.test_train_ratio = 1 / max(1, plan.folds - 1) if test_train_ratio is None else test_train_ratio
         self.has_given_test = plan.own is not None and plan.own.test_examples > 0
         self.selection = SELECTION[plan.task] if plan.own is None else "loss"
         trained = sorted({setting for split in self.splits for setting in split})

@@ -18,6 +18,7 @@ from thinned.studies.training.engines.environment import environment
 from thinned.studies.training.records import TrainedNetwork
 
 __all__ = [
+    "PILOT",
     "TEMPORARY",
     "Origin",
     "Store",
@@ -31,9 +32,11 @@ __all__ = [
 
 #: folder within a run's for files that last as long as its training
 TEMPORARY = ".training"
+#: folder within a run's for the run that chose its settings
+PILOT = "pilot"
 
 _FILE = "study.sqlite"
-_OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, "results.json", "report.html", "model"}
+_OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, PILOT, "results.json", "report.html", "model", "network"}
 _OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model")}
 _MODEL = {"weights.safetensors", "encoder.skops", "model.json"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
@@ -242,8 +245,9 @@ def _check_folder(folder: Path) -> None:
     strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
     if (folder / "model").is_dir():
         strange += sorted(f"model/{entry.name}" for entry in (folder / "model").iterdir() if entry.name not in _MODEL)
-    if strange or (any(folder.iterdir()) and not (folder / _FILE).exists()):
-        first = [*strange, *sorted(entry.name for entry in folder.iterdir())][0]
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name != PILOT)
+    if strange or (others and not (folder / _FILE).exists()):
+        first = [*strange, *others][0]
         requirement = "the output folder must be new, empty or that of the same study"
         raise InputError(sentence(requirement, f"{folder} holds {first!r}", _ELSEWHERE))
 
