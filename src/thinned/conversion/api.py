@@ -9,12 +9,12 @@ from torch import nn
 from thinned import layers
 from thinned.conversion.clock import CLOCK
 from thinned.conversion.converted_model import ConvertedModel
+from thinned.conversion.forward_pass import SiteOverride
 from thinned.conversion.forward_wrapper import ForwardWrapper
 from thinned.conversion.report import ConversionReport
 from thinned.conversion.routed_class import route, wrapper_of
 from thinned.conversion.saved_clock import saved_clock
 from thinned.conversion.sharding import Parts, PartsOfSite, check_parts
-from thinned.conversion.site_overrides import SiteOverride
 from thinned.errors import check_p, sentence
 from thinned.layers import Addressed
 from thinned.layers.base import register_address

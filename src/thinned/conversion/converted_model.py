@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from thinned import ops
 from thinned.conversion import torch_private
 from thinned.conversion.clock import CLOCK, tick
-from thinned.conversion.forward_pass import ForwardPass, Running, Snapshot, thread
+from thinned.conversion.forward_pass import ForwardPass, Running, SiteOverride, Snapshot, thread
 from thinned.conversion.own_noise import copy_seed, in_constructor, worker_number, worker_seed
 from thinned.conversion.recomputation import (
     Start,
@@ -28,10 +28,9 @@ from thinned.conversion.recomputation import (
 from thinned.conversion.replacements import REPLACEMENTS
 from thinned.conversion.report import ConversionReport
 from thinned.conversion.sharding import Parts, PartsOfSite, place
-from thinned.conversion.site_overrides import SiteOverride, with_rate
 from thinned.errors import sentence
 from thinned.tracing.site import site_name
-from thinned.tracing.torch_functions import BINDERS, NOISE
+from thinned.tracing.torch_functions import BINDERS, NOISE, with_rate
 
 if TYPE_CHECKING:
     from thinned.conversion.forward_wrapper import ForwardWrapper

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from thinned.conversion.forward_wrapper import ForwardWrapper
     from thinned.conversion.recomputation import Replay
 
-__all__ = ["ForwardPass", "KeyAndCall", "MaskCount", "NextAddress", "Running", "SiteAddress", "Snapshot", "thread"]
+__all__ = [
+    "ForwardPass",
+    "KeyAndCall",
+    "MaskCount",
+    "NextAddress",
+    "Running",
+    "SiteAddress",
+    "SiteOverride",
+    "Snapshot",
+    "thread",
+]
 
 
 class KeyAndCall(TypedDict, total=False):
@@ -28,6 +38,18 @@ class SiteAddress(KeyAndCall, total=False):
     """The same, with the axes that share a decision where the masks have another form than the model's code says."""
 
     shared: tuple[int, ...]
+
+
+class SiteOverride(NamedTuple):
+    """What a site does instead of what the model's code says.
+
+    Attributes:
+        rate: probability of dropping, in [0, 1].
+        shared: axes whose elements share one decision, of a site that drops element by element; None leaves it so.
+    """
+
+    rate: float
+    shared: tuple[int, ...] | None = None
 
 
 NextAddress = Callable[[], SiteAddress]

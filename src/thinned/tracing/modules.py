@@ -52,7 +52,7 @@ def is_leaf(module: nn.Module) -> bool:
 def has_parts(module: nn.Module) -> bool:
     """Tell whether a module consists of others, apart from an inserted dropout of its input."""
     inserted = {INPUT_DROPOUT} if isinstance(module, WEIGHT_LAYERS) else set[str]()
-    return bool(module._modules.keys() - inserted)
+    return bool({*module._modules.keys()} - inserted)  # of TorchScript, a list
 
 
 def is_thinned(module: nn.Module) -> bool:

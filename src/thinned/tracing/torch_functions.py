@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 
-__all__ = ["BINDERS", "NOISE", "DropoutCall", "Recurrent"]
+__all__ = ["BINDERS", "NOISE", "DropoutCall", "Recurrent", "with_rate"]
 
 
 class DropoutCall(NamedTuple):
@@ -134,6 +134,30 @@ BINDERS: Mapping[Callable[..., object], Callable[..., DropoutCall]] = {
     torch.rnn_tanh: _recurrent,
     torch.rnn_relu: _recurrent,
 }
+
+_RECURRENT = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
+_RATES = {F.multi_head_attention_forward: ("dropout_p", 10), F.scaled_dot_product_attention: ("dropout_p", 4)}
+
+
+def with_rate(
+    function: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object], rate: float
+) -> tuple[tuple[object, ...], Mapping[str, object]]:
+    """The arguments of a torch function that drops, with another rate.
+
+    Args:
+        function: a function of :data:`BINDERS`.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        rate: the rate.
+    """
+    if function in _RECURRENT:
+        position = 5 if isinstance(args[3], bool) else 6  # of padded and of packed sequences
+        return (*args[:position], rate, *args[position + 1 :]), kwargs
+    name, position = _RATES.get(function, ("p", 1))
+    if len(args) > position:
+        return (*args[:position], rate, *args[position + 1 :]), kwargs
+    return args, {**kwargs, name: rate}
+
 
 #: functions that draw random numbers without being dropout: noise of a model's own, which nobody can convert
 NOISE = frozenset(

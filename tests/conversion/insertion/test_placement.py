@@ -162,6 +162,8 @@ def test_wrong_places():
         thinned.insert_dropout(mlp(), torch.randn(8, 6), where="fc")
     with pytest.raises(TypeError, match="or a function of name and module; got int"):
         thinned.insert_dropout(mlp(), torch.randn(8, 6), where=3)
+    with pytest.raises(TypeError, match="got Linear"):  # it could be called, too
+        thinned.insert_dropout(mlp(), torch.randn(8, 6), where=nn.Linear(6, 6))
     with pytest.raises(TypeError, match="got list"):
         thinned.insert_dropout(mlp(), torch.randn(8, 6), where=[3])
     with pytest.raises(thinned.InputError, match="must find a layer"):

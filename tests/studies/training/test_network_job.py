@@ -1,5 +1,7 @@
 """Jobs of networks of one's own: one network each, on every engine the same."""
 
+import dataclasses
+import threading
 from pathlib import Path
 
 import joblib
@@ -8,6 +10,7 @@ import torch
 from example_networks import CONFIG, Items, blobs, split_of, with_rate
 from torch import nn
 
+from thinned.errors import InputError
 from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
 from thinned.studies.examples.load import load_examples
@@ -68,6 +71,19 @@ def test_arrays_are_mapped_into_memory(tmp_path: Path) -> None:
     loaded = joblib.load(tmp_path / "work", mmap_mode="c")
     assert torch.equal(loaded.examples.batch([3, 4]).x, training.examples.batch([3, 4]).x)
     assert loaded(2, lambda epoch: None) == training(2, lambda epoch: None)
+
+
+def test_what_can_not_reach_a_worker_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    lock = threading.Lock()
+
+    def build() -> nn.Module:
+        with lock:
+            return nn.Linear(3, 3)
+
+    training = dataclasses.replace(make_training(), functions=NetworkFunctions(build))
+    with pytest.raises(InputError, match=r"^build must be able to reach worker processes; pickling raised TypeError"):
+        run(training, Joblib(2, "loky"), tmp_path / "a")
+    assert len(training(0, lambda epoch: None)) == 1
 
 
 @pytest.mark.parametrize("number", [0, 5])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from thinned.errors import sentence
 from thinned.layers import Addressed
 from thinned.tracing.modules import INPUT_DROPOUT, named
 
@@ -17,11 +18,14 @@ __all__ = ["attach", "detach", "layers_with_input_dropout"]
 
 
 def _drop_input(
-    layer: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor]
+    layer: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor] | None = None
 ) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
     """Run the dropout of the input of ``layer``; a forward pre-hook."""
-    dropout = layer._modules[INPUT_DROPOUT]
-    assert dropout is not None  # noqa: S101 - attach has put it there
+    dropout = layer._modules.get(INPUT_DROPOUT)
+    if dropout is None or kwargs is None:  # torch.ao.quantization moves hooks to layers of its own
+        requirement = f"a layer with inserted dropout must keep it as {INPUT_DROPOUT}"
+        remedy = "call thinned.remove_dropout before layers are replaced"
+        raise RuntimeError(sentence(requirement, f"{type(layer).__name__} took the place of such a layer", remedy))
     if args:
         return (dropout(args[0]), *args[1:]), kwargs
     return args, {**kwargs, "input": dropout(kwargs["input"])}

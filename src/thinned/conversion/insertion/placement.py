@@ -132,7 +132,7 @@ def _wanted(recording: LayerRecording, where: Where) -> Callable[[_Layer], str]:
             requirement = f"where must be {', '.join(map(repr, _PLACES))}, names in a list, or a function"
             raise InputError(sentence(requirement, f"got {where!r}", f"where=[{where!r}] names a module"))
         return _PLACE_RULES[where](recording)
-    if callable(where):
+    if callable(where) and not isinstance(where, nn.Module):
         return lambda layer: "" if where(layer.name, layer.module) else "where(name, module) is false"
     if isinstance(where, Collection) and all(isinstance(name, str) for name in where):
         names = frozenset(where)

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from thinned.tracing.preserve import random_states
-
 __all__ = ["seed_generators", "seeded_generators"]
 
 _LOCK = threading.RLock()  # the default generators are those of all threads
@@ -29,10 +27,16 @@ def seed_generators(key: int, device: torch.device | None = None) -> None:
 @contextmanager
 def seeded_generators(key: int, device: torch.device | None = None) -> Iterator[None]:
     """Within, the default generators start from a key, and no other thread draws; afterwards they are as before."""
+    backend = None if device is None or device.type == "cpu" else torch.get_device_module(device)
     with _LOCK:
-        restore = random_states()
+        before = torch.default_generator.get_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+        before_there = None if backend is None else backend.get_rng_state(device)
         try:
             seed_generators(key, device)
             yield
         finally:
-            restore()
+            torch.default_generator.set_state(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+            random.setstate(before[2])
+            if backend is not None:
+                backend.set_rng_state(before_there, device)

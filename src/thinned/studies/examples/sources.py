@@ -2,18 +2,19 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from joblib import wrap_non_picklable_objects
 from torch.utils.data import default_collate
 
 from thinned import philox
 from thinned.errors import InputError, sentence
 from thinned.studies.examples.batch import Batch, Inputs, as_batch, input_tensors, map_inputs
 from thinned.studies.examples.generators import seed_generators, seeded_generators
+from thinned.studies.examples.pickling import PickledByValue
 
 __all__ = ["ArraySource", "Collate", "DatasetSource", "Items", "Source", "differs", "read_all", "sample_indices"]
 
@@ -168,11 +169,8 @@ class DatasetSource:
         return _hash([self.batch(torch.tensor([index])) for index in sample_indices(len(self))], len(self))
 
     def __getstate__(self) -> tuple[object, object]:
-        # by value where the class or function is a notebook's or a script's own
-        return tuple(  # type: ignore[return-value]
-            None if part is None else wrap_non_picklable_objects(part, keep_wrapper=False)
-            for part in (self.dataset, self.collate_fn)
-        )
+        collate = None if self.collate_fn is None else PickledByValue(partial(self.collate_fn), "collate_fn")
+        return PickledByValue(self.dataset, "the dataset"), collate
 
     def __setstate__(self, state: tuple[Items, Collate | None]) -> None:
         self.dataset, self.collate_fn = state

@@ -96,8 +96,8 @@ class PlannedIdentities(Entry, frozen=True, kw_only=True):
 class PlannedInsertion(Entry, frozen=True, kw_only=True):
     """Sites that were put into a network that had none."""
 
-    where: str | tuple[str, ...]
-    names: tuple[str, ...]
+    where: str
+    layers: tuple[str, ...]
 
 
 class PlannedNetwork(Entry, frozen=True, kw_only=True):

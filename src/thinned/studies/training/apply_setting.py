@@ -1,19 +1,25 @@
 """Gives a network of one's own the rates, and the forms of masks, that a setting asks for."""
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from thinned.conversion import SiteOverride, override_sites
 from thinned.errors import InputError, sentence
 from thinned.layers import Addressed
+from thinned.studies.design.own_network.drop_paths import take_over_drop_paths
 from thinned.studies.design.own_network.network_arms import LARGEST_RATE
+from thinned.studies.design.own_network.network_design import Insertion
 from thinned.studies.design.own_network.site_groups import NetworkSite
+from thinned.studies.design.own_network.studied_sites import insert_sites
 from thinned.studies.design.setting import Setting
+from thinned.studies.examples.batch import Inputs, map_inputs
 from thinned.tracing.modules import named
 
-__all__ = ["apply_setting", "site_overrides"]
+__all__ = ["SettingApplication", "apply_setting", "site_overrides"]
 
 
 def site_overrides(setting: Setting, sites: Sequence[NetworkSite]) -> dict[str, SiteOverride]:
@@ -77,3 +83,38 @@ def _set_rate(module: nn.Module, rate: float) -> None:
         module.p = rate
     elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
         module.dropout = rate
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingApplication:
+    """Makes the network of a setting from a fresh one, in any process.
+
+    Attributes:
+        sites: the sites whose rates the study varies.
+        inserted: where sites are put into a network that has none; None leaves its own.
+        example: input of a small batch, by which sites are put in.
+    """
+
+    sites: tuple[NetworkSite, ...]
+    inserted: Insertion | None = None
+    example: Inputs | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse sites that can't be put in."""
+        if self.inserted is not None and self.example is None:
+            raise ValueError(sentence("sites are put into a network by an example", "got none"))
+
+    def __call__(self, network: nn.Module, setting: Setting) -> nn.Module:
+        """Change a fresh network in place, and return it.
+
+        Raises:
+            InputError: the network is not the one whose sites were found.
+        """
+        take_over_drop_paths(network)
+        if self.inserted is not None and self.example is not None:
+            device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+            example = map_inputs(lambda tensor: tensor.to(device), self.example)
+            if insert_sites(network, example, self.inserted.layers) != self.inserted.layers:
+                value = "other layers can have dropout now"
+                raise InputError(sentence("the network must be built alike every time", value))
+        return apply_setting(network, setting, self.sites)

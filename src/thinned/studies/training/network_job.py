@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,10 @@ from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import Split
 from thinned.studies.examples.examples import ExampleSet
+from thinned.studies.examples.pickling import PickledByValue
 from thinned.studies.training.loop.checkpoint import Checkpoint
 from thinned.studies.training.loop.config import NetworkConfig
-from thinned.studies.training.loop.functions import NetworkFunctions, by_value
+from thinned.studies.training.loop.functions import NetworkFunctions
 from thinned.studies.training.loop.train import train_network
 from thinned.studies.training.records import TrainedNetwork
 
@@ -90,9 +92,11 @@ class NetworkTraining:
         ]
 
     def __reduce__(self) -> tuple[object, ...]:
-        functions = [None if function is None else by_value(function) for function in self.functions]
-        values = [getattr(self, field.name) for field in dataclasses.fields(self)[1:]]
-        return _restored, (functions, *values)
+        named = self.functions._asdict().items()
+        functions = [None if value is None else PickledByValue(partial(value), name) for name, value in named]
+        apply = PickledByValue(partial(self.apply), "apply")
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)[2:]]
+        return _restored, (functions, apply, *values)
 
 
 def _restored(functions: Sequence[Callable[..., object] | None], *values: object) -> NetworkTraining:

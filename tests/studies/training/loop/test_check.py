@@ -25,6 +25,16 @@ def test_a_network_that_fits_has_a_digest_of_its_initial_state() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_label_without_an_output_is_found_wherever_it_stands() -> None:
+    words = torch.zeros(100, 4, dtype=torch.int64)
+    words[50:, 1:] = torch.arange(3)
+    words[99, 3] = 7
+    examples = load_examples((words, words.clone()))
+    check_network(NetworkFunctions(lambda: nn.Sequential(nn.Embedding(8, 4), nn.Linear(4, 8))), examples, CONFIG)
+    with pytest.raises(InputError, match="Target 7 is out of bounds"):
+        check_network(NetworkFunctions(lambda: nn.Sequential(nn.Embedding(8, 4), nn.Linear(4, 7))), examples, CONFIG)
+
+
 def counted() -> nn.Module:
     network = nn.Linear(3, 3)
     nn.init.constant_(network.weight, next(NUMBERS))

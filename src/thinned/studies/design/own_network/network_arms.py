@@ -116,9 +116,10 @@ def _own_setting(sites: Sequence[NetworkSite]) -> Setting | None:
 def _dropout_settings(sites: Sequence[NetworkSite], rates: Sequence[float] | None) -> tuple[Setting, ...]:
     """Settings of the arm "dropout": all sites at one rate, or all rates scaled together where they differ."""
     own = _own_setting(sites)
-    if rates is not None or own is None or own.dropout:
+    some_off = any(site.rate == 0 for site in sites)  # inserted ones, which a scale would leave off
+    if rates is not None or own is None or own.dropout or some_off:
         grid = {rate for rate in (_RATES if rates is None else rates) if rate}
-        return dropout_settings(sorted(grid | ({own.dropout} if rates is None and own is not None else set())))
+        return dropout_settings(sorted(grid | ({own.dropout} - {0.0} if rates is None and own is not None else set())))
     largest = max(site.rate for site in sites)
     scales = [scale for scale in _SCALES if scale <= 1 or scale * largest <= LARGEST_RATE]
     return tuple(Setting(sites=SiteRates(scale=scale)) for scale in scales)

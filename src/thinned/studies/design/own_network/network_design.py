@@ -37,12 +37,13 @@ class Insertion:
     """Where ``thinned.insert_dropout`` put the sites of a network that had none.
 
     Attributes:
-        where: its argument ``where``: a name, or names of modules.
-        names: qualified names of the sites that it placed.
+        where: its argument ``where``, in words where it was not one of the names that it knows.
+        layers: qualified names of the layers before which it placed a site; given as ``where`` to another instance of
+            the network, they place the same sites.
     """
 
-    where: str | tuple[str, ...]
-    names: tuple[str, ...]
+    where: str
+    layers: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from thinned.studies.training.loop.check import check_network
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.functions import NetworkFunctions
+from thinned.studies.training.loop.timing import MeasuredTime, measure_time
 from thinned.studies.training.loop.train import train_network
 
-__all__ = ["NetworkConfig", "NetworkFunctions", "check_network", "train_network"]
+__all__ = ["MeasuredTime", "NetworkConfig", "NetworkFunctions", "check_network", "measure_time", "train_network"]

@@ -13,6 +13,7 @@ from thinned.studies.examples.batch import call_network
 from thinned.studies.examples.examples import ExampleSet
 from thinned.studies.examples.generators import seeded_generators
 from thinned.studies.examples.outcomes import example_losses, output_tensor
+from thinned.studies.examples.sources import ArraySource
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.evaluation import precision_of
 from thinned.studies.training.loop.fit import Prepare, make_network, training_loss
@@ -34,7 +35,7 @@ def check_network(
         functions: those of the user.
         examples: the examples.
         config: how to train.
-        prepare: makes the network of a setting; by default the network stays as it is built.
+        prepare: makes the network of a setting; by default it stays as it is built.
 
     Returns:
         Hexadecimal digest of the initial state.
@@ -90,7 +91,8 @@ def _differ(one: object, two: object) -> bool:
 def _step(functions: NetworkFunctions, network: nn.Module, examples: ExampleSet, config: NetworkConfig) -> None:
     """One step of training, and one evaluation."""
     device = config.torch_device()
-    batch = examples.batch(range(min(config.batch_size, examples.count)), "train").to(device)
+    rows = _telling(examples, config.batch_size)
+    batch = examples.batch(rows, "train").to(device)
     network.train()
     with precision_of(device, config.precision):
         output = call_network(network, batch.x)
@@ -105,10 +107,19 @@ def _step(functions: NetworkFunctions, network: nn.Module, examples: ExampleSet,
     loss.backward()  # type: ignore[no-untyped-call]
     NetworkOptimizer(network, config, 1).step(0)
     network.eval()
-    batch = examples.batch(range(min(config.batch_size, examples.count))).to(device)
+    batch = examples.batch(rows).to(device)
     with torch.no_grad(), precision_of(device, config.precision):
         output = call_network(network, batch.x)
     _check_finite(example_losses(examples.task, output, batch.y, functions.score), "the score of an example")
+
+
+def _telling(examples: ExampleSet, batch_size: int) -> list[int]:
+    """The first examples, and those of the least and the greatest label, for which a network may lack an output."""
+    rows = list(range(min(batch_size, examples.count)))
+    if isinstance(examples.eval, ArraySource) and examples.task == "tokens":
+        y = examples.eval.y.reshape(examples.count, -1)
+        rows += [int(y.amin(1).argmin()), int(y.amax(1).argmax())]
+    return rows
 
 
 def _check_finite(loss: torch.Tensor, name: str) -> None:

@@ -105,6 +105,11 @@ class Training:
         split: numbers of the examples that train, validate and test.
         config: how to train.
         streams: what everything random follows from.
+
+    Attributes:
+        position: how far it is.
+        chunk: number of examples evaluated at once.
+        steps_of_epoch: number of steps of an epoch.
     """
 
     def __init__(
@@ -125,17 +130,18 @@ class Training:
         self._part: Part = "test" if given else "eval"
         self._test = torch.arange(examples.test_count) if given else dealt
         self._reader = Reader(examples, self._device, config.loader_workers)
+        self.chunk = _CHUNK * config.batch_size
         self._evaluator = Evaluator(
             self._reader,
             examples.task,
             functions.score,
-            _CHUNK * config.batch_size,
+            self.chunk,
             config.precision,
             self._device,
             streams.evaluation,
         )
-        self._steps = max(1, len(self._train) // config.batch_size)
-        self._optimizer = NetworkOptimizer(network, config, self._steps * config.epochs)
+        self.steps_of_epoch = max(1, len(self._train) // config.batch_size)
+        self._optimizer = NetworkOptimizer(network, config, self.steps_of_epoch * config.epochs)
         self._best: dict[str, torch.Tensor] = {}
 
     def run(self, report: Callable[[int], None], checkpoint: Checkpoint | None = None) -> None:
@@ -145,7 +151,7 @@ class Training:
             epoch, step = self.position.epoch, self.position.step
             self._network.train()
             for batch, key in self._batches(epoch, step):
-                self._step(epoch * self._steps + step, batch, key)
+                self._step(epoch * self.steps_of_epoch + step, batch, key)
                 step += 1
                 if time.monotonic() - reported > _REPORT:
                     reported = time.monotonic()
@@ -155,6 +161,18 @@ class Training:
                     checkpoint.save(self.position, self._tensors())
             self._end_epoch()
             report(epoch + 1)
+
+    def steps(self) -> Iterator[None]:
+        """Train on and on, a step at a time, without losses, epochs' ends or checkpoints."""
+        self._network.train()
+        for epoch in itertools.count():
+            for batch, key in self._batches(epoch, 0):
+                self._step(0, batch, key)
+                yield
+
+    def evaluate(self, indices: torch.Tensor) -> float | None:
+        """Mean loss on some examples."""
+        return self._evaluator.mean_loss(self._network.eval(), indices)
 
     def resume(self, position: Position, tensors: Mapping[str, torch.Tensor]) -> None:
         """Go on from a checkpoint."""

@@ -1,16 +1,14 @@
 """The functions that a user supplies to train a network."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import NamedTuple
 
 import torch
-from joblib import wrap_non_picklable_objects
 from torch import nn
 
 from thinned.studies.examples.outcomes import ExampleScore
 
-__all__ = ["NetworkFunctions", "by_value"]
+__all__ = ["NetworkFunctions"]
 
 
 class NetworkFunctions(NamedTuple):
@@ -30,8 +28,3 @@ class NetworkFunctions(NamedTuple):
     loss: Callable[..., torch.Tensor] | None = None
     score: ExampleScore | None = None
     sampler: Callable[[torch.Tensor], Iterable[int]] | None = None
-
-
-def by_value(function: Callable[..., object]) -> object:
-    """A function for pickle that works in a worker, also where it is a notebook's or a script's own."""
-    return wrap_non_picklable_objects(partial(function), keep_wrapper=False)  # partial: a class would be called

@@ -36,7 +36,7 @@ def train_network(
 
     Args:
         functions: those of the user.
-        prepare: makes the network of the setting from the user's.
+        prepare: makes the network of the setting of the user's.
         examples: the examples.
         split: numbers of the examples that train, validate and test; without test examples the given test set is taken.
         config: how to train, with the setting's weight decay and learning rate.
