@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,32 +11,27 @@ import numpy as np
 from torch import nn
 
 from thinned.errors import InputError, sentence
-from thinned.import_path import import_object, source_digest
 from thinned.studies import results
 from thinned.studies.analysis.analyse import Content, results_of
 from thinned.studies.analysis.pilot_choice import choose_settings, summarise_pilot
 from thinned.studies.analysis.selection import TrainedNetworks
-from thinned.studies.design.own_network.make_network_plan import budget_of_options, make_network_plan
-from thinned.studies.design.own_network.network_design import Identities
+from thinned.studies.design.own_network.cost import Timing, describe_cost, fit_to_minutes
 from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.design.own_network.pilot import network_splits
-from thinned.studies.design.own_network.site_groups import NetworkSites, find_network_sites
 from thinned.studies.design.own_network.stages import confirm_plan, pilot_plan
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import test_share
-from thinned.studies.examples.batch import Inputs
 from thinned.studies.examples.examples import ExampleSet
-from thinned.studies.examples.load import load_examples
+from thinned.studies.network_preparation import prepare_network_study
 from thinned.studies.run_summary import finished_part, summarise_run
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.engines.worker import visible_devices
-from thinned.studies.training.loop.check import check_network
 from thinned.studies.training.loop.config import NetworkConfig
-from thinned.studies.training.loop.functions import NetworkFunctions
-from thinned.studies.training.network_run import ApplyToSites, NetworkStudy, run_networks
-from thinned.studies.training.store import PILOT, TEMPORARY, open_store
+from thinned.studies.training.loop.timing import measure_time
+from thinned.studies.training.network_run import NetworkStudy, run_networks
+from thinned.studies.training.store import PILOT, TEMPORARY, TIMING, open_store, write_text, writing
 
 __all__ = ["NetworkProgress", "Workers", "study_network"]
 
@@ -49,13 +45,6 @@ class Workers(NamedTuple):
     jobs: int | None = None
     engine: EngineName | None = None
     address: str | None = None
-
-
-class _Prepared(NamedTuple):
-    """A study that was checked, and its plan with all settings."""
-
-    study: NetworkStudy
-    plan: Plan
 
 
 def study_network(
@@ -72,16 +61,15 @@ def study_network(
     Raises:
         InputError: the data, the network, an option or the folder can't be used.
     """
-    study, plan = _prepare(data, network, options)
-    with contextlib.ExitStack() as stack:
-        engine = _start(workers, study.config)
-        stack.callback(engine.close)
+    study, plan = prepare_network_study(data, network, options)
+    with contextlib.closing(_start(workers, study.config)) as engine:
+        plan = _timed(study, plan, folder, options.minutes, engine, progress)
         pilot = None
         if options.design == "confirm":
-            plan, pilot = _pilot(study, plan, folder / PILOT, engine, progress, options.minutes)
+            plan, pilot = _pilot(study, plan, folder / PILOT, engine, progress)
         with open_store(folder, plan) as store:
             report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731
-            run_networks(study, plan, store, report, options.minutes, engine=engine, folder=folder / TEMPORARY)
+            run_networks(study, plan, store, report, engine=engine, folder=folder / TEMPORARY)
             networks, finished = finished_part(store.networks(), plan)
             summary = summarise_run(plan, finished, store, command)
             epoch_seconds = store.seconds / (len(store) * plan.epochs)
@@ -94,62 +82,51 @@ def study_network(
     return content if pilot is None else msgspec.structs.replace(content, pilot=pilot)
 
 
-def _prepare(data: object, network: str | Callable[[], nn.Module], options: NetworkOptions) -> _Prepared:
-    """Read the examples, try the network on them, find its sites, and make the plan."""
-    examples = load_examples(
-        data,
-        collate_fn=options.collate_fn,
-        groups=options.groups,
-        time=options.time,
-        task=options.task,
-        data_version=options.data_version,
-    )
-    build = import_object(network, "the network") if isinstance(network, str) else network
-    if not callable(build):
-        value = f"got {type(build).__name__}"
-        raise InputError(sentence("network must be a function without arguments that builds a module", value))
-    functions = NetworkFunctions(build, options.loss, options.score, options.sampler)
-    config = _config(options, examples)
-    state = check_network(functions, examples, config)
-    sites = _sites(functions, examples, config)
-    identities = Identities(
-        build=source_digest(build),
-        state=state,
-        loss=None if options.loss is None else source_digest(options.loss),
-        score=None if options.score is None else source_digest(options.score),
-    )
-    name = network if isinstance(network, str) else f"{build.__module__}:{getattr(build, '__qualname__', 'network')}"
-    plan = make_network_plan(examples, sites, options, identities, network=name)
-    return _Prepared(NetworkStudy(functions, ApplyToSites(sites.studied), examples, config), plan)
+class _KeptTiming(msgspec.Struct, frozen=True):
+    """The times by which a design was chosen, as a study's folder keeps them."""
+
+    timing: Timing
+    minutes: float | None
 
 
-def _config(options: NetworkOptions, examples: ExampleSet) -> NetworkConfig:
-    epochs, batch_size = budget_of_options(options, examples)
-    return NetworkConfig(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=options.learning_rate,
-        optimizer=options.optimizer,
-        momentum=options.momentum,
-        schedule=options.schedule,
-        patience=options.patience,
-        clip=options.clip,
-        precision=options.precision,
-        device=options.device,
-        loader_workers=options.loader_workers,
-    )
+def _timed(
+    study: NetworkStudy, plan: Plan, folder: Path, minutes: float | None, engine: Engine, progress: NetworkProgress
+) -> Plan:
+    """Say what a plan costs, and make it fit the time limit. The measured times are kept and never measured again."""
+    kept = _read_timing(folder / TIMING)
+    if kept is None:
+        kept = _KeptTiming(_measure(study, plan, engine.workers), minutes)
+        with writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / TIMING, msgspec.json.encode(kept).decode())
+    text = describe_cost(plan, kept.timing)
+    if kept.minutes is not None:
+        fitted = fit_to_minutes(plan, kept.timing, kept.minutes)
+        plan, text = fitted.plan, describe_cost(fitted.plan, kept.timing)
+        if fitted.changes:
+            text = (f"To fit {kept.minutes:g} minutes: {', '.join(fitted.changes)}.", *text)
+    progress(Progress(" ".join(text), 0), plan)
+    return plan
 
 
-def _sites(functions: NetworkFunctions, examples: ExampleSet, config: NetworkConfig) -> NetworkSites:
-    network, x = functions.build(), examples.batch(range(min(config.batch_size, examples.count)), "train").x
-    args, kwargs = _arguments(x)
-    return find_network_sites(network, *args, **kwargs)
+def _measure(study: NetworkStudy, plan: Plan, processes: int) -> Timing:
+    pilot = pilot_plan(plan)
+    split = network_splits(pilot, study.examples)[0]
+    setting = max(plan.settings, key=lambda setting: setting.drops)  # dropout costs time
+    apply = partial(study.application, setting=setting)
+    measured = measure_time(study.functions, apply, study.examples, split, study.config)
+    # evaluation after each epoch is part of an epoch's time, which grows with the training examples
+    return Timing(measured.epoch / len(split.train), 0.0, measured.network, processes)
 
 
-def _arguments(x: Inputs) -> tuple[tuple[object, ...], dict[str, object]]:
-    if isinstance(x, dict):
-        return (), dict(x)
-    return (x if isinstance(x, tuple) else (x,)), {}
+def _read_timing(path: Path) -> _KeptTiming | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_KeptTiming)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        remedy = "remove it: the times are measured anew, and the design may become another"
+        raise InputError(sentence(f"{path} must be as the study wrote it", str(error), remedy)) from None
 
 
 def _start(workers: Workers, config: NetworkConfig) -> Engine:
@@ -165,30 +142,28 @@ def _pilot(
     folder: Path,
     engine: Engine,
     progress: NetworkProgress,
-    minutes: float | None,
 ) -> tuple[Plan, results.PilotSummary]:
     """Train the pilot, and make the plan of the confirmation from what it chose."""
     pilot = pilot_plan(plan)
     with open_store(folder, pilot) as store:
         report: Callable[[Progress], None] = lambda step: progress(step, pilot)  # noqa: E731
-        run_networks(study, pilot, store, report, minutes, engine=engine, folder=folder / TEMPORARY)
+        run_networks(study, pilot, store, report, engine=engine, folder=folder / TEMPORARY)
         networks = store.networks()
-    if len(networks) < pilot.networks:
-        value, remedy = f"{len(networks)} of {pilot.networks} networks are", "run it again with more minutes"
-        raise InputError(sentence("the pilot must be finished before anything is confirmed", value, remedy))
     confirm = confirm_plan(plan, choose_settings(networks, pilot), pilot.digest)
     return confirm, summarise_pilot(networks, pilot, plan.networks)
 
 
 def _data_summary(examples: ExampleSet) -> results.DataSummary:
-    counts = np.bincount(examples.target.astype(np.int64), minlength=len(examples.classes)) if examples.classes else []
+    counts = [0] * len(examples.classes)
+    if examples.classes:
+        counts = np.bincount(examples.target.astype(np.int64), minlength=len(examples.classes)).tolist()
     return results.DataSummary(
         name=examples.name,
         rows=examples.count,
         columns=0,
         target="",
         task=examples.task,
-        classes={name: int(count) for name, count in zip(examples.classes, counts, strict=True)},
+        classes=dict(zip(examples.classes, counts, strict=True)),
         sha256=examples.sha256,
         read_as={},
     )

@@ -119,8 +119,10 @@ class TrainedNetworks:
         return np.array([_loss(split[setting].evaluation(reading), part) for split in self.splits])
 
     def _example_losses(self, chosen: Sequence[int], reading: Reading) -> Array:
-        pairs = zip(self.splits, chosen, strict=True)
-        return np.stack([split[s].losses_of_examples(reading) for split, s in pairs])
+        kept = [split[s].example_losses for split, s in zip(self.splits, chosen, strict=True)]
+        if any(losses is None for losses in kept):
+            raise ValueError("a network without losses of the given test set")
+        return np.stack([losses.values(reading) for losses in kept if losses is not None]).astype(np.float64)
 
     def arm_scores(self, arm: str, reading: Reading) -> Array:
         """Selection score of an arm on each split, ``(splits,)``, its setting chosen by validation loss."""

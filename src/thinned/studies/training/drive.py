@@ -28,13 +28,13 @@ class StudyJobs(NamedTuple):
 
     Attributes:
         work: trains the networks of a job.
-        count: how many jobs there are.
+        number: how many jobs there are.
         watch: called a few times a second with what each job reported last.
         describe: names a job in messages.
     """
 
     work: Work[list[TrainedNetwork]]
-    count: int
+    number: int
     watch: Callable[[list[int]], None]
     describe: Callable[[int], str]
 
@@ -68,7 +68,7 @@ def drive(
             stack.callback(engine.close)
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thinned-"))) / "run"
-        task = Task(jobs.work, jobs.count, folder, jobs.watch)
+        task = Task(jobs.work, jobs.number, folder, jobs.watch)
         enough = lambda: time.perf_counter() > deadline  # noqa: E731
         for _, networks in run_jobs(engine, task, enough=enough, describe=jobs.describe):
             store.add(networks, time.perf_counter() - start)

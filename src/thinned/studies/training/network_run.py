@@ -1,45 +1,24 @@
 """Trains the networks of a plan for a network of one's own; each finished network is stored at once."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import nn
-
 from thinned.studies.design.own_network.pilot import network_splits
-from thinned.studies.design.own_network.site_groups import NetworkSite
 from thinned.studies.design.plan import Member, Plan
-from thinned.studies.design.setting import Setting
 from thinned.studies.examples.examples import ExampleSet
-from thinned.studies.training.apply_setting import apply_setting
+from thinned.studies.training.apply_setting import SettingApplication
 from thinned.studies.training.drive import Progress, StudyJobs, drive
 from thinned.studies.training.engines.choose import choose_engine
 from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.functions import NetworkFunctions
-from thinned.studies.training.network_job import NetworkTraining, network_members
+from thinned.studies.training.network_job import Checkpoints, NetworkTraining, network_members
 from thinned.studies.training.shard import Shard
-from thinned.studies.training.store import Store
+from thinned.studies.training.store import CHECKPOINTS, Store
 
-__all__ = ["ApplyToSites", "NetworkStudy", "run_networks"]
-
-
-@dataclasses.dataclass(frozen=True)
-class ApplyToSites:
-    """Makes the network of a setting from the user's: see :func:`apply_setting`.
-
-    Attributes:
-        sites: the sites whose rates the study varies.
-    """
-
-    sites: tuple[NetworkSite, ...]
-
-    def __call__(self, network: nn.Module, setting: Setting) -> nn.Module:
-        """Apply a setting in place."""
-        apply_setting(network, setting, self.sites)
-        return network
+__all__ = ["NetworkStudy", "run_networks"]
 
 
 class NetworkStudy(NamedTuple):
@@ -47,13 +26,13 @@ class NetworkStudy(NamedTuple):
 
     Attributes:
         functions: those of the user.
-        apply: makes the network of a setting.
+        application: makes the network of a setting.
         examples: the examples.
         config: how to train.
     """
 
     functions: NetworkFunctions
-    apply: ApplyToSites
+    application: SettingApplication
     examples: ExampleSet
     config: NetworkConfig
 
@@ -63,7 +42,6 @@ def run_networks(
     plan: Plan,
     store: Store,
     progress: Callable[[Progress], None],
-    minutes: float | None = None,
     *,
     engine: Engine | None = None,
     folder: Path | None = None,
@@ -76,7 +54,6 @@ def run_networks(
         plan: the networks to train.
         store: takes their records.
         progress: called a few times a second.
-        minutes: no network starts after this time; None sets no limit.
         engine: trains the networks; None takes the cores of this machine.
         folder: for temporary files; None makes one.
         shard: the part of the plan to train; None is all of it.
@@ -93,11 +70,19 @@ def run_networks(
     if not members:
         return
     work = NetworkTraining(
-        study.functions, study.apply, study.examples, plan.settings, splits, members, study.config, plan.seed
+        study.functions,
+        study.application,
+        study.examples,
+        plan.settings,
+        splits,
+        members,
+        study.config,
+        plan.seed,
+        Checkpoints(store.folder / CHECKPOINTS, plan.digest),
     )
     watch = partial(_watch, plan, progress, len(finished))
     jobs = StudyJobs(work, len(members), watch, partial(_describe, plan, members))
-    drive(jobs, store, minutes, engine, choose_engine, folder)
+    drive(jobs, store, None, engine, choose_engine, folder)
 
 
 def _watch(plan: Plan, progress: Callable[[Progress], None], finished: int, epochs: Sequence[int]) -> None:

@@ -1,16 +1,13 @@
 """Makes the plan of a study of a network of one's own from its examples, its sites and the user's options."""
 
-import dataclasses
-
-from thinned.studies.design.own_network.network_arms import network_arms, network_questions
-from thinned.studies.design.own_network.network_design import Identities, Insertion, NetworkDesign
-from thinned.studies.design.own_network.site_groups import NetworkSites
-from thinned.studies.examples.examples import ExampleSet
-
 from thinned.studies.design.budget import default_batch_size, default_epochs
+from thinned.studies.design.own_network.network_arms import network_arms, network_questions
+from thinned.studies.design.own_network.network_design import Identities, NetworkDesign
 from thinned.studies.design.own_network.options import NetworkOptions
+from thinned.studies.design.own_network.studied_sites import StudiedSites
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import VALIDATION
+from thinned.studies.examples.examples import ExampleSet
 
 __all__ = ["GIVEN_TEST_SEEDS", "budget_of_options", "make_network_plan"]
 
@@ -30,12 +27,10 @@ def budget_of_options(options: NetworkOptions, examples: ExampleSet) -> tuple[in
 
 def make_network_plan(
     examples: ExampleSet,
-    sites: NetworkSites,
+    sites: StudiedSites,
     options: NetworkOptions,
     identities: Identities,
-    *,
     network: str,
-    inserted: Insertion | None = None,
 ) -> Plan:
     """Make the plan of a study in one stage, which has every setting.
 
@@ -47,12 +42,11 @@ def make_network_plan(
         options: the user's choice.
         identities: digests of the callables.
         network: name of the function that builds the network.
-        inserted: the sites that were put into the network; None where they are its own.
 
     Raises:
         InputError: a value can't be used.
     """
-    arms = network_arms(sites.studied, options.arms, options.rates, options.learning_rates)
+    arms = network_arms(sites.sites, options.arms, options.rates, options.learning_rates)
     epochs, batch_size = budget_of_options(options, examples)
     seeds = options.seeds or (GIVEN_TEST_SEEDS if examples.test_count else _REPEATS)
     return Plan(
@@ -74,11 +68,11 @@ def make_network_plan(
         own=NetworkDesign(
             stage="nested",
             test_examples=examples.test_count,
-            sites=sites.studied,
+            sites=sites.sites,
             noise=sites.noise,
-            inserted=inserted,
+            inserted=sites.inserted,
             training=tuple((name, getattr(options, name)) for name in _TRAINING),
-            identities=dataclasses.replace(identities),
+            identities=identities,
             questions=network_questions(arms),
             division_seed=options.seed,
         ),

@@ -9,6 +9,7 @@ import torch
 
 from thinned.errors import InputError, sentence
 from thinned.studies.design.arm import Arm
+from thinned.studies.examples.targets import ExampleTask
 
 __all__ = ["NetworkKeywords", "NetworkOptions"]
 
@@ -61,7 +62,7 @@ class NetworkOptions:
         InputError: no study can be made with an option.
     """
 
-    task: str | None = None
+    task: ExampleTask | None = None
     arms: Sequence[str | Arm] | None = None
     rates: Sequence[float] | None = None
     learning_rates: Sequence[float] = ()
@@ -108,7 +109,7 @@ class NetworkOptions:
 class NetworkKeywords(TypedDict, total=False):
     """The fields of :class:`NetworkOptions` as keyword arguments."""
 
-    task: str | None
+    task: ExampleTask | None
     arms: Sequence[str | Arm] | None
     rates: Sequence[float] | None
     learning_rates: Sequence[float]
