@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from thinned import datasets
+from thinned.studies.cores import one_core
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import StudyOptions
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import Split, make_splits
 from thinned.studies.table.load import Table, load
-from thinned.studies.training.engines.cores import one_core
 from thinned.studies.training.jobs import Job, Training, make_jobs
 from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import open_store

@@ -73,7 +73,7 @@ def make_records(plan: Plan, of: Callable[[int, int, int], Mapping[str, Any]]) -
             for setting in range(len(plan.settings)):
                 told = {"train": 0.5, "validation": 1.0, "test": 1.0} | dict(of(repeat, fold, setting))
                 at = {part: told.pop(part) for part in ("train", "validation", "test")}
-                at["scores"] = {name: at["test"], "roc_auc": 0.8}
+                at["scores"] = {name: at["test"], "roc_auc": 0.8} | ({"loss": at["test"]} if plan.own else {})
                 curves = {part: [1.0] * plan.epochs for part in ("train", "validation")}
                 record = {"repeat": repeat, "fold": fold, "setting": setting, "size": 0, "best_epoch": 10}
                 records.append(record | {"best": at, "end": at, "curves": curves} | told)
@@ -95,7 +95,7 @@ def noisy(plan: Plan, gains: Sequence[float], noise: float, seed: int, shared: f
     return make_records(plan, of)
 
 
-def own_plan(**changes: Any) -> Plan:
+def own_plan(chosen: Sequence[str] | None = None, **changes: Any) -> Plan:
     """A plan of a network of one's own with four sites in two groups, whose rates differ."""
     sites = (
         NetworkSite("drop1", "module", "convolutional", 0.1, (2, 4, 8, 8), "spatial", (2, 3)),
@@ -103,6 +103,6 @@ def own_plan(**changes: Any) -> Plan:
         NetworkSite("", "functional", "fully connected", 0.3, (2, 32)),
         NetworkSite("drop3", "module", "fully connected", 0.5, (2, 16)),
     )
-    arms = network_arms(sites)
+    arms = network_arms(sites, chosen)
     design = NetworkDesign("nested", sites=sites, training=(("optimizer", "adamw"),), questions=network_questions(arms))
     return make_plan(**({"arms": arms, "hidden": (), "own": design} | changes))

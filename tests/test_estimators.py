@@ -1,6 +1,8 @@
 """The scikit-learn estimators."""
 
 import pickle
+import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import thinned
 from thinned.errors import InputError
-from thinned.estimators import ThinnedClassifier, ThinnedRegressor
+from thinned.estimators import ThinnedClassifier, ThinnedRegressor, UnlikeStudyWarning
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.setting import Setting
@@ -80,9 +82,30 @@ def test_data_frames_of_many_types() -> None:
     with pytest.raises(ValueError, match="seen at fit time, yet now missing"):
         found.predict(rows.drop(columns="bool"))
     unseen = rows.assign(category="west", text=None)
-    with pytest.warns(UserWarning, match="a level that the study's table did not have|is empty") as caught:
+    with pytest.warns(UserWarning, match="a level that the training rows did not have.*is empty") as caught:
         np.testing.assert_allclose(found.predict_proba(unseen).sum(1), 1)
-    assert [str(warning.message)[:13] for warning in caught] == ["Column 'categ", "Column 'text'"]
+    assert len(caught) == 1
+    assert "Column 'category'" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def test_cross_validation_gives_one_warning_a_fold_that_can_be_silenced() -> None:
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({name: rng.choice([f"{name}{i}" for i in range(40)], 90) for name in ("city", "shop")})
+    rows["n"] = rng.normal(size=90)
+    y = rng.integers(0, 2, 90)
+    with pytest.warns(UnlikeStudyWarning) as caught:
+        cross_val_score(ThinnedClassifier(**FAST), rows, y, cv=3)
+    assert len(caught) == 3
+    for warning in caught:
+        assert re.match(r"Column 'city' has .* Column 'shop' has \d+ levels", str(warning.message))
+        assert "sklearn" in warning.filename
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = ThinnedClassifier(**FAST).fit(rows, y)  # the rows that members hold out are no other table
+        fitted.predict(rows)
+        warnings.simplefilter("ignore", UnlikeStudyWarning)
+        cross_val_score(ThinnedClassifier(**FAST), rows, y, cv=3)
 
 
 def test_arrays_of_many_types() -> None:

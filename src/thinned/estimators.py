@@ -22,11 +22,12 @@ from thinned.studies.design.options import StudyOptions
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import VALIDATION
 from thinned.studies.model import model
+from thinned.studies.model.unlike_study import UnlikeStudyWarning
 from thinned.studies.table.load import LARGEST, Table, Task, read_frame
 from thinned.studies.table.settle import settle
 from thinned.studies.training.config import TrainingConfig
 
-__all__ = ["ThinnedClassifier", "ThinnedRegressor"]
+__all__ = ["ThinnedClassifier", "ThinnedRegressor", "UnlikeStudyWarning"]
 
 Value = TypeVar("Value")
 Rows = object  # a data frame of pandas or polars, or an array

@@ -79,8 +79,14 @@ def test_gates():
         y = m.a(x)
         return m.d(y * torch.sigmoid(m.c(m.b(y).relu())))
 
-    recording, _ = record(gate)
-    assert names(recording, recording.gates) == {"b", "c"}
+    def of_branches(m, x):  # selective kernels, Li et al. 2019
+        y = torch.stack([m.a(x), m.f(x)], 1)
+        weights = m.c(m.b(y.sum(1).mean((2, 3), keepdim=True)).relu())
+        return m.d((y * torch.softmax(torch.stack([weights, weights.flip(1)], 1), 1)).sum(1))
+
+    for function in (gate, of_branches):
+        recording, _ = record(function)
+        assert names(recording, recording.gates) == {"b", "c"}
     recording, _ = record(of_positions)
     assert names(recording, recording.gates) == {"c"}  # b is as large as what the gate scales
 

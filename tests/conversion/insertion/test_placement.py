@@ -83,24 +83,56 @@ def test_what_makes_and_takes_attention_and_what_is_no_layer_is_reported():
     }
 
 
-def test_attention_written_out_and_a_module_of_attention_are_seen():
+def test_attention_written_out_is_seen():
     class Attention(nn.Module):
         def __init__(self):
             super().__init__()
-            self.embed, self.q, self.k, self.v, self.out = (nn.Linear(8, 8) for _ in range(5))
-            self.heads, self.last = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 2)
+            self.embed, self.q, self.k, self.v, self.out, self.last = (nn.Linear(8, 8) for _ in range(6))
 
         def forward(self, x):
             x = self.embed(x)
             weights = torch.softmax(self.q(x) @ self.k(x).transpose(1, 2), -1)
-            x = self.out(weights @ self.v(x)).relu()
-            return self.last(self.heads(x, x, x)[0].relu() + x)
+            return self.last(self.out(weights @ self.v(x)) + x)
 
-    reasons = unplaced(Attention(), torch.randn(4, 5, 8), where=["last", "q"])
-    assert set(reasons) == {"embed", "k", "v", "out", ":matmul", "heads:multi_head_attention_forward"}
-    hidden = unplaced(nn.Sequential(Attention(), nn.ReLU(), nn.Linear(2, 2)), torch.randn(4, 5, 8))
-    assert {name.partition(".")[2] for name, reason in hidden.items() if "queries" in reason} == {"q", "k", "v", "out"}
-    assert hidden["0.last"] == "it takes the result of attention, which has dropout of its own"
+    reasons = unplaced(Attention(), torch.randn(4, 5, 8))
+    assert set(reasons) == {"embed", "q", "k", "v", ":matmul", "out"}
+    assert {name for name, reason in reasons.items() if "queries, keys or values" in reason} == {"q", "k", "v"}
+    assert reasons["out"] == "it takes the result of attention, which has dropout of its own"
+
+
+def test_the_layers_around_an_attention_module_are_hidden_layers():
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.heads = nn.Linear(8, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+            self.up, self.down, self.next = nn.Linear(8, 16), nn.Linear(16, 8), nn.MultiheadAttention(8, 2)
+
+        def forward(self, x):
+            x = self.embed(x)
+            x = x + self.heads(x, x, x)[0]
+            x = x + self.down(self.up(x).relu())
+            return self.next(x, x, x)[0]
+
+    report = thinned.insert_dropout(Encoder(), torch.randn(4, 5, 8))
+    assert report.layers == ["up", "down"]
+    assert set(report.unplaced) == {"embed", "heads:multi_head_attention_forward", "next:multi_head_attention_forward"}
+
+
+def test_a_recurrence_written_out_gets_none():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.step, self.last = nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            state = torch.zeros(len(x), 8)
+            for t in range(3):
+                state = torch.tanh(x[:, t] + self.step(state))
+            return self.last(state)
+
+    reasons = unplaced(Recurrent(), torch.randn(4, 3, 8))
+    assert list(reasons) == ["step"]
+    assert reasons["step"].startswith("it is recurrent")
 
 
 def test_input():
@@ -129,7 +161,20 @@ def test_last_hidden_of_several_outputs_and_of_a_residual_output():
             return {"one": self.one(x), "two": [self.two(x).sigmoid()]}
 
     assert list(placed(Heads(), images(), where="last_hidden")) == ["one", "two"]
-    assert list(placed(resnet()[:3], images(), where="last_hidden")) == ["2.skip"]  # called last, before the sum
+    assert list(placed(resnet()[:3], images(), where="last_hidden")) == ["2.conv2"]
+
+
+def test_last_hidden_of_a_sum_of_two_heads():
+    class TwoHeads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.wide, self.top = nn.Linear(6, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+
+        def forward(self, x):
+            x = self.body(x).relu()
+            return self.top(x) + self.wide(x)
+
+    assert list(placed(TwoHeads(), torch.randn(4, 6), where="last_hidden")) == ["top", "wide"]
 
 
 def test_every_weight_layer():

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from study_cases import analysed, make_plan, make_records, noisy
+from study_cases import analysed, make_plan, make_records, noisy, own_plan, trained_networks
 
 from thinned.studies.analysis.leakage import baseline_loss, leaking_columns
-from thinned.studies.analysis.warnings import WarningKind, few_seeds
+from thinned.studies.analysis.warnings import WarningKind, few_seeds, pilot_warnings
+from thinned.studies.design.own_network.stages import pilot_plan
 from thinned.studies.design.plan import Plan
 from thinned.studies.table.load import Table, load
 
@@ -100,6 +101,22 @@ def test_an_arm_at_the_edge_of_its_grid() -> None:
         "dropout (highest rate 0.5, 8 of 10 splits), weight decay (lowest weight decay 0.01, 10 of 10 splits)."
         in message
     )
+
+
+def test_a_pilot_at_the_edge_of_its_scales() -> None:
+    plan = pilot_plan(own_plan(["none", "dropout", "as_is"]))
+    labels = [setting.label for setting in plan.settings]
+    assert labels[1:] == [
+        f"dropout {words}" for words in ("at 0.5 times its own rates", "as it is", "at 1.5 times its own rates")
+    ]
+
+    def best(setting: int) -> list[str]:
+        records = make_records(plan, lambda repeat, fold, s: {"validation": 1.0 - (s == setting)})
+        return [warning.message for warning in pilot_warnings(trained_networks(records, plan, 0.25))]
+
+    assert best(2) == []
+    [message] = best(3)
+    assert "dropout (highest scale of the rates 1.5, 2 of 2 splits)." in message
 
 
 def test_zero_is_no_edge() -> None:

@@ -35,3 +35,25 @@ def test_a_large_dataset_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     y, held = read_all(source)
     assert torch.equal(y, Y)
     assert held is None
+
+
+class Counting(Items):
+    reads = 0
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        self.reads += 1
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_targets_that_a_large_dataset_lists_are_not_read_from_its_items(
+    monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
+    x, y = blobs(1000)
+    dataset = Counting(x, y)
+    dataset.targets = (y if listed else y + 1).tolist()  # type: ignore[attr-defined]
+    monkeypatch.setattr("thinned.studies.examples.sources._HELD", 20)
+    targets, held = read_all(DatasetSource(dataset))
+    assert torch.equal(targets, y)
+    assert held is None
+    assert (dataset.reads < 100) is listed

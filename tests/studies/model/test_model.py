@@ -23,7 +23,9 @@ from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.setting import Setting
 from thinned.studies.model import model, onnx
 from thinned.studies.model.model import Model
+from thinned.studies.model.unlike_study import warn_unlike
 from thinned.studies.table.load import load
+from thinned.studies.table.notices import Notice
 from thinned.studies.training.config import TrainingConfig
 
 SETTINGS = {
@@ -390,7 +392,7 @@ def test_rows_unlike_the_study_are_listed_and_refused_with_strict(tmp_path: Path
     assert not list(tmp_path.glob("new-*"))
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "Column 'plan' has a level that the study's table did not have ('gold', in 20 rows)." in result.output
+    assert "Column 'plan' has a level that the training rows did not have ('gold', in 20 rows)." in result.output
     unlike = json.loads((tmp_path / "new-predicted.csv.json").read_text())["unlike"]
     assert [(entry["column"], entry["code"], entry["cells"]) for entry in unlike] == [
         ("age", "unreadable", 1),
@@ -405,10 +407,41 @@ def test_new_levels_and_empty_columns_have_a_warning(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         getattr(found, name)(frame)
-    with pytest.warns(model.UnlikeStudyWarning, match="a level that the study's table did not have"):
+    with pytest.warns(model.UnlikeStudyWarning, match="a level that the training rows did not have"):
         getattr(found, name)(frame.assign(plan="gold"))
-    with pytest.warns(model.UnlikeStudyWarning, match="Column 'plan' is empty; the study's was not"):
+    with pytest.warns(model.UnlikeStudyWarning, match="Column 'plan' is empty; in the training rows it was not"):
         getattr(found, name)(frame.assign(plan=None))
+
+
+def test_a_prediction_gives_one_warning_of_what_matters_most() -> None:
+    notices = [Notice(code="unseen_level", column=name, cells=1, message=f"Column {name}.") for name in "abcde"]
+    with pytest.warns(model.UnlikeStudyWarning) as caught:
+        warn_unlike([Notice(code="out_of_range", column="f", cells=1, message="Far."), *notices])
+    assert [str(warning.message) for warning in caught] == [
+        "Column a. Column b. Column c. (2 more: model.unlike(rows) lists them.)"
+    ]
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_unlike([])
+        warn_unlike([Notice(code="newly_missing", column="f", cells=1, message="Missing.")])
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_outputs_of_encoded_rows_are_those_of_the_methods(task: str) -> None:
+    found = fitted(task, "dropout")
+    frame = make_frame(20).drop(columns="y")
+    rows = found.read(frame.assign(plan="gold"))
+    assert [notice.code for notice in rows.notices] == ["unseen_level"]
+    rows = found.read(frame)
+    assert rows.matrix.tobytes() == found.encode(frame).tobytes()
+    outputs = found.outputs(rows.matrix)
+    assert outputs.predicted.tobytes() == found.predict(frame).tobytes()
+    for part, expected in zip(outputs.uncertainty, found.uncertainty(frame), strict=True):
+        assert part.tobytes() == expected.tobytes()
+    assert (outputs.interval is None) == (task == "binary")
+    if outputs.interval is not None:
+        assert outputs.interval.tobytes() == found.interval(frame).tobytes()
 
 
 def test_a_model_says_what_it_is_and_loads_from_text(tmp_path: Path) -> None:

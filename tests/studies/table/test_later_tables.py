@@ -31,7 +31,7 @@ def test_numbers_of_a_frame_are_the_codes_of_a_file(dtype: type) -> None:
     numbers = pd.DataFrame({"x": np.array(CODES).astype(int).astype(dtype)})
     assert fitted.transform(numbers).tobytes() == fitted.transform(pd.DataFrame({"x": CODES})).tobytes()
     assert not fitted.unlike(numbers)
-    message = "Column 'x' has a level that the study's table did not have ('13', in 1 row)."
+    message = "Column 'x' has a level that the training rows did not have ('13', in 1 row)."
     assert told(fitted, [1, 13]) == [("unseen_level", message)]
 
 

@@ -7,30 +7,32 @@ from pathlib import Path
 import joblib
 import pytest
 import torch
-from example_networks import CONFIG, Items, blobs, split_of, with_rate
+from example_networks import CONFIG, Items, blobs, noisy, split_of, with_rate
 from torch import nn
 
 from thinned.errors import InputError
 from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
+from thinned.studies.examples.examples import Examples
 from thinned.studies.examples.load import load_examples
 from thinned.studies.training.engines.engine import Task
 from thinned.studies.training.engines.joblib_engine import Joblib
 from thinned.studies.training.engines.run_jobs import run_jobs
 from thinned.studies.training.engines.serial import Serial
 from thinned.studies.training.loop import NetworkFunctions
-from thinned.studies.training.network_job import NetworkTraining, network_members
+from thinned.studies.training.network_job import Checkpoints, NetworkTraining, network_members
 from thinned.studies.training.records import TrainedNetwork
 
 SETTINGS = (Setting(), Setting(dropout=0.5), Setting(weight_decay=3.0))
 
 
-def make_training(folder: Path | None = None) -> NetworkTraining:
+def make_training(**changes: object) -> NetworkTraining:
+    """Networks of a class, a loss and a dataset that only this process knows."""
     x, y = blobs()
-    examples = load_examples(Items(x, y, lambda x: x + 0))
+    examples = load_examples(Examples(Items(x, y, lambda x: noisy(x) + 0), Items(x, y)))
     splits = [split_of(examples)._replace(repeat=repeat) for repeat in range(2)]
 
-    class Local(nn.Sequential):  # which only this process knows
+    class Local(nn.Sequential):
         def __init__(self) -> None:
             super().__init__(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 3))
 
@@ -41,7 +43,7 @@ def make_training(folder: Path | None = None) -> NetworkTraining:
         settings=SETTINGS,
         splits=splits,
         members=network_members(SETTINGS, splits),
-        config=CONFIG,
+        config=dataclasses.replace(CONFIG, **changes),  # type: ignore[arg-type]
         seed=3,
     )
 
@@ -58,11 +60,11 @@ def test_the_first_setting_comes_first() -> None:
 
 
 def test_processes_train_what_this_one_trains(tmp_path: Path) -> None:
-    """A class of a function, a lambda as loss and one in a dataset reach the workers."""
+    """A class of a function, a lambda as loss and one in a dataset reach the workers, and the loader's processes."""
     here = run(make_training(), Serial(), tmp_path / "a")
     assert [n.member for n in here] == sorted(make_training().members)
     assert len({n.end.test for n in here}) == 6
-    assert run(make_training(), Joblib(2, "loky"), tmp_path / "b") == here
+    assert run(make_training(loader_workers=1), Joblib(2, "loky"), tmp_path / "b") == here
 
 
 def test_arrays_are_mapped_into_memory(tmp_path: Path) -> None:
@@ -84,6 +86,30 @@ def test_what_can_not_reach_a_worker_is_refused_in_one_sentence(tmp_path: Path) 
     with pytest.raises(InputError, match=r"^build must be able to reach worker processes; pickling raised TypeError"):
         run(training, Joblib(2, "loky"), tmp_path / "a")
     assert len(training(0, lambda epoch: None)) == 1
+
+
+class KilledError(BaseException):
+    """The process ends."""
+
+
+def test_a_killed_job_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    training = make_training()
+    kept = dataclasses.replace(training, checkpoints=Checkpoints(tmp_path / "kept", "plan", 0.0))
+    begun: list[int] = []
+
+    def report_or_die(epoch: int) -> None:
+        begun.append(epoch)
+        if epoch == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        kept(1, report_or_die)
+    (file,) = (tmp_path / "kept").iterdir()
+    assert file.name == "1-0-0-0.safetensors"
+    again: list[int] = []
+    assert kept(1, again.append) == training(1, lambda epoch: None)
+    assert again == [2, 3, 3]  # the second epoch's end was not written: its last step was
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [0, 5])

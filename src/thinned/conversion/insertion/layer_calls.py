@@ -95,11 +95,11 @@ def record_layers(model: nn.Module, args: tuple[object, ...], kwargs: Mapping[st
         Exception: whatever the forward pass raises.
     """
     recorder, output = run_recorded(model, LayerRecorder, copied_arguments(args), copied_arguments(dict(kwargs)))
-    heads = {max(calls) for tensor in output_tensors(output) if (calls := recorder.lineage(tensor).calls)}
+    heads = frozenset[int]().union(*(recorder.last_calls(tensor) for tensor in output_tensors(output)))
     return LayerRecording(
         tuple(recorder.calls),
         recorder.layers(),
-        frozenset(heads),
+        heads,
         frozenset(recorder.gates),
         frozenset(recorder.skips),
     )
@@ -152,6 +152,12 @@ class LayerRecorder(SilentRecorder):
     def lineage(self, tensor: torch.Tensor) -> Lineage:
         """The calls that made a tensor."""
         return self._lineages.get(tensor) or Lineage()
+
+    def last_calls(self, tensor: torch.Tensor) -> frozenset[int]:
+        """The calls that made a tensor, without those that came to it past others by a skip connection."""
+        calls = self.lineage(tensor).calls
+        before = frozenset[int]().union(*(self.calls[number].ancestors for number in calls))
+        return (calls - before - self.skips) or (calls - before)
 
     def _enter(self, module: nn.Module, args: tuple[object, ...]) -> None:
         super()._enter(module, args)
@@ -290,8 +296,14 @@ class LayerRecorder(SilentRecorder):
         gates = lineages[factor].calls
         if gates & lineages[features].calls or not lineages[features].calls:
             return  # an activation such as x * sigmoid(x)
-        pooled = math.prod(source[factor].shape[2:]) == 1 < math.prod(source[features].shape[2:])
+        spread = math.prod(source[features].shape[2:]) > 1
         while gates:
             self.gates |= gates
-            before = frozenset[int]().union(*(self.calls[number].sources for number in gates))
-            gates = frozenset(n for n in before if pooled and math.prod(self.calls[n].shape[2:]) == 1) - self.gates
+            before = frozenset[int]().union(
+                *(self.calls[number].sources for number in gates if self._is_pooled(number))
+            )
+            gates = frozenset(number for number in before if spread and self._is_pooled(number)) - self.gates
+
+    def _is_pooled(self, number: int) -> bool:
+        """Tell whether the input of a call has one position, as what is pooled over all of them."""
+        return math.prod(self.calls[number].shape[2:]) == 1

@@ -153,18 +153,19 @@ def _unsuitable(layer: _Layer, recording: LayerRecording) -> str:
     """Why a layer is not one whose input is usually dropped; "" for an ordinary hidden layer."""
     own = {call.number for call in layer.calls}
     attention = {call.number: call for call in recording.calls if call.kind == "attention"}
+    projected = {n: call for n, call in attention.items() if call.function != "multi_head_attention_forward"}
     groups, channels = getattr(layer.module, "groups", 1), getattr(layer.module, "in_channels", 1)
     reasons = {
-        "it takes the network's input": any(not call.sources for call in layer.calls),
-        "it is depthwise, and would hand a dropped channel on to the norm behind it": groups == channels > 1,
         "it is recurrent: its input depends on its own output, and each step would have another mask": any(
             own & call.ancestors for call in layer.calls
         ),
+        "it takes the network's input": any(not call.sources for call in layer.calls),
+        "it is depthwise, and would hand a dropped channel on to the norm behind it": groups == channels > 1,
         "it makes queries, keys or values; attention has dropout of its own": any(
-            own & call.sources for call in attention.values()
+            own & call.sources for call in projected.values()
         ),
         "it takes the result of attention, which has dropout of its own": any(
-            call.sources & attention.keys() for call in layer.calls
+            call.sources and call.sources <= attention.keys() for call in layer.calls
         ),
         "it is part of a gate, whose output scales other features": bool(own & recording.gates),
         "it projects a skip connection, which carries the features past the other layers": bool(own & recording.skips),

@@ -40,7 +40,7 @@ def crossed(differences: npt.ArrayLike, clusters: npt.ArrayLike | None = None) -
     examples' means and E of the residual estimate the variance of the mean without bias by A/S + B/n − E/(Sn): the
     residual is in both A and B and is taken off once (Searle, Casella & McCulloch 1992, Variance Components; Owen 2007,
     The pigeonhole bootstrap; with ``clusters``, Cameron, Gelbach & Miller 2011, Robust inference with multiway
-    clustering). No estimate is below the variance that seeds alone, or examples alone, would give:
+    clustering). It is never taken to be below A/S or B/n, what seeds alone and examples alone would give:
 
         V = max(A/S + B/n − E/(Sn), A/S, B/n)
 

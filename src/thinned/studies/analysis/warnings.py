@@ -16,7 +16,7 @@ from thinned.studies.results import Comparison, StudyWarning
 from thinned.studies.table.load import Table
 from thinned.studies.wording import capitalise, in_text, interval_decimals, number
 
-__all__ = ["WarningKind", "few_seeds", "study_warnings"]
+__all__ = ["WarningKind", "few_seeds", "pilot_warnings", "study_warnings"]
 
 _FEW_ROWS = 500  # Srivastava et al. 2014, fig. 10: no gain from dropout with 100 and with 500 examples
 _FEW_SPLITS = 6  # 5 degrees of freedom: with fewer the interval is half as wide again as with many
@@ -133,6 +133,15 @@ def study_warnings(
         warnings += _readings(table)
     order = [kind.code for kind in WarningKind]
     return sorted(warnings, key=lambda warning: order.index(warning.code))
+
+
+def pilot_warnings(trained: TrainedNetworks) -> list[StudyWarning]:
+    """The warnings about a pilot: settings that diverged, and choices at an end of their grid.
+
+    Args:
+        trained: the networks of the pilot.
+    """
+    return [*_diverged(trained), *_grid_edges(trained)]
 
 
 def _readings(table: Table) -> Iterator[StudyWarning]:

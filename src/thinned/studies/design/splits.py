@@ -96,13 +96,12 @@ def make_splits(plan: Plan, data: SplitData, tested: Rows | None = None) -> list
     return splits
 
 
-def halves(data: SplitData, seed: int, time: str | None = None) -> tuple[Rows, Rows]:
+def halves(data: SplitData, seed: int) -> tuple[Rows, Rows]:
     """Divide the rows once into two halves, each class in both; groups stay whole, and by time the first is earlier.
 
     Args:
-        data: a table, or a set of examples.
+        data: a set of examples.
         seed: seed of the study.
-        time: name of the times in messages.
 
     Raises:
         InputError: there is one group, or all rows have the same time.
@@ -115,7 +114,7 @@ def halves(data: SplitData, seed: int, time: str | None = None) -> tuple[Rows, R
         return _deal(data.groups, classes, 2, state)[0]
     if data.times is not None:
         order, starts = _order(data.times)
-        middle = _cut(starts, 0, rows, rows / 2, time)
+        middle = _cut(starts, 0, rows, rows / 2, "time=")
         return order[:middle], order[middle:]
     strata = None if classes is None else _enough(classes, 2)
     first, second = train_test_split(np.arange(rows), test_size=0.5, random_state=state, stratify=strata)
@@ -141,7 +140,7 @@ def refit_parts(table: Table, seed: int, members: int) -> list[tuple[Rows, Rows]
     state = int(stream(seed, "refit").integers(2**31))
     if table.times is not None:
         order, starts = _order(table.times)
-        cut = _cut(starts, 0, rows, (1 - VALIDATION) * rows, table.time)
+        cut = _cut(starts, 0, rows, (1 - VALIDATION) * rows, f"column {quote(table.time)}")
         return [(order[:cut], order[cut:])] * members
     if table.groups is not None:
         number = min(members, len(np.unique(table.groups)))
@@ -186,7 +185,7 @@ def _timed_folds(plan: Plan, times: Rows, begin: int) -> list[tuple[Rows, Rows]]
     cuts = [begin] if begin else []
     for fold in range(len(cuts), plan.folds):
         low, wanted = (cuts[-1], begin + fold * stretch) if begin else (cuts[-1] if cuts else 0, (fold + 1) * stretch)
-        cuts.append(_cut(starts, low, plan.rows, wanted, plan.time))
+        cuts.append(_cut(starts, low, plan.rows, wanted, _source(plan, plan.time)))
     return [(order[:start], order[start:end]) for start, end in itertools.pairwise([*cuts, plan.rows])]
 
 
@@ -218,7 +217,7 @@ class ValidationDeal:
             return self._by_group(self._data.groups, rows, fold)
         if self._data.times is not None:
             order, starts = _order(self._data.times[rows])
-            middle = _cut(starts, 0, len(rows), (1 - VALIDATION) * len(rows), self._plan.time)
+            middle = _cut(starts, 0, len(rows), (1 - VALIDATION) * len(rows), _source(self._plan, self._plan.time))
             older, latest = rows[order[:middle]], rows[order[middle:]]
             return stream(self._plan.seed, "split", 0, fold).permutation(older), latest
         train, validation = train_test_split(
@@ -264,7 +263,12 @@ def _check_groups(plan: Plan, groups: Rows) -> None:
 
 
 def _grouped_by(plan: Plan) -> str:
-    return "the table without copies" if plan.group is None else f"column {quote(plan.group)}"
+    return "the table without copies" if plan.group is None else _source(plan, plan.group)
+
+
+def _source(plan: Plan, name: str | None) -> str:
+    """Where groups or times come from: a column of the table, or an argument."""
+    return f"column {quote(name)}" if plan.own is None else f"{name}="
 
 
 def _deal(groups: Rows, classes: Rows | None, parts: int, state: int) -> list[tuple[Rows, Rows]]:
@@ -294,12 +298,12 @@ def _order(times: Rows) -> tuple[Rows, Rows]:
     return order, np.flatnonzero(np.diff(times[order])) + 1
 
 
-def _cut(starts: Rows, low: int, high: int, wanted: float, column: str | None) -> int:
+def _cut(starts: Rows, low: int, high: int, wanted: float, name: str) -> int:
     """The position nearest to ``wanted``, strictly between ``low`` and ``high``, at which a new time starts."""
     between = starts[(starts > low) & (starts < high)]
     if not len(between):
-        value = f"too many rows of column {quote(column)} have the same time"
-        remedy = "use fewer folds, or a column of finer times"
+        value = f"too many rows of {name} have the same time"
+        remedy = "use fewer folds, or finer times"
         raise InputError(sentence("train, validation and test rows must lie at different times", value, remedy))
     return int(between[np.abs(between - wanted).argmin()])
 
@@ -329,7 +333,7 @@ def _check(split: Split, plan: Plan, data: SplitData) -> None:
     )
     if by is None and not plan.group_duplicates:
         return
-    by_column = "without copies" if by is None else f"by column {quote(by)}"
+    by_column = "without copies" if by is None else f"by {_source(plan, by)}"
     parts = {"training": split.train, "test": split.test}
     for name, rows in parts.items():
         if len(rows) < 2:

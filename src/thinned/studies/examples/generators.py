@@ -30,7 +30,9 @@ def seeded_generators(key: int, device: torch.device | None = None) -> Iterator[
     backend = None if device is None or device.type == "cpu" else torch.get_device_module(device)
     with _LOCK:
         before = torch.default_generator.get_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-        before_there = None if backend is None else backend.get_rng_state(device)
+        # torch.mps has one device, and takes none
+        there = () if device is None or device.type == "mps" else (device,)
+        before_there = None if backend is None else backend.get_rng_state(*there)
         try:
             seed_generators(key, device)
             yield
@@ -39,4 +41,4 @@ def seeded_generators(key: int, device: torch.device | None = None) -> Iterator[
             np.random.set_state(before[1])  # noqa: NPY002
             random.setstate(before[2])
             if backend is not None:
-                backend.set_rng_state(before_there, device)
+                backend.set_rng_state(before_there, *there)

@@ -1,7 +1,8 @@
 """Reads the examples of a study in any of their forms, and checks them."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -52,9 +53,10 @@ def load_examples(
     """
     check_task(task)
     name, content = _resolve(data)
-    train, evaluation, test = _sources(_parts(content), collate_fn)
-    y, plain = _held(evaluation or train)
-    test_y, held_test = (None, None) if test is None else _held(test)
+    with _readable():
+        train, evaluation, test = _sources(_parts(content), collate_fn)
+        y, plain = _held(evaluation or train)
+        test_y, held_test = (None, None) if test is None else _held(test)
     targets = read_targets(y, len(train), task)
     if test is not None:
         read_targets(test_y, len(test), targets.task)
@@ -133,6 +135,18 @@ def _is_array(value: object) -> bool:
 def _is_input(value: object) -> bool:
     parts = list(value.values()) if isinstance(value, Mapping) else value
     return _is_array(value) or (isinstance(parts, tuple | list) and bool(parts) and all(map(_is_array, parts)))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say in one sentence what the user's dataset or collate function raised."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        value = f"reading raised {type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(sentence("every item of the data must be readable", value)) from error
 
 
 def _sources(parts: _Parts, collate_fn: Collate | None) -> _Sources:

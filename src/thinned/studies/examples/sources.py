@@ -193,12 +193,16 @@ def differs(source: DatasetSource, keys: tuple[int, int]) -> int | None:
 def read_all(source: DatasetSource) -> tuple[torch.Tensor | None, ArraySource | None]:
     """Read all items once: their targets, and all examples where they are small enough to hold.
 
+    A large dataset that lists its ``targets``, as torchvision's do, is not read as a whole.
+
     Returns:
         The targets, or None where their shapes differ from batch to batch; then the examples in memory, or None.
     """
     sampled = source.batch(torch.tensor(sample_indices(len(source))[:1]))
     size = sum(t.nbytes for t in [*input_tensors(sampled.x), sampled.y])
     hold = source.collate_fn is None and size * len(source) <= _HELD
+    if not hold and (targets := _listed_targets(source)) is not None:
+        return targets, None
     batches: list[Batch] = []
     for indices in torch.split(torch.arange(len(source)), _READ):
         batch = source.batch(indices)
@@ -210,6 +214,19 @@ def read_all(source: DatasetSource) -> tuple[torch.Tensor | None, ArraySource | 
         return y, None
     x = _joined([batch.x for batch in batches])
     return y, None if x is None else ArraySource(x, y)
+
+
+def _listed_targets(source: DatasetSource) -> torch.Tensor | None:
+    """The attribute ``targets`` of a dataset, where it is that of the sampled items."""
+    listed: object = getattr(source.dataset, "targets", None)
+    try:
+        y = torch.as_tensor(listed)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    sample = torch.tensor(sample_indices(len(source)))
+    if y.shape[:1] != (len(source),) or not torch.equal(y[sample], source.batch(sample).y):
+        return None
+    return y
 
 
 def _joined(parts: Sequence[Inputs]) -> Inputs | None:

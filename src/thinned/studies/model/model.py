@@ -4,10 +4,8 @@ import copy
 import itertools
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import joblib
 import msgspec
@@ -20,6 +18,7 @@ from thinned import philox
 from thinned.errors import InputError, sentence
 from thinned.layers import Dropout
 from thinned.studies import metrics
+from thinned.studies.cores import one_core
 from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import refit_parts
@@ -27,38 +26,27 @@ from thinned.studies.model import storage
 from thinned.studies.model.cv_plus import cv_plus, thin_out
 from thinned.studies.model.metadata import ModelMetadata
 from thinned.studies.model.onnx import Average, write_onnx
-from thinned.studies.table.encoding import Encoder
+from thinned.studies.model.outputs import Outputs, Uncertainty
+from thinned.studies.model.unlike_study import UnlikeStudyWarning, warn_unlike
+from thinned.studies.table.encoding import EncodedRows, Encoder
 from thinned.studies.table.load import Table, read_frame
 from thinned.studies.table.notices import Notice
 from thinned.studies.table.readings import ColumnReading
 from thinned.studies.training import cohort
 from thinned.studies.training.config import TrainingConfig
-from thinned.studies.training.engines.cores import one_core
 from thinned.studies.training.jobs import standardised
 from thinned.studies.training.network import site_rates
 from thinned.uncertainty import split_entropy, split_variance
 
-__all__ = ["Model", "Uncertainty", "UnlikeStudyWarning", "fit"]
+__all__ = ["Model", "Outputs", "Uncertainty", "UnlikeStudyWarning", "fit"]
 
 Array = npt.NDArray[np.float64]
 
 _MEMBERS = 5
+_MASKS, _COVERAGE = 20, 0.9
 _ROWS = 4096  # predicted at once
 _CELLS = 2_000_000  # ends of intervals that are compared at once
-_WARNED = ("unreadable", "unseen_level", "empty")  # of these the numbers of a prediction may say nothing
 _CHECKED = 64  # rows by which an exported network is checked
-
-
-class UnlikeStudyWarning(UserWarning):
-    """Rows are unlike those of the study's table."""
-
-
-class Uncertainty(NamedTuple):
-    """How sure a prediction is, ``(rows,)`` each; see :meth:`Model.uncertainty`."""
-
-    total: Array
-    aleatoric: Array
-    epistemic: Array
 
 
 class Model:
@@ -105,8 +93,8 @@ class Model:
     def encode(self, features: object) -> npt.NDArray[np.float32]:
         """Rows as the networks take them, ``(rows, len(columns))`` float32; what an exported network is given.
 
-        Cells that can't be read as the study read the column count as missing, with a warning. New levels and empty
-        columns have a warning too.
+        Cells that can't be read as the study read the column count as missing. Where there are some, new levels or
+        empty columns, one :class:`UnlikeStudyWarning` says so.
 
         Args:
             features: data frame (pandas or polars) with the columns that the study saw, others are ignored; or a file.
@@ -114,11 +102,13 @@ class Model:
         Raises:
             InputError: a column is missing, or holds infinite numbers or other things than scalars.
         """
-        frame = read_frame(features)
-        for notice in self._encoder.unlike(frame):
-            if notice.code in _WARNED:
-                warnings.warn(notice.message, UnlikeStudyWarning, stacklevel=2)
-        return self._encoder.transform(frame)
+        rows = self.read(features)
+        warn_unlike(rows.notices)
+        return rows.matrix
+
+    def read(self, features: object) -> EncodedRows:
+        """Rows as :meth:`encode` gives them, with what :meth:`unlike` says of them instead of a warning."""
+        return self._encoder.encode(read_frame(features))
 
     def unlike(self, features: object) -> list[Notice]:
         """Say what in new rows is unlike the study's table, by column.
@@ -146,9 +136,9 @@ class Model:
         Raises:
             InputError: as :meth:`encode`.
         """
-        return np.concatenate([self._run(self._base, rows).mean(axis=0) for rows in self._chunks(features)])
+        return self._predict(self.encode(features))
 
-    def uncertainty(self, features: object, masks: int = 20) -> Uncertainty:
+    def uncertainty(self, features: object, masks: int = _MASKS) -> Uncertainty:
         """How much of a prediction's uncertainty is noise, and how much is that the networks don't agree.
 
         The networks are the members, each thinned by ``masks`` addressed masks where training ends with dropout (Gal &
@@ -168,18 +158,10 @@ class Model:
         Raises:
             InputError: there is one network only, or as :meth:`encode`.
         """
-        if type(masks) is not int or masks < 1:
-            raise InputError(sentence("masks must be a whole number of at least 1", f"got {masks!r}"))
-        if self.metadata.members == 1 and (masks == 1 or not self._samples):
-            seen, remedy = "the model is one without masks", "fit several members"
-            raise InputError(sentence("uncertainty needs networks to compare", seen, remedy))
-        parts = [
-            self._split(np.concatenate([self._run(base, rows) for base in self._thinned(masks)]))
-            for rows in self._chunks(features)
-        ]
-        return Uncertainty(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        self._check_masks(masks)
+        return self._uncertainty(self.encode(features), masks)
 
-    def interval(self, features: object, coverage: float = 0.9) -> Array:
+    def interval(self, features: object, coverage: float = _COVERAGE) -> Array:
         """Prediction intervals of a regression by CV+, from the rows that each member has not seen.
 
         New rows like those of training lie in them with a probability of about ``coverage``, and of at least
@@ -200,14 +182,20 @@ class Model:
             raise InputError(sentence("intervals are for regression", f"the task is {self.metadata.task}"))
         if not 0 < coverage < 1:
             raise InputError(sentence("coverage must lie between 0 and 1", f"got {coverage}"))
-        residuals = self._weights[storage.RESIDUALS].numpy()
-        size = max(1, _CELLS // residuals.size)
-        parts = [
-            cv_plus(self._run(self._base, part), residuals, self.metadata.held_out, coverage)
-            for rows in self._chunks(features)
-            for part in torch.split(rows, size)
-        ]
-        return np.concatenate(parts)
+        return self._interval(self.encode(features), coverage)
+
+    def outputs(self, matrix: npt.NDArray[np.float32]) -> Outputs:
+        """All predictions for rows that are encoded once: those of :meth:`predict` and so on, by their defaults.
+
+        Args:
+            matrix: what :meth:`encode` gives.
+
+        Raises:
+            InputError: there is one network only, without masks.
+        """
+        self._check_masks(_MASKS)
+        interval = self._interval(matrix, _COVERAGE) if self.metadata.task == "regression" else None
+        return Outputs(self._predict(matrix), self._uncertainty(matrix, _MASKS), interval)
 
     def export_onnx(self, path: str | os.PathLike[str]) -> float:
         """Write the averaged network, all members in one graph, as an ONNX file (``pip install 'thinned[onnx]'``).
@@ -243,9 +231,32 @@ class Model:
             metadata={name: json.dumps(value) for name, value in described.items()},
         )
 
-    def _chunks(self, features: object) -> Iterator[torch.Tensor]:
-        for part in torch.split(torch.from_numpy(self.encode(features)), _ROWS):
-            yield part.double()
+    def _predict(self, matrix: npt.NDArray[np.float32]) -> Array:
+        return np.concatenate([self._run(self._base, rows).mean(axis=0) for rows in _chunks(matrix)])
+
+    def _check_masks(self, masks: int) -> None:
+        if type(masks) is not int or masks < 1:
+            raise InputError(sentence("masks must be a whole number of at least 1", f"got {masks!r}"))
+        if self.metadata.members == 1 and (masks == 1 or not self._samples):
+            seen, remedy = "the model is one without masks", "fit several members"
+            raise InputError(sentence("uncertainty needs networks to compare", seen, remedy))
+
+    def _uncertainty(self, matrix: npt.NDArray[np.float32], masks: int) -> Uncertainty:
+        parts = [
+            self._split(np.concatenate([self._run(base, rows) for base in self._thinned(masks)]))
+            for rows in _chunks(matrix)
+        ]
+        return Uncertainty(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def _interval(self, matrix: npt.NDArray[np.float32], coverage: float) -> Array:
+        residuals = self._weights[storage.RESIDUALS].numpy()
+        size = max(1, _CELLS // residuals.size)
+        parts = [
+            cv_plus(self._run(self._base, part), residuals, self.metadata.held_out, coverage)
+            for rows in _chunks(matrix)
+            for part in torch.split(rows, size)
+        ]
+        return np.concatenate(parts)
 
     @property
     def _samples(self) -> bool:
@@ -291,6 +302,11 @@ class Model:
             InputError: there is no model, or it is damaged.
         """
         return cls(*storage.load(folder))
+
+
+def _chunks(matrix: npt.NDArray[np.float32]) -> Iterator[torch.Tensor]:
+    for part in torch.split(torch.from_numpy(matrix), _ROWS):
+        yield part.double()
 
 
 def fit(

@@ -1,16 +1,14 @@
 """Predictions for a file of new rows."""
 
 import json
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import pandas as pd
 
 from thinned.errors import InputError, sentence
-from thinned.studies.model.model import Model, UnlikeStudyWarning
+from thinned.studies.model.model import Model, Outputs
 from thinned.studies.table.columns import column_of
 from thinned.studies.table.names import quote
 from thinned.studies.table.notices import Notice
@@ -65,15 +63,14 @@ def predict_file(folder: Path, file: Path, out: Path | None = None, *, strict: b
         if path.exists():
             value = f"{path} does"
             raise InputError(sentence("the output must not exist yet", value, "choose another name with --out"))
-    notices = model.unlike(raw.frame)
+    rows = model.read(raw.frame)
+    notices = rows.notices
     if strict and notices:
         more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
         remedy = "correct the rows, or leave --strict out"
         value = f"{notices[0].message.rstrip('.')}{more}"
         raise InputError(sentence("with --strict, rows must be like those of the study", value, remedy))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnlikeStudyWarning)  # the notices say it
-        new = _columns(model, raw.frame)
+    new = _columns(model, model.outputs(rows.matrix))
     taken = sorted(set(new) & set(raw.frame.columns))
     if taken:
         value = f"the file has {quote(taken[0])}"
@@ -98,12 +95,12 @@ def _decimal(model: Model, raw: RawTable) -> str:
     return "," if any(text.matches(r"^[+-]?\d+,\d+$").any() for text in cells) else "."
 
 
-def _columns(model: Model, rows: pd.DataFrame) -> dict[str, np.ndarray | list[str]]:
+def _columns(model: Model, outputs: Outputs) -> dict[str, np.ndarray | list[str]]:
     """The new columns of :func:`predict_file`."""
-    predicted, unsure = model.predict(rows), model.uncertainty(rows)._asdict()
+    predicted, unsure = outputs.predicted, outputs.uncertainty._asdict()
     total = unsure.pop("total")
-    if model.metadata.task == "regression":
-        low, high = model.interval(rows).T
+    if outputs.interval is not None:
+        low, high = outputs.interval.T
         spread = {f"sd_{part}": values for part, values in unsure.items()}
         return {"predicted": predicted, "sd": total, **spread, "low_90": low, "high_90": high}
     new: dict[str, np.ndarray | list[str]] = {

@@ -45,7 +45,7 @@ _COLUMN_KINDS = {
     "number": "Numbers",
     "date": "Dates",
     "level": "Categories",
-    "text": "Free text, hashed",
+    "text": "Free text, by its words",
     "empty": "Empty",
     "left out": "Left out",
 }

@@ -1,6 +1,6 @@
-"""The encoding of one column, fitted on training rows: numbers, dates, levels and text to columns of float64."""
+"""The encoding of one column, fitted on training rows: numbers, dates and levels to columns of float64."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -20,7 +20,9 @@ from thinned.studies.table.readings import (
     read_levels,
     read_numbers,
 )
+from thinned.studies.table.state_entries import State, check_entries, finite_numbers
 from thinned.studies.table.target import check_finite
+from thinned.studies.table.text_encoding import TextEncoding
 
 __all__ = [
     "ENCODINGS",
@@ -34,10 +36,8 @@ __all__ = [
 ]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-State: TypeAlias = Mapping[str, object]
 
 RARE = 5  # levels of fewer training rows share one column
-HASHES = 32
 QUANTILES = 1000
 SAMPLE = 100_000  # rows from which quantiles are taken
 HUGE = 1e150  # differences of values below it can't overflow, nor can ratios of differences of values above 1 / HUGE
@@ -77,23 +77,6 @@ class ColumnEncoding(Protocol):
         Raises:
             ValueError: no fit gives this state.
         """
-
-
-def _fields(state: State, kinds: Mapping[str, type[object]]) -> None:
-    if set(state) != set(kinds):
-        raise ValueError(f"the entries must be {', '.join(kinds)}")
-    for name, kind in kinds.items():
-        if type(state[name]) is not kind:
-            raise ValueError(f"{name} must be {kind.__name__}")
-
-
-def _array(state: State, name: str, size: int | None = None) -> Floats:
-    value = state[name]
-    if not isinstance(value, np.ndarray) or value.dtype != np.float64 or value.ndim != 1 or not value.size:
-        raise ValueError(f"{name} must be numbers")
-    if (size is not None and value.size != size) or not np.isfinite(value).all():
-        raise ValueError(f"{name} must be {size or 'some'} finite numbers")
-    return value
 
 
 def _normal_scores(values: Floats, quantiles: Floats, rows: int) -> Floats:
@@ -169,8 +152,8 @@ class NumberEncoding:
     def from_state(cls, state: State) -> Self:
         """Restore the encoding."""
         kinds = {"name": str, "median": float, "missing": bool, "rows": int, "quantiles": np.ndarray, "piecewise": bool}
-        _fields(state, kinds)
-        quantiles = _array(state, "quantiles")
+        check_entries(state, kinds)
+        quantiles = finite_numbers(state, "quantiles", None)
         median, rows = state["median"], state["rows"]
         if np.abs(quantiles).max() > HUGE or not (isinstance(median, float) and abs(median) <= HUGE):
             raise ValueError("quantiles and median must be of finite numbers")
@@ -229,8 +212,8 @@ class DateEncoding:
     @classmethod
     def from_state(cls, state: State) -> Self:
         """Restore the encoding."""
-        _fields(state, {"name": str, "missing": bool, "means": np.ndarray})
-        return cls(str(state["name"]), bool(state["missing"]), _array(state, "means", len(PARTS)))
+        check_entries(state, {"name": str, "missing": bool, "means": np.ndarray})
+        return cls(str(state["name"]), bool(state["missing"]), finite_numbers(state, "means", len(PARTS)))
 
 
 class LevelEncoding:
@@ -273,51 +256,13 @@ class LevelEncoding:
     @classmethod
     def from_state(cls, state: State) -> Self:
         """Restore the encoding."""
-        _fields(state, {"name": str, "levels": list, "rare": bool, "missing": bool})
+        check_entries(state, {"name": str, "levels": list, "rare": bool, "missing": bool})
         levels = state["levels"]
         if not isinstance(levels, list) or not all(isinstance(level, str) for level in levels):
             raise ValueError("levels must be text")
         if len(set(levels)) < len(levels):
             raise ValueError("levels must differ")
         return cls(str(state["name"]), levels, bool(state["rare"]), bool(state["missing"]))
-
-
-class TextEncoding:
-    """Character n-grams hashed into a few columns: similar texts get similar rows, and nothing needs to be stored."""
-
-    kind: ClassVar[str] = "text"
-    unit: ClassVar[bool] = False
-    pieces: ClassVar[int] = 0
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.names = [f"{name} hash {i}" for i in range(HASHES)]
-
-    @classmethod
-    def fit(cls, column: Column) -> Self | None:
-        """Give the encoding; None where every cell is missing."""
-        return None if (column.text.codes < 0).all() else cls(column.name)
-
-    def transform(self, column: Column, reading: ColumnReading) -> Floats:  # noqa: ARG002 (as all encodings)
-        """Encode a column."""
-        from sklearn.feature_extraction.text import HashingVectorizer  # noqa: PLC0415 - a study's dependency
-
-        text = column.text
-        table = np.zeros((len(text.labels) + 1, HASHES))  # the last row, code -1, is for missing cells
-        if text.labels:
-            hasher = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=HASHES, lowercase=True)
-            table[:-1] = hasher.transform(text.labels).toarray()
-        return table[text.codes]
-
-    def state(self) -> dict[str, object]:
-        """Give what :meth:`from_state` takes."""
-        return {"name": self.name}
-
-    @classmethod
-    def from_state(cls, state: State) -> Self:
-        """Restore the encoding."""
-        _fields(state, {"name": str})
-        return cls(str(state["name"]))
 
 
 ENCODINGS: dict[str, type[ColumnEncoding]] = {

@@ -33,6 +33,8 @@ OVERRIDES = ("number", "level", "text", "date", "date:day-first", "date:month-fi
 _NEARLY = 0.9  # of the cells: a column that is so far of one kind is of that kind, and the other cells are mistakes
 _INFORMAL = ("na", "n.a.", "N.A.", "none", "-", "--")  # words that may also be typing errors
 _CODE = re.compile(r"[+-]?0\d+")
+_DIGITS = re.compile(r"[0-9]{1,30}")
+_REWRITTEN = re.compile(r"[+-]?0[0-9]+(\.[0-9]*)?|[+-]?[0-9]*\.[0-9]*0|[+-]?[0-9]+\.|\+[0-9.]+")
 _KEY = re.compile(r"\S{1,64}")
 _KEY_NAME = re.compile(r"(.*[ _.-])?(id|key|index|row|rownames?|nr|no)|unnamed: 0|.*[a-z]I[Dd]", re.IGNORECASE)
 
@@ -87,8 +89,7 @@ def decide_column(column: Column, override: str | None = None, context: Context 
         case "drop":
             return Decision(DropReading())
         case "level" | "text" if not column.missing.all():
-            text = TextReading(incomplete=bool(column.missing.any()))
-            return Decision(_level(column) if override == "level" else text)
+            return Decision(_level(column) if override == "level" else _free_text(column))
         case _ if empty:
             return Decision(DropReading(reason="empty"))
         case str():
@@ -157,7 +158,14 @@ def _text(column: Column, known: Text, context: Context) -> Decision:
 def _words(column: Column) -> Decision:
     if len(column.text.labels) <= LEVELS:
         return Decision(_level(column))
-    return Decision(TextReading(incomplete=bool(column.missing.any())))
+    return Decision(_free_text(column))
+
+
+def _free_text(column: Column) -> TextReading:
+    labels, incomplete = column.text.labels, bool(column.missing.any())
+    figures = any(map(_REWRITTEN.fullmatch, labels))
+    lengths = {len(label) if _DIGITS.fullmatch(label) else 0 for label in labels} if figures else set()
+    return TextReading(incomplete=incomplete, figures=figures, digits=lengths.pop() if len(lengths) == 1 else 0)
 
 
 def _level(column: Column) -> LevelReading:

@@ -14,7 +14,7 @@ from thinned.studies.table.readings import ColumnReading, dump_readings, load_re
 
 __all__ = ["EncoderState", "dumps", "loads"]
 
-FORMAT = 2  # 1 had no readings: the cells of a file were read by what the file held
+FORMAT = 3  # 2 hashed texts; 1 had no readings: the cells of a file were read by what the file held
 LEAST = 1e-157  # no deviation is smaller, nor does a quotient by a larger one overflow
 UNPACKED = 1 << 30  # bytes: a state of tens of thousands of columns is far smaller
 
@@ -63,22 +63,28 @@ def loads(data: bytes) -> EncoderState:
         InputError: the bytes are no saved encoder, are damaged, or hold an object of another type.
     """
     saved = _unpack(data)
-    if saved.get("format") == 1 and "readings" in saved:
-        raise InputError(
-            sentence(
-                "a saved model must keep how each column is read",
-                "an earlier version of thinned wrote this one",
-                "run the same study again: it takes its networks over and fits the model anew",
-            )
-        )
-    if saved.get("format") != FORMAT:
-        raise _damaged("it is something else")
+    _check_format(saved)
     try:
         return _checked(saved)
     except InputError as error:
         raise _damaged(str(error)) from None
     except (KeyError, ValueError) as error:
         raise _damaged(f"its content is wrong ({error!s:.60})") from None
+
+
+def _check_format(saved: dict[str, object]) -> None:
+    """Refuse other formats; the second is like this one, but for texts."""
+    number, entries = saved.get("format"), saved.get("encodings")
+    seen = "an earlier version of thinned wrote this one"
+    if number == 1 and "readings" in saved:
+        remedy = "run the same study again: it takes its networks over and fits the model anew"
+        raise InputError(sentence("a saved model must keep how each column is read", seen, remedy))
+    if number not in {2, FORMAT}:
+        raise _damaged("it is something else")
+    kinds = [entry.get("kind") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    if number == 2 and "text" in kinds:
+        remedy = "run the study again in a new folder"
+        raise InputError(sentence("a saved model must keep the words of its columns of text", seen, remedy))
 
 
 def _checked(saved: dict[str, object]) -> EncoderState:

@@ -5,9 +5,10 @@
 | number | value, normal score of its rank, missing |
 | date | parts of the date, missing |
 | level | one 0/1 column per level, rare levels together, missing |
-| text | 32 hashed character n-grams |
+| text | missing, 100 components of its words and character n-grams |
 
-A number may have its piecewise-linear encoding besides (:mod:`thinned.studies.table.piecewise_linear`).
+A number may have its piecewise-linear encoding besides (:mod:`thinned.studies.table.piecewise_linear`); texts are
+encoded in :mod:`thinned.studies.table.text_encoding`.
 
 All but the 0/1 columns of levels are then scaled to mean 0 and deviation 1, constant ones are dropped, and everything
 is clipped to ±10. The pieces of a number share one scale, by which their variances sum to 1: with unit variance each,
@@ -17,7 +18,7 @@ The state is text, numbers and arrays, so a saved encoder can be read without tr
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self, TypeAlias
+from typing import Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +35,31 @@ from thinned.studies.table.readings import ColumnReading, DropReading
 from thinned.studies.table.settle import settle
 from thinned.studies.table.unlike import unlike
 
-__all__ = ["LIMIT", "Encoder"]
+__all__ = ["LIMIT", "EncodedRows", "Encoder"]
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
 LIMIT = 10.0
+
+
+class EncodedRows(NamedTuple):
+    """Rows as a network takes them.
+
+    Attributes:
+        matrix: ``(rows, columns)`` float32, C-contiguous, finite, within ±10.
+        notices: what in the rows is unlike the training rows, by column.
+    """
+
+    matrix: npt.NDArray[np.float32]
+    notices: list[Notice]
+
+
+class _Block(NamedTuple):
+    """An encoding, the columns that it makes, and those of the matrix that they fill where they vary."""
+
+    encoding: ColumnEncoding
+    made: slice
+    filled: slice
 
 
 class Encoder:
@@ -120,24 +141,54 @@ class Encoder:
         Raises:
             InputError: a column is missing, or holds infinite values or other things than scalars.
         """
-        out = np.empty((len(features), len(self.names)), dtype=np.float32)
+        return self.encode(features, compare=False).matrix
+
+    def encode(self, features: pd.DataFrame, *, compare: bool = True) -> EncodedRows:
+        """Encode rows as :meth:`transform`, and compare them with the training rows as :meth:`unlike`.
+
+        Args:
+            features: as for :meth:`transform`.
+            compare: look for what is unlike the training rows.
+
+        Raises:
+            InputError: as :meth:`transform`.
+        """
+        matrix = np.empty((len(features), len(self.names)), dtype=np.float32)
+        notices: list[Notice] = []
         positions = self._positions(features)
-        filled = start = 0
+        blocks = self._blocks()
+        for name in self.columns:
+            reading, block = self.readings[name], blocks.get(name)
+            if isinstance(reading, DropReading) or not (compare or block is not None):
+                continue
+            column = _column(features, name, positions)
+            if compare:
+                notices += unlike(column, reading)
+            if block is not None:
+                self._fill(matrix[:, block.filled], column, block)
+        return EncodedRows(matrix, notices)
+
+    def _blocks(self) -> dict[str, _Block]:
+        """Find the columns of each encoding that has some that vary."""
+        blocks: dict[str, _Block] = {}
+        start = filled = 0
         for encoding in self._encodings:
-            stop = start + len(encoding.names)
-            used = self._used[start:stop]
-            if used.any():
-                column = _column(features, encoding.name, positions)
-                block = encoding.transform(column, self.readings[encoding.name])
-                block = (block - self._mean[start:stop]) / self._deviation[start:stop]
-                width = int(used.sum())
-                out[:, filled : filled + width] = np.clip(block[:, used], -LIMIT, LIMIT)
-                filled += width
-            start = stop
-        return out
+            made = slice(start, start + len(encoding.names))
+            width = int(self._used[made].sum())
+            if width:
+                blocks[encoding.name] = _Block(encoding, made, slice(filled, filled + width))
+            start, filled = made.stop, filled + width
+        return blocks
+
+    def _fill(self, out: npt.NDArray[np.float32], column: Column, block: _Block) -> None:
+        encoded = block.encoding.transform(column, self.readings[column.name])
+        encoded -= self._mean[block.made]  # in place: a copy of a text's columns costs as much as they do
+        encoded /= self._deviation[block.made]
+        np.clip(encoded, -LIMIT, LIMIT, out=encoded)
+        out[:] = encoded[:, self._used[block.made]]
 
     def unlike(self, features: pd.DataFrame) -> list[Notice]:
-        """Say what in new rows is unlike the study's table.
+        """Say what in new rows is unlike the training rows.
 
         Args:
             features: as for :meth:`transform`.

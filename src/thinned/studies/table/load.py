@@ -18,7 +18,14 @@ from thinned.studies.table.decisions import Decision
 from thinned.studies.table.names import listed, quote
 from thinned.studies.table.notices import Notice, cells_at
 from thinned.studies.table.read_files import RawTable, read_frame, read_table
-from thinned.studies.table.readings import ColumnReading, DateReading, NumberReading, read_dates, read_numbers
+from thinned.studies.table.readings import (
+    ColumnReading,
+    DateReading,
+    NumberReading,
+    TextReading,
+    read_dates,
+    read_numbers,
+)
 from thinned.studies.table.settle import columns_of, decide, settled_frame
 from thinned.studies.table.target import LARGEST, Task, Values, check_finite, read_target
 
@@ -118,15 +125,15 @@ def load(
     raw = read_table(source)
     names = list(map(str, raw.frame.columns))
     roles = _roles(names, str(target), group, time)
-    _check_rows(len(raw.frame), folds)
-    _check_columns(names, roles)
+    _check_size(names, roles, len(raw.frame), folds)
     overrides, cells = dict(columns or {}), columns_of(raw.frame)
     features = [column for column in cells if column.name not in roles]
     by_name = {column.name: column for column in cells if column.name in roles}
     decisions = _decisions(raw, features, list(by_name.values()), overrides)
-    reading, stated = decisions[roles.target].reading, roles.target in overrides
-    found = read_target(by_name[roles.target], reading, task, folds, raw.location, stated=stated)
+    target_column, reading = by_name[roles.target], decisions[roles.target].reading
+    found = read_target(target_column, reading, task, folds, raw.location, stated=roles.target in overrides)
     settled = settled_frame(cells, {name: decision.reading for name, decision in decisions.items()})
+    readings = {column.name: decisions[column.name].reading for column in features}
     return Table(
         settled[[column.name for column in features]],
         found.values,
@@ -134,18 +141,19 @@ def load(
         found.classes,
         roles.target,
         raw.name,
-        _digest(settled, roles.target, found.task, overrides),
+        _digest(settled, roles.target, found.task, overrides, readings),
         roles.group,
         None if roles.group is None else _groups(by_name[roles.group]),
         roles.time,
         None if roles.time is None else _times(by_name[roles.time], settled[roles.time], decisions[roles.time]),
-        {column.name: decisions[column.name].reading for column in features},
+        readings,
         tuple(notice for column in cells for notice in decisions[column.name].notices) + found.notices,
     )
 
 
-def _check_columns(names: Sequence[str], roles: _Roles) -> None:
+def _check_size(names: Sequence[str], roles: _Roles, rows: int, folds: int) -> None:
     """A table of nothing but its target, group and time is one that was read with the wrong separator."""
+    _check_rows(rows, folds)
     if set(names) <= set(roles):
         others = [name for name in roles[1:] if name is not None]
         value = f"{quote(roles.target)} is the only column" + (f" besides {quote(others[0])}" if others else "")
@@ -250,7 +258,9 @@ def _neither(column: Column) -> str:
     return (fewest.values or tuple(column.text.labels))[0]
 
 
-def _digest(settled: pd.DataFrame, target: str, task: Task, overrides: Mapping[str, str]) -> str:
+def _digest(
+    settled: pd.DataFrame, target: str, task: Task, overrides: Mapping[str, str], readings: Mapping[str, ColumnReading]
+) -> str:
     """SHA-256 of what the study sees; each part is preceded by its length, so that no two tables share a stream."""
     digest = hashlib.sha256()
 
@@ -268,7 +278,9 @@ def _digest(settled: pd.DataFrame, target: str, task: Task, overrides: Mapping[s
             add(b"integer" if types.is_integer_dtype(column.dtype) else b"number")
             add(np.ascontiguousarray(column.to_numpy()).tobytes())
         else:
-            add(b"date" if types.is_datetime64_any_dtype(column.dtype) else b"text")
+            # earlier versions hashed texts: no study goes on with networks that saw other columns
+            words = b"text by its words" if isinstance(readings.get(name), TextReading) else b"text"
+            add(b"date" if types.is_datetime64_any_dtype(column.dtype) else words)
             codes, labels = pd.factorize(column)
             add(codes.astype("<i8").tobytes())
             add("\0".join(f"{type(label).__name__}:{label}" for label in labels).encode("utf-8", "surrogatepass"))

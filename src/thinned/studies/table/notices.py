@@ -19,6 +19,7 @@ NoticeCode = Literal[
     "class_word",
     "unreadable",
     "unseen_level",
+    "number_for_text",
     "out_of_range",
     "newly_missing",
     "empty",

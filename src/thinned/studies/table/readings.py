@@ -41,6 +41,7 @@ __all__ = [
     "read_dates",
     "read_levels",
     "read_numbers",
+    "read_text",
 ]
 
 _FIGURES = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
@@ -142,7 +143,15 @@ class LevelReading(_Reading, frozen=True, kw_only=True, tag="level"):
 
 
 class TextReading(_Reading, frozen=True, kw_only=True, tag="text"):
-    """Text of any content."""
+    """Text of any content.
+
+    Attributes:
+        digits: the length of all texts of the study's table, where they are digits with zeros in front; or 0.
+        figures: some texts of the study's table are figures that a number would not keep: 007, 1.50, +3.
+    """
+
+    digits: Annotated[int, msgspec.Meta(ge=0, le=30)] = 0
+    figures: bool = False
 
     @property
     def sentence(self) -> str:
@@ -267,6 +276,19 @@ def read_levels(column: Column, reading: LevelReading) -> Text:
         levels.get(Decimal(label), label) if label not in known and _FIGURES.fullmatch(label) else label
         for label in text.labels
     ]
+    return Text.from_labels(labels, text.codes)
+
+
+def read_text(column: Column, reading: TextReading) -> Text:
+    """Read a column as text.
+
+    A frame may hold the codes of a file as numbers, which have no zeros in front: they get them back where all codes
+    are of one length.
+    """
+    text = column.text
+    if not reading.digits or not isinstance(column.cells, Numbers) or column.cells.truth:
+        return text
+    labels: list[str | None] = [t.zfill(reading.digits) if t.isdecimal() else t for t in text.labels]
     return Text.from_labels(labels, text.codes)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from thinned.studies.table.columns import Column
+from thinned.studies.table.columns import Column, Numbers
 from thinned.studies.table.names import listed, quote
 from thinned.studies.table.notices import Notice, NoticeCode
 from thinned.studies.table.readings import (
@@ -14,11 +14,13 @@ from thinned.studies.table.readings import (
     Floats,
     LevelReading,
     NumberReading,
+    TextReading,
     Unreadable,
     days_since_1970,
     read_dates,
     read_levels,
     read_numbers,
+    read_text,
 )
 
 __all__ = ["unlike"]
@@ -34,10 +36,12 @@ def unlike(column: Column, reading: ColumnReading) -> Iterator[Notice]:
     if isinstance(reading, DropReading) or not len(column.missing):
         return
     if missing == len(column.missing):
-        yield _notice("empty", column, missing, "is empty; the study's was not")
+        yield _notice("empty", column, missing, "is empty; in the training rows it was not")
         return
     if isinstance(reading, LevelReading):
         yield from _new_levels(column, reading)
+    if isinstance(reading, TextReading):
+        yield from _numbers_for_text(column, reading)
     if isinstance(reading, NumberReading):
         values, cells = read_numbers(column, reading)
         missing, unreadable = int(np.isnan(values).sum()), len(cells.rows)
@@ -49,7 +53,7 @@ def unlike(column: Column, reading: ColumnReading) -> Iterator[Notice]:
         yield from _unreadable(column, cells, "date")
         yield from _far(column, days_since_1970(times), reading)
     if missing > unreadable and not reading.incomplete:
-        text = f"is missing in {_rows(missing - unreadable)}; in the study's table in none"
+        text = f"is missing in {_rows(missing - unreadable)}; in the training rows in none"
         yield _notice("newly_missing", column, missing - unreadable, text)
 
 
@@ -79,8 +83,23 @@ def _new_levels(column: Column, reading: LevelReading) -> Iterator[Notice]:
         count = int(text.counts[new].sum())
         names = listed([text.labels[position] for position in new], 3)
         levels = "a level" if len(new) == 1 else f"{len(new):,} levels"
-        message = f"has {levels} that the study's table did not have ({names}, in {_rows(count)})"
+        message = f"has {levels} that the training rows did not have ({names}, in {_rows(count)})"
         yield _notice("unseen_level", column, count, message)
+
+
+def _numbers_for_text(column: Column, reading: TextReading) -> Iterator[Notice]:
+    """Numbers may have lost the zeros that a text had in front or at its end."""
+    if not reading.figures or not isinstance(column.cells, Numbers) or column.cells.truth:
+        return
+    text = read_text(column, reading)
+    lost = [i for i, t in enumerate(text.labels) if not (reading.digits == len(t) and t.isdecimal())]
+    count = int(text.counts[lost].sum())
+    if count:
+        names = listed([text.labels[i] for i in lost], 3)
+        message = (
+            f"has numbers in {_rows(count)} ({names}) where the training rows had text, whose zeros they may have lost"
+        )
+        yield _notice("number_for_text", column, count, message)
 
 
 def _far(column: Column, values: Floats, reading: NumberReading | DateReading) -> Iterator[Notice]:
@@ -91,7 +110,9 @@ def _far(column: Column, values: Floats, reading: NumberReading | DateReading) -
     if count:
         if isinstance(reading, NumberReading):
             extreme = values[far][np.abs(values[far]).argmax()]
-            text = f"has {_rows(count)} far outside the study's range of {low:g} to {high:g} (as {extreme:g})"
+            text = (
+                f"has {_rows(count)} far outside the range of the training rows, {low:g} to {high:g} (as {extreme:g})"
+            )
         else:
-            text = f"has {_rows(count)} far outside the study's range of dates"
+            text = f"has {_rows(count)} far outside the dates of the training rows"
         yield _notice("out_of_range", column, count, text)

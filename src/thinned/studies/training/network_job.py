@@ -13,13 +13,13 @@ from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import Split
 from thinned.studies.examples.examples import ExampleSet
 from thinned.studies.examples.pickling import PickledByValue
-from thinned.studies.training.loop.checkpoint import Checkpoint
+from thinned.studies.training.loop.checkpoint import SECONDS, Checkpoint
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.functions import NetworkFunctions
 from thinned.studies.training.loop.train import train_network
 from thinned.studies.training.records import TrainedNetwork
 
-__all__ = ["Apply", "NetworkTraining", "network_members"]
+__all__ = ["Apply", "Checkpoints", "NetworkTraining", "network_members"]
 
 #: makes the network of a setting of a network as the user builds it
 Apply = Callable[[nn.Module, Setting], nn.Module]
@@ -36,10 +36,17 @@ class Checkpoints(NamedTuple):
     Attributes:
         folder: of the files, one a network, which are removed when it is finished.
         identity: of the plan; checkpoints of another one are ignored.
+        seconds: between two checkpoints of a network.
     """
 
     folder: Path
     identity: str
+    seconds: float = SECONDS
+
+    def of_member(self, member: Member) -> Checkpoint:
+        """The checkpoint of one network."""
+        path = self.folder / ("-".join(map(str, member)) + ".safetensors")
+        return Checkpoint(path, f"{self.identity} {member}", self.seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,23 +80,19 @@ class NetworkTraining:
         member = self.members[number]
         setting = self.settings[member.setting]
         split = next(s for s in self.splits if (s.repeat, s.fold) == (member.repeat, member.fold))
-        checkpoint = None
-        if self.checkpoints is not None:
-            name = "-".join(map(str, member)) + ".safetensors"
-            checkpoint = Checkpoint(self.checkpoints.folder / name, self.checkpoints.identity)
-        return [
-            train_network(
-                self.functions,
-                lambda network: self.apply(network, setting),
-                self.examples,
-                split,
-                self.config.with_setting(setting),
-                self.seed,
-                member,
-                report,
-                checkpoint,
-            )
-        ]
+        network = train_network(
+            self.functions,
+            lambda network: self.apply(network, setting),
+            self.examples,
+            split,
+            self.config.with_setting(setting),
+            self.seed,
+            member,
+            report,
+            None if self.checkpoints is None else self.checkpoints.of_member(member),
+        )
+        report(self.config.epochs)  # patience may have ended it before
+        return [network]
 
     def __reduce__(self) -> tuple[object, ...]:
         named = self.functions._asdict().items()

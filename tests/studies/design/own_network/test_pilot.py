@@ -132,5 +132,8 @@ def test_one_group_and_one_time_are_refused() -> None:
     with pytest.raises(InputError, match="a pilot and a confirmation need groups of their own; there is one group"):
         network_splits(pilot, examples(groups=np.zeros(ROWS, dtype=np.int64)))
     pilot, _ = stages(time="t")
-    with pytest.raises(InputError, match="must lie at different times"):
+    with pytest.raises(InputError, match="must lie at different times; too many rows of time= have the same time"):
         network_splits(pilot, examples(times=np.zeros(ROWS, dtype=np.int64)))
+    _, confirm = stages(group="groups")
+    with pytest.raises(InputError, match="5 folds need at least 5 groups; groups= has 2"):
+        network_splits(confirm, examples(groups=np.arange(ROWS) % 4))

@@ -150,3 +150,23 @@ def test_packed_sequences_have_no_axis_of_time() -> None:
 
     [site] = find_network_sites(Packed(), torch.ones(3, 2, 3)).sites
     assert (site.group, site.form) == ("recurrent", None)
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_the_axis_of_time_is_known_where_no_axis_was_exchanged(exchanged: bool) -> None:
+    """Locked dropout along the batch would give all examples one mask."""
+
+    class Exchanged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.behind, self.lstm = nn.Dropout(0.1), nn.Dropout(0.1), nn.LSTM(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.before(x)
+            x, _ = self.lstm(x.transpose(0, 1) if exchanged else x)
+            return self.behind(x.transpose(0, 1) if exchanged else x)
+
+    sites = find_network_sites(Exchanged(), torch.ones(5, 2, 3)).sites
+    assert [site.name for site in sites] == ["before", "behind"]
+    assert [site.axes for site in sites] == ([(), ()] if exchanged else [(0,), (0,)])
+    assert [site.group for site in sites] == ["recurrent", "recurrent"]

@@ -53,5 +53,5 @@ def test_a_checkpoint_of_something_else_or_a_damaged_one_is_ignored(tmp_path: Pa
 
 
 def test_nothing_is_written_before_its_time(tmp_path: Path) -> None:
-    trained(checkpoint=Checkpoint(tmp_path / "0.safetensors", "plan"))
+    trained(checkpoint=Checkpoint(tmp_path / "networks" / "0.safetensors", "plan"))
     assert list(tmp_path.iterdir()) == []

@@ -56,7 +56,13 @@ def _sentence(rates: Sequence[float], start: float | None, limited: Sequence[flo
 
 
 def rate_grid(trained: TrainedNetworks) -> dict[float, int] | None:
-    """Settings of ``none`` and ``dropout`` by rate; None where they differ in more than the rate."""
+    """Settings of ``none`` and ``dropout`` by rate; None where they differ in more than the rate.
+
+    None, too, where a pilot has chosen one rate: two rates are no curve.
+    """
+    own = trained.plan.own
+    if own is not None and own.stage != "nested":
+        return None
     if "none" not in trained.arms or "dropout" not in trained.arms:
         return None
     settings = [*trained.arms["none"], *trained.arms["dropout"]]

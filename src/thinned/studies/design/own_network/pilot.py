@@ -30,7 +30,7 @@ def pilot_splits(plan: Plan, examples: SplitData) -> list[Split]:
     the place of test examples, so that records are whole; only the choice of settings reads them.
     """
     own = plan.network_design
-    rows = np.arange(plan.rows) if own.test_examples else halves(examples, own.division_seed, plan.time)[0]
+    rows = np.arange(plan.rows) if own.test_examples else halves(examples, own.division_seed)[0]
     return [split._replace(test=split.validation) for split in _dealt(plan, examples, rows)]
 
 
@@ -39,7 +39,7 @@ def confirm_splits(plan: Plan, examples: SplitData) -> list[Split]:
 
     By time, all before a fold.
     """
-    return make_splits(plan, examples, halves(examples, plan.network_design.division_seed, plan.time)[1])
+    return make_splits(plan, examples, halves(examples, plan.network_design.division_seed)[1])
 
 
 def given_test_splits(plan: Plan, examples: SplitData) -> list[Split]:

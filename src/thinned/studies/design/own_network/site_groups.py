@@ -11,6 +11,7 @@ from thinned.errors import InputError, sentence
 from thinned.studies.design.setting import SiteForm, SiteGroup
 from thinned.tracing.modules import named, original_class
 from thinned.tracing.recorded_pass import run_recorded
+from thinned.tracing.recorder import VIEWS
 from thinned.tracing.silent_recorder import SilentRecorder
 from thinned.tracing.site import Op, Site
 from thinned.tracing.tensor_map import TensorMap
@@ -98,13 +99,13 @@ def find_network_sites(network: nn.Module, *args: object, **kwargs: object) -> N
     recorder = run_recorded(network, _OriginRecorder, args, kwargs).recorder
     modules = dict(named(network))
     sites = []
-    for site, origin in zip(recorder.sites(), recorder.origins, strict=True):
+    for site, origin, is_rearranged in zip(recorder.sites(), recorder.origins, recorder.rearranged(), strict=True):
         if not site.active:
             continue
         if isinstance(site.module, layers.ConcreteDropout):
             value = f"{site.name} is a ConcreteDropout, which learns its rate"
             raise InputError(sentence("a study must be able to set the rate of each site", value, "use Dropout there"))
-        form, axes = _form(site, origin, modules)
+        form, axes = _form(site, origin, modules, is_rearranged)
         group = _group(site, origin)
         sites.append(NetworkSite(site.name, site.kind, group, float(site.p), site.shape, form, axes))
     noise = tuple(dict.fromkeys(f"{op.module}:{op.name}" for op in recorder.noise))
@@ -139,10 +140,24 @@ class _OriginRecorder(SilentRecorder):
         self.origins: list[_Origin | None] = []
         self._origins: TensorMap[_Origin] = TensorMap()
         self._number = 0
+        self._moved: TensorMap[bool] = TensorMap()  # views of a site's output with its axes elsewhere
+        self._rearranged: set[int] = set()
+
+    def rearranged(self) -> list[bool]:
+        """For each draft, True where a recurrent layer takes its output with the axes exchanged or joined."""
+        return [id(draft) in self._rearranged for draft, _ in self.drafts]
 
     def _consume(self, source: list[torch.Tensor], made: list[torch.Tensor], name: str) -> None:
+        plain, carried = name.strip("_"), self._carries.get(source[0]) or []
+        is_moved = self._moved.get(source[0]) is not None
+        if is_moved and plain in _RECURRENT:
+            self._rearranged.update(map(id, carried))
         super()._consume(source, made, name)
-        plain = name.strip("_")
+        for tensor in made:
+            if name in VIEWS and carried and (is_moved or plain in _MOVES):
+                self._moved[tensor] = True
+            elif tensor in self._moved and tensor is not source[0]:
+                del self._moved[tensor]
         if plain in _WEIGHTS:
             self._number += 1
             origin: _Origin | None = _Origin(self._number, plain, self._path()[0])
@@ -190,8 +205,8 @@ def _group(site: Site, origin: _Origin | None) -> SiteGroup:
         ("embeddings", isinstance(module, layers.EmbeddingDropout | layers.WordDropout) or weights in _EMBEDDINGS),
         ("residual branches", isinstance(module, layers.DropoutAdd) or (bool(names) and names <= _SUMS)),
         ("convolutional", is_map),
-        ("embeddings", are_patches),
         ("recurrent", weights in _RECURRENT or any(map(_is_recurrent, consumers))),
+        ("embeddings", are_patches),
         ("fully connected", is_linear),
         ("other", True),
     )
@@ -209,7 +224,7 @@ def _is_recurrent(op: Op) -> bool:
 
 
 def _form(
-    site: Site, origin: _Origin | None, modules: dict[str, nn.Module]
+    site: Site, origin: _Origin | None, modules: dict[str, nn.Module], is_rearranged: bool
 ) -> tuple[SiteForm, tuple[int, ...]] | tuple[None, tuple[()]]:
     """The form in which a site that drops element by element can drop instead, and the axes that share a decision."""
     elementwise = site.kind == "rnn" or (
@@ -219,8 +234,11 @@ def _form(
         return None, ()
     if _is_feature_map(site, origin):
         return "spatial", tuple(range(2, len(site.shape)))
-    places = [site.name.partition("#")[0]] if site.kind == "rnn" else [op.module for op in site.consumers]
-    places += [] if origin is None or origin.op not in _RECURRENT else [origin.module]
+    places = [site.name.partition("#")[0]] if site.kind == "rnn" else []
+    if not is_rearranged:
+        places += [op.module for op in site.consumers]
+    if origin is not None and origin.op in _RECURRENT and not origin.moved:
+        places.append(origin.module)
     for place in places:
         module = modules.get(place)
         if isinstance(module, nn.RNNBase) and len(site.shape) == 3:  # packed sequences have two axes

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from thinned.errors import InputError
-from thinned.studies.training.engines.cores import one_core
+from thinned.studies.cores import one_core
 from thinned.studies.training.engines.engine import Done, Failed, Outcome, R, Task
 from thinned.studies.training.engines.environment import environment
 from thinned.studies.training.store import writing

@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 
 from thinned.studies.training.engines.environment import environment
 
-__all__ = ["Checkpoint", "Position"]
+__all__ = ["SECONDS", "Checkpoint", "Position"]
 
-_SECONDS = 600.0
+#: between two checkpoints: shorter trainings write none
+SECONDS = 600.0
 _HEADER = "position"
 
 
@@ -52,7 +53,7 @@ class Checkpoint:
         seconds: between two checkpoints.
     """
 
-    def __init__(self, path: Path, identity: str, seconds: float = _SECONDS) -> None:
+    def __init__(self, path: Path, identity: str, seconds: float = SECONDS) -> None:
         own = json.dumps([identity, environment()], sort_keys=True)
         self._path, self._identity = path, hashlib.sha256(own.encode()).hexdigest()
         self._seconds, self._last = seconds, time.monotonic()
@@ -85,5 +86,7 @@ class Checkpoint:
             return None
 
     def remove(self) -> None:
-        """Remove the file."""
+        """Remove the file, and the folder with the last one."""
         self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._path.parent.rmdir()

@@ -1,5 +1,7 @@
 """Batches on the device that trains."""
 
+import multiprocessing
+import sys
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -11,6 +13,8 @@ from thinned.studies.examples.sources import ArraySource, Source
 
 __all__ = ["Reader"]
 
+# named, since a process of joblib's has a default of its own, in which torch can't start one
+_CONTEXT = "fork" if sys.platform == "linux" else "spawn"
 _ON_DEVICE = 2 * 2**30  # bytes of examples that an accelerator holds as a whole
 
 
@@ -24,7 +28,9 @@ class Reader:
     """
 
     def __init__(self, examples: ExampleSet, device: torch.device, workers: int = 0) -> None:
-        self._examples, self._device, self._workers = examples, device, workers
+        self._examples, self._device = examples, device
+        # some engines' processes may have no children; what is read is the same
+        self._workers = 0 if multiprocessing.current_process().daemon else workers
         self._moved: dict[int, ArraySource] = {}
 
     def batches(self, part: Part, indices: Sequence[torch.Tensor], key: int = 0) -> Iterator[Batch]:
@@ -48,6 +54,7 @@ class Reader:
                 num_workers=min(self._workers, len(indices)),
                 collate_fn=_same,  # type: ignore[arg-type]
                 pin_memory=pinned,
+                multiprocessing_context=_CONTEXT,
             )
             for batch in loader:
                 yield batch.to(self._device)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 
+from thinned.studies.cores import one_core
 from thinned.studies.design.splits import Split
 from thinned.studies.examples.examples import ExampleSet
 from thinned.studies.examples.generators import seeded_generators
-from thinned.studies.training.engines.cores import one_core
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.fit import Prepare, Training, make_network
 from thinned.studies.training.loop.functions import NetworkFunctions
