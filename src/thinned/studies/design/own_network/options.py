@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import numpy.typing as npt
 import torch
 
 from thinned.errors import InputError, sentence
 from thinned.studies.design.arm import Arm
+from thinned.studies.examples.sources import Collate
 from thinned.studies.examples.targets import ExampleTask
 
 __all__ = ["NetworkKeywords", "NetworkOptions"]
@@ -83,7 +84,7 @@ class NetworkOptions:
     seed: int = 0
     groups: npt.ArrayLike | None = None
     time: npt.ArrayLike | None = None
-    collate_fn: Callable[[list[Any]], object] | None = None
+    collate_fn: Collate | None = None
     loss: Loss | None = None
     score: Loss | None = None
     sampler: Sampler | None = None
@@ -130,7 +131,7 @@ class NetworkKeywords(TypedDict, total=False):
     seed: int
     groups: npt.ArrayLike | None
     time: npt.ArrayLike | None
-    collate_fn: Callable[[list[Any]], object] | None
+    collate_fn: Collate | None
     loss: Loss | None
     score: Loss | None
     sampler: Sampler | None
