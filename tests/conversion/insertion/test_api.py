@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from plain_networks import NETWORKS, Mixed, images, mlp, resnet, vgg
+from plain_networks import NETWORKS, images, mlp, resnet, vgg
 from torch import nn
 
 import thinned
@@ -49,13 +49,8 @@ def train_step(model, x, steps=2):
         optimizer.step()
 
 
-@pytest.mark.parametrize("where", ["hidden", "last_hidden", "every_weight_layer"])
-def test_a_network_trains_with_it_and_is_audited_without_a_finding(network, where):
-    model, x = network
-    if where == "last_hidden" and isinstance(model, Mixed):
-        with pytest.raises(thinned.InputError, match="it does not make the output"):  # a function makes it
-            thinned.insert_dropout(model, x, where=where)
-        return
+def check_trains(model, x, where):
+    """Insert, train, audit; the report names the sites that a recorded pass finds."""
     report = thinned.insert_dropout(model, x, where=where, p=0.3)
     model.train()
     torch.manual_seed(1)
@@ -67,6 +62,24 @@ def test_a_network_trains_with_it_and_is_audited_without_a_finding(network, wher
     assert list(thinned.audit(model, (x,))) == []
     found = [site.name for site in thinned.sites.find(model, x) if site.kind == "module"]
     assert found == [site.name for site in report.placed]
+
+
+def test_a_network_trains_with_it_and_is_audited_without_a_finding(network):
+    check_trains(*network, "hidden")
+
+
+@pytest.mark.parametrize("where", ["input", "last_hidden", "every_weight_layer"])
+@pytest.mark.parametrize("name", ["MobileNet", "U-Net"])
+def test_other_places_train_and_are_audited_without_a_finding(name, where):
+    build, example = NETWORKS[name]
+    torch.manual_seed(0)
+    check_trains(build(), example(), where)
+
+
+def test_the_output_of_a_function_has_no_last_hidden_layer():
+    build, example = NETWORKS["mixed"]
+    with pytest.raises(thinned.InputError, match="it does not make the output"):
+        thinned.insert_dropout(build(), example(), where="last_hidden")
 
 
 def test_evaluation_and_what_it_leaves_are_bitwise_the_same(network):

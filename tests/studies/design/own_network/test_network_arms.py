@@ -1,5 +1,8 @@
 """Arms that are made from the sites of a network, and the questions about them."""
 
+import re
+from pathlib import Path
+
 import pytest
 from network_cases import CASES
 
@@ -7,7 +10,7 @@ from thinned.errors import InputError
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.own_network.network_arms import NETWORK_GRIDS, network_arms, network_questions
 from thinned.studies.design.own_network.site_groups import NetworkSite, find_network_sites
-from thinned.studies.design.setting import Setting, SiteRates
+from thinned.studies.design.setting import GROUP_WORDS, Setting, SiteRates
 
 
 def sites(name: str) -> tuple[NetworkSite, ...]:
@@ -132,3 +135,11 @@ def test_rates_of_sites_that_mean_nothing_are_refused() -> None:
         SiteRates(off=("heads",))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="form must be None, 'spatial' or 'locked'; got 'whole'"):
         SiteRates(form="whole")  # type: ignore[arg-type]
+
+
+def test_the_page_about_the_design_has_a_row_for_each_arm_and_group() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "network-design.md").read_text()
+    arms = {re.sub(r"^(without|only)_.*", r"\1_GROUP", arm.name) for name in CASES for arm in network_arms(sites(name))}
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == arms
+    groups = page.partition("| group |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| ([a-z ]+) \|", groups, re.MULTILINE)) == set(GROUP_WORDS)
