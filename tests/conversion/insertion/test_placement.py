@@ -7,6 +7,8 @@ from torch import nn
 
 import thinned
 
+HOLDER: dict[str, nn.Module] = {}  # a global, which a recorded pass does not copy
+
 
 def placed(model, x, **options):
     report = thinned.insert_dropout(model, x, **options)
@@ -116,6 +118,28 @@ def test_the_layers_around_an_attention_module_are_hidden_layers():
     report = thinned.insert_dropout(Encoder(), torch.randn(4, 5, 8))
     assert report.layers == ["up", "down"]
     assert set(report.unplaced) == {"embed", "heads:multi_head_attention_forward", "next:multi_head_attention_forward"}
+
+
+def test_layers_outside_the_model_and_within_an_attention_module():
+    outside = nn.Linear(8, 8)
+
+    class Attention(nn.MultiheadAttention):
+        def forward(self, x):
+            return self.out_proj(x).relu()
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.heads, self.last = nn.Linear(8, 8), Attention(8, 2), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.last(HOLDER["layer"](self.heads(self.first(x)).relu()).relu())
+
+    HOLDER["layer"] = outside
+    report = thinned.insert_dropout(Model(), torch.randn(4, 8))
+    assert report.layers == ["heads.out_proj", "last"]
+    assert report.unplaced[":linear"].startswith("a forward calls it as a function")
+    assert not outside._forward_pre_hooks
 
 
 def test_a_recurrence_written_out_gets_none():

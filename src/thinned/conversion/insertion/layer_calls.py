@@ -139,15 +139,19 @@ class LayerRecorder(SilentRecorder):
             self._lineages[parameter] = Lineage(is_weight=True)
 
     def layers(self) -> dict[str, nn.Module]:
-        """The linear and convolutional modules of the model by name, but for those of attention modules."""
-        parts = {
-            id(part) for _, module in self._modules.values() if isinstance(module, OPAQUE) for part in module.children()
-        }
+        """The linear and convolutional modules of the model by name, but for those that attention uses as functions."""
+        attention = [module for _, module in self._modules.values() if isinstance(module, OPAQUE)]
+        parts = {id(part) for module in attention for part in module.children()}
+        called = {call.name for call in self.calls if call.kind == "layer"}
         return {
             name: module
             for number, (name, module) in self._modules.items()
-            if isinstance(module, WEIGHT_LAYERS) and number not in parts
+            if isinstance(module, WEIGHT_LAYERS) and (number not in parts or name in called)
         }
+
+    def _is_layer(self, module: nn.Module) -> bool:
+        """Tell whether a module is a linear or convolutional layer of the model; one outside it can get no site."""
+        return isinstance(module, WEIGHT_LAYERS) and id(module) in self._modules
 
     def lineage(self, tensor: torch.Tensor) -> Lineage:
         """The calls that made a tensor."""
@@ -161,12 +165,12 @@ class LayerRecorder(SilentRecorder):
 
     def _enter(self, module: nn.Module, args: tuple[object, ...]) -> None:
         super()._enter(module, args)
-        if isinstance(module, WEIGHT_LAYERS):
+        if self._is_layer(module):
             self._running.append(_RunningLayer(module))
 
     def _leave(self, module: nn.Module, args: object, output: object) -> None:
         super()._leave(module, args, output)
-        if not isinstance(module, WEIGHT_LAYERS):
+        if not self._is_layer(module):
             return
         while self._running:
             running = self._running.pop()

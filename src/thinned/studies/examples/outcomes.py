@@ -90,6 +90,9 @@ def scores(task: ExampleTask, outputs: torch.Tensor | None, y: torch.Tensor, los
         outputs: ``(n, outputs)``; None where the network returns no tensor.
         y: ``(n,)`` targets.
         losses: ``(n,)``.
+
+    Raises:
+        InputError: the output does not fit the targets.
     """
     mean = {"loss": float(losses.double().mean())}
     if outputs is None or task not in ("binary", "multiclass", "regression"):
@@ -101,6 +104,8 @@ def scores(task: ExampleTask, outputs: torch.Tensor | None, y: torch.Tensor, los
     if task == "regression":
         return mean | metrics.score(task, predicted, y.reshape(-1).double().numpy())
     classes = predicted.shape[1]
+    if classes <= int(y.max()):
+        raise _misfit(z, y, "(examples, classes)")
     with warnings.catch_warnings():  # NaN says it, where not every class is there
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         warnings.filterwarnings("ignore", "No positive class", UserWarning)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 from thinned.studies.design.plan import Member
 from thinned.studies.examples.examples import Examples
 from thinned.studies.examples.load import load_examples
-from thinned.studies.training.loop import NetworkFunctions, train_network
+from thinned.studies.training.loop import NetworkFunctions, check_network, train_network
 from thinned.studies.training.loop.fit import fit
 from thinned.studies.training.records import TrainedNetwork
 
@@ -151,6 +152,39 @@ def test_loss_trains_and_score_decides() -> None:
     network = trained(GIVEN, errors, epochs=20)
     assert network.best.test == pytest.approx(1 - network.best.scores["accuracy"])  # type: ignore[operator]
     assert set(network.example_losses.values("best")) <= {0.0, 1.0}  # type: ignore[union-attr]
+
+
+class TwoHeads(nn.Module):
+    """Returns what only a loss and a score of one's own understand."""
+
+    def __init__(self, pick: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.net, self.pick = build(), pick
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.pick(self.net(x))
+
+
+@pytest.mark.parametrize(
+    ("pick", "logits"),
+    [
+        (lambda z: (z, z.sum()), lambda output: output[0]),
+        (lambda z: z[:, None], lambda output: output[:, 0]),
+        (lambda z: z[:, :2], lambda output: F.pad(output, (0, 1))),
+    ],
+    ids=["a tuple", "three dimensions", "fewer outputs than classes"],
+)
+def test_an_output_that_only_ones_own_functions_understand(
+    pick: Callable[[torch.Tensor], object], logits: Callable[[object], torch.Tensor]
+) -> None:
+    functions = NetworkFunctions(
+        lambda: TwoHeads(pick),
+        loss=lambda output, y: F.cross_entropy(logits(output), y),
+        score=lambda output, y: F.cross_entropy(logits(output), y, reduction="none"),
+    )
+    check_network(functions, EXAMPLES, CONFIG)
+    network = trained(functions=functions)
+    assert network.best.scores == {"loss": network.best.test}
 
 
 def test_a_sampler_touches_training_alone() -> None:

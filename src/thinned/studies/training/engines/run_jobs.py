@@ -91,7 +91,7 @@ class _Line(Generic[R]):
             )
         found = f"{name} failed {times}: {outcome.error}: {outcome.message}"
         if outcome.error == "MemoryError":
-            remedy = f"take fewer jobs, fewer rows or narrower layers; {_RESUME}"
+            remedy = f"take fewer jobs, fewer rows, smaller batches or narrower layers; {_RESUME}"
             return InputError(sentence("training needs memory", found, remedy))
         error = RuntimeError(sentence("training needs every job to finish", found, _RESUME))
         error.add_note(outcome.traceback)

@@ -83,13 +83,23 @@ class Evaluator(NamedTuple):
             with precision_of(self.device, self.precision):
                 output = call_network(network, batch.x)
             losses.append(outcomes.example_losses(self.task, output, batch.y, self.score))
-            if keeps:
-                outputs.append(outcomes.output_tensor(output).float())
+            if keeps and (z := self._comparable(output, len(batch.y))) is not None:
+                outputs.append(z)
                 targets.append(batch.y)
         joined = torch.cat(losses).cpu()
-        if not keeps:
+        if not outputs:
             return Outcome(joined, None, None)
         return Outcome(joined, torch.cat(outputs).cpu(), torch.cat(targets).cpu())
+
+    def _comparable(self, output: object, examples: int) -> torch.Tensor | None:
+        """The output as scores of the task take it; None where only a score of the user's own understands it."""
+        try:
+            z = outcomes.output_tensor(output)
+        except InputError:
+            if self.score is None:
+                raise
+            return None
+        return z.float() if z.ndim in (1, 2) and len(z) == examples else None
 
     def mean_loss(self, network: nn.Module, indices: torch.Tensor) -> float | None:
         """Mean loss on examples that are dealt; None where it is not finite."""
