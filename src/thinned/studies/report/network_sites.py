@@ -47,7 +47,7 @@ def site_rows(results: Results) -> list[SiteRow]:
     rows: list[SiteRow] = []
     for site in network.sites if network is not None else ():
         row = SiteRow(
-            [site.name],
+            [site.name or "forward"],  # a function that the network's own forward calls
             _KINDS.get(site.kind, site.kind),
             site.group,
             f"{site.rate:g}",
