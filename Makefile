@@ -11,8 +11,9 @@ BUILD := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 demo: $(VENV)/study
 	$(BIN)/thinned demo
 
+# a file's tests stay in one process: their fixtures train networks
 test: $(VENV)/test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-slow: $(VENV)/test
 	$(BIN)/python -m pytest -m slow
