@@ -1,6 +1,6 @@
 """Coverage and width of the 95 % interval for a given test set, where the truth is known.
 
-    python benchmarks/coverage_crossed.py [--tables 10000] [--studies 1000] [--processes 1]
+    python benchmarks/coverage_crossed.py [--tables 10000] [--studies 1000] [--rows 240]
 
 *Tables*: differences d = seed + example + residual are drawn, of known shares in the variance of their mean. Width is
 relative to that with known variances (1.96 standard deviations of the estimates). Beside the interval of
@@ -44,7 +44,7 @@ SHARES = {
     "alike": (1 / 3, 1 / 3, 1 / 3),
 }
 SIZES = np.arange(1, 10)  # of clusters
-DRAWS, FRESH_SEEDS, FRESH_EXAMPLES, ROWS, RATE = 200, 150, 4000, 60, 0.5
+DRAWS, FRESH_SEEDS, FRESH_EXAMPLES, RATE = 200, 150, 4000, 0.5
 EXAMPLES = (100, 1000)
 TASKS = ("binary", "regression")
 
@@ -209,13 +209,13 @@ class TrainedStudy(NamedTuple):
     truth_error: float
 
 
-def trained_study(task: str, number: int) -> TrainedStudy:
+def trained_study(task: str, rows: int, number: int) -> TrainedStudy:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(number)
     problem = draw_problem(task, generator)
-    x, y = problem.sample((ROWS,), generator)
+    x, y = problem.sample((rows,), generator)
     seeds = 10 + FRESH_SEEDS
-    is_validation = deal(ROWS, seeds, ROWS // 5, generator).repeat(1, 2)
+    is_validation = deal(rows, seeds, rows // 5, generator).repeat(1, 2)
     training = Training(
         x=x[:, None],
         y=y[:, None],
@@ -233,13 +233,15 @@ def trained_study(task: str, number: int) -> TrainedStudy:
     return TrainedStudy((baseline - arm)[:10].numpy(), float(gains.mean()), crossed(gains).error)
 
 
-def simulate_training(studies: int, processes: int, tasks: Sequence[str]) -> None:
+def simulate_training(studies: int, processes: int, tasks: Sequence[str], rows: int) -> None:
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for task in tasks:
-            found = pool.map(partial(trained_study, task), range(studies), chunksize=10)
+            found = pool.map(partial(trained_study, task, rows), range(studies), chunksize=10)
             for seeds in (5, 10):
                 for examples in EXAMPLES:
-                    report_training(f"{task}, {seeds} seeds, {examples} examples", seeds, examples, found)
+                    report_training(
+                        f"{task}, {rows} training rows, {seeds} seeds, {examples} examples", seeds, examples, found
+                    )
 
 
 def report_training(title: str, seeds: int, examples: int, found: Sequence[TrainedStudy]) -> None:
@@ -268,6 +270,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--task", choices=TASKS, action="append", help="by default both")
+    parser.add_argument("--rows", type=int, default=240, help="of a trained study's training set")
     parser.add_argument("--part", choices=("tables", "roc_auc", "trained"), action="append", help="by default all")
     args = parser.parse_args()
     parts = args.part or ("tables", "roc_auc", "trained")
@@ -276,7 +279,7 @@ def main() -> None:
     if "roc_auc" in parts:
         simulate_roc_auc(args.studies)
     if "trained" in parts:
-        simulate_training(args.studies, args.processes, args.task or TASKS)
+        simulate_training(args.studies, args.processes, args.task or TASKS, args.rows)
 
 
 if __name__ == "__main__":

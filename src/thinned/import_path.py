@@ -10,7 +10,7 @@ from pathlib import Path
 
 from thinned.errors import InputError, sentence
 
-__all__ = ["import_object", "source_digest", "working_directory"]
+__all__ = ["import_object", "import_path", "source_digest", "working_directory"]
 
 
 def import_object(path: str, description: str) -> object:
@@ -51,7 +51,7 @@ def working_directory() -> Iterator[None]:
 
 
 def source_digest(function: str | Callable[..., object]) -> str | None:
-    """SHA-256 of the Python file that defines a function or class; None if there is no such file.
+    """SHA-256 of the Python file that defines a function or class; None if there is no such file, as in a notebook.
 
     Args:
         function: the function or class itself, or its import path.
@@ -63,4 +63,27 @@ def source_digest(function: str | Callable[..., object]) -> str | None:
         file = inspect.getsourcefile(inspect.unwrap(imported))
     except TypeError:  # a built-in, or an instance of a class
         return None
-    return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    try:
+        return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def import_path(function: Callable[..., object], description: str) -> str:
+    """The path from which :func:`import_object` imports a function.
+
+    Args:
+        function: a function or class.
+        description: its name in messages, such as "the network".
+
+    Raises:
+        InputError: it can't be imported, as a lambda or a function within another.
+    """
+    path = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '')}"
+    if "<" in path or path.startswith(":") or path.endswith(":"):
+        value, remedy = f"got {function!r}", "define it with def at the top level of a module or notebook"
+        raise InputError(sentence(f"{description} must be a function that can be imported", value, remedy))
+    if import_object(path, description) is not function:
+        value, remedy = f"{path} is something else", "restart Python, or pass what is there"
+        raise InputError(sentence(f"{description} must be a function that can be imported", value, remedy))
+    return path

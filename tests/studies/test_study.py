@@ -41,6 +41,7 @@ from thinned.studies.metrics import predictions, score
 from thinned.studies.model.model import Model
 from thinned.studies.results import read as read_results
 from thinned.studies.table.load import load
+from thinned.studies.training import drive as drive_module
 from thinned.studies.training import jobs as run_module
 from thinned.studies.training import store as store_module
 from thinned.studies.training.records import TrainedNetwork
@@ -255,7 +256,7 @@ def test_an_interruption_of_the_default_design_keeps_what_was_finished(tmp_path:
     """Cohorts of the default plan end at different times, so that most of a study's time there is something to keep."""
     sizes = []
 
-    def stop(step: run_module.Progress, plan: Plan) -> None:
+    def stop(step: drive_module.Progress, plan: Plan) -> None:
         if (done := finished_networks(tmp_path / "run")) and step.networks < plan.networks:
             sizes.append(done)
             raise InterruptionError
@@ -279,8 +280,8 @@ def test_arms_that_are_not_finished_in_time_are_left_out_and_gone_on_with(
     with pytest.raises(InputError, match="must be finished in time; 0 of 16 networks are; run it again"):
         thinned.study(make_frame(), "y", out=tmp_path / "a", minutes=1e-9, **options)
     with monkeypatch.context() as patch:  # as if time were up after two cohorts, which have no batch norm
-        run_jobs = run_module.run_jobs
-        patch.setattr(run_module, "run_jobs", lambda *args, **kwargs: itertools.islice(run_jobs(*args, **kwargs), 2))
+        run_jobs = drive_module.run_jobs
+        patch.setattr(drive_module, "run_jobs", lambda *args, **kwargs: itertools.islice(run_jobs(*args, **kwargs), 2))
         part = thinned.study(make_frame(), "y", out=tmp_path / "a", jobs=1, **options).results
     assert [arm["name"] for arm in part["arms"]] == ["none", "dropout"]
     assert part["run"]["left_out"] == ("batch norm",)
@@ -671,6 +672,7 @@ def test_a_tampered_description_is_refused(entry: str, value: object, finished: 
         Model.load(folder)
 
 
+@pytest.mark.slow
 def test_the_demo_and_python_m(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "thinned", "demo", "--out", str(tmp_path / "demo"), "--epochs", "1"]
     result = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -27,7 +27,7 @@ from thinned.cli.options import (
 if TYPE_CHECKING:
     from thinned.studies.design.options import OptionKeywords
     from thinned.studies.design.plan import Plan
-    from thinned.studies.training.jobs import Progress as StudyProgress
+    from thinned.studies.training.drive import Progress as StudyProgress
 
 __all__ = ["demo_command", "study_command"]
 

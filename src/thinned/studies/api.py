@@ -1,36 +1,37 @@
 """``thinned.study``: from a table to a verdict, a report and a model."""
 
+import dataclasses
 import os
-import platform
 import tempfile
-from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, overload
 
 import pandas as pd
-import torch
+from torch import nn
 
-import thinned
 from thinned import pages
 from thinned.errors import InputError, sentence
+from thinned.import_path import import_path
 from thinned.studies import results
 from thinned.studies.analysis.analyse import make_results
 from thinned.studies.design.duplicates import group_duplicates
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import OptionKeywords, StudyOptions
+from thinned.studies.design.own_network.options import NetworkKeywords, NetworkOptions
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
 from thinned.studies.model import model, storage
+from thinned.studies.network_api import Workers, study_network
 from thinned.studies.report import html as report
+from thinned.studies.run_summary import finished_part, summarise_run
 from thinned.studies.table.load import Table, load
 from thinned.studies.training.config import TrainingConfig
+from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName
 from thinned.studies.training.engines.open_engine import open_engine
-from thinned.studies.training.jobs import Progress, run
-from thinned.studies.training.records import TrainedNetwork
+from thinned.studies.training.jobs import run
 from thinned.studies.training.store import TEMPORARY, Store, open_store, write_text, writing
 
 __all__ = ["ReportProgress", "Study", "finish_study", "load_table", "study"]
@@ -102,66 +103,135 @@ class Study:
         return f"Study({str(self.folder)!r}: {self.results.verdict.headline})"
 
 
+@overload
 def study(
     data: object,
     target: str,
     *,
+    out: str | os.PathLike[str] | None = None,
+    progress: ReportProgress = ...,
+    command: str | None = None,
+    jobs: int | None = None,
+    engine: EngineName | None = None,
+    address: str | None = None,
+    **options: Unpack[OptionKeywords],
+) -> Study: ...
+
+
+@overload
+def study(
+    data: object,
+    target: None = None,
+    *,
+    network: str | Callable[[], nn.Module],
+    out: str | os.PathLike[str] | None = None,
+    progress: ReportProgress = ...,
+    command: str | None = None,
+    jobs: int | None = None,
+    engine: EngineName | None = None,
+    address: str | None = None,
+    **options: Unpack[NetworkKeywords],
+) -> Study: ...
+
+
+def study(
+    data: object,
+    target: str | None = None,
+    *,
+    network: str | Callable[..., nn.Module] | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: ReportProgress = lambda step, plan: None,
     command: str | None = None,
     jobs: int | None = None,
     engine: EngineName | None = None,
     address: str | None = None,
-    **options: Unpack[OptionKeywords],
+    **options: object,
 ) -> Study:
-    """Measure on held-out rows which way to regularise helps: dropout, at which layer and rate, or another.
+    """Measure on held-out data which way to regularise helps: dropout, at which layer and rate, or another.
+
+    With ``target=``, ``data`` is a table, and the network is a multilayer perceptron, or yours. Without it, ``data``
+    are examples of any kind, and ``network`` builds your network.
 
     The networks of all arms are trained on the same folds, with the same initial weights, data order and random
     numbers. What an arm leaves open (a rate, a weight decay) is chosen by validation rows and scored on test rows,
     which neither training nor choice has seen.
 
     Args:
-        data: path of a CSV or Parquet file, or a pandas or polars data frame.
-        target: the column to predict.
+        data: path of a CSV or Parquet file, or a pandas or polars data frame. Or examples: ``(x, y)`` of tensors or
+            arrays, a map-style dataset, a pair of a training and a test set, :class:`thinned.Examples`, a function
+            that returns one of these, or its path "module:function".
+        target: the column to predict; None where ``data`` are examples.
+        network: a function, or its path "module:function", that builds a fresh network: of examples, without arguments;
+            of a table, from the numbers of inputs and outputs (it leaves no model). None takes a multilayer perceptron.
         out: folder for the study's files, where a study of the same plan resumes; None makes a temporary one.
         progress: called during training with the state of the study and its plan.
         command: the command line, shown in the report.
-        jobs: cohorts trained at a time, each on one core; -1 is one for each core. None takes the number of torch's
+        jobs: jobs trained at a time, each on one core; -1 is one for each core. None takes the number of torch's
             threads, all of a cluster, or what ``joblib.parallel_config`` says. No result depends on it.
         engine: "loky" (processes on this machine), "ray" or "dask"; None takes the backend of
             ``joblib.parallel_config``, and otherwise loky.
         address: address of a Ray or Dask cluster; None takes the one in use, or starts workers on this machine.
-        options: any of these.
-
-            - task: "binary", "multiclass" or "regression"; None infers it from the target.
-            - arms: names of :data:`thinned.studies.design.arms.ARMS` ("cocktail" is the best of all by validation) and
-              :class:`thinned.Arm` objects; None takes all. No regularisation is always included.
-            - rates: dropout rates of the arm "dropout", in [0, 1); None takes 0.1, 0.2, ..., 0.8.
-            - folds, seeds: 5 test folds in 2 repeats, each with its own folds, initial weights and data order.
-            - hidden: widths of the hidden layers; None chooses two by the number of rows.
-            - epochs, batch_size: training budget and rows of a step; None chooses them by the number of rows.
-            - learning_rate: Adam's learning rate, 1e-3.
-            - seed: the number from which everything random follows, 0.
-            - group: column of groups, such as patients; all rows of a group stay on one side of every split.
-            - time: column of numbers or dates; every split trains on older rows than it validates and tests on, and
-              repeats differ in initial weights, data order and masks alone. Neither is a feature.
-            - group_duplicates: keep copies of a row (but for an identifier or a time stamp) on one side of each split.
-            - columns: readings by column name: "number", "level", "text", "date:day-first", "date:month-first", "drop".
-            - sizes: training rows at which dropout, weight decay and early stopping are measured as well.
-            - network: ``module:function`` from the numbers of inputs and outputs to your own module; leaves no model.
-            - minutes: no cohort starts after this time; arms that are unfinished then wait for the next such call.
+        options: any of :class:`~thinned.studies.design.options.StudyOptions` with a table, and of
+            :class:`~thinned.studies.design.own_network.options.NetworkOptions` with examples.
 
     Raises:
-        InputError: the table, the target, an option or the folder can't be used.
+        InputError: the data, the target, the network, an option or the folder can't be used.
     """
-    chosen, folder = StudyOptions(**options), _folder(out)
-    with open_engine(data, folder, chosen.network, jobs, engine, address) as workers:
-        table = load_table(data, target, chosen)
-        plan = make_plan(table, chosen)
+    folder, workers = _folder(out), Workers(jobs, engine, address)
+    if target is None:
+        if network is None:
+            remedy = "pass target= with a table, or network= with examples"
+            raise InputError(sentence("a study needs a column to predict, or a network", "got neither", remedy))
+        chosen = NetworkOptions(**_checked(options, NetworkOptions, StudyOptions))  # type: ignore[arg-type]
+        return _of_network(data, network, folder, chosen, workers, progress, command)
+    path = import_path(network, "the network") if callable(network) else network
+    of_table = StudyOptions(network=path, **_checked(options, StudyOptions, NetworkOptions))  # type: ignore[arg-type]
+    return _of_table(data, target, folder, of_table, workers, progress, command)
+
+
+def _checked(options: dict[str, object], own: type, other: type) -> dict[str, object]:
+    """Options of one kind of study; one of the other kind is refused in a sentence."""
+    names, others = ({field.name for field in dataclasses.fields(kind)} for kind in (own, other))
+    for name in options:
+        if name not in names and name in others:
+            kind = "examples" if own is NetworkOptions else "a table"
+            value = f"this one is a study of {kind}"
+            raise InputError(sentence(f"{name} is an option of another kind of study", value, "leave it out"))
+    return options
+
+
+def _of_table(
+    data: object,
+    target: str,
+    folder: Path,
+    options: StudyOptions,
+    workers: Workers,
+    progress: ReportProgress,
+    command: str | None,
+) -> Study:
+    with open_engine(data, folder, options.network, *workers) as engine:
+        table = load_table(data, target, options)
+        plan = make_plan(table, options)
         with open_store(folder, plan) as store:
             report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731
-            run(table, plan, store, report, chosen.minutes, engine=workers, folder=folder / TEMPORARY)
+            run(table, plan, store, report, options.minutes, engine=engine, folder=folder / TEMPORARY)
             return finish_study(table, plan, store, progress, command)
+
+
+def _of_network(
+    data: object,
+    network: str | Callable[..., nn.Module],
+    folder: Path,
+    options: NetworkOptions,
+    workers: Workers,
+    progress: ReportProgress,
+    command: str | None,
+) -> Study:
+    finished = Study(folder, study_network(data, network, folder, options, workers, progress, command))
+    with writing():
+        write_text(folder / "results.json", results.serialise(finished.results))
+    finished.report()
+    return finished
 
 
 def load_table(data: object, target: str, options: StudyOptions) -> Table:
@@ -183,29 +253,10 @@ def _folder(out: str | os.PathLike[str] | None) -> Path:
 
 
 def _analyse(table: Table, plan: Plan, store: Store, command: str | None) -> results.Results:
-    networks, finished = _finished(store.networks(), plan)
+    networks, finished = finished_part(store.networks(), plan)
     epoch_seconds = store.seconds / (len(store) * plan.epochs)
-    summary = _run_summary(plan, finished, store, command)
+    summary = summarise_run(plan, finished, store, command)
     return make_results(table, plan, finished, networks, summary, epoch_seconds)
-
-
-def _run_summary(plan: Plan, finished: Plan, store: Store, command: str | None) -> results.RunSummary:
-    """Summarise the training; ``finished`` is the finished part of the plan."""
-    names = {arm.name for arm in finished.arms}
-    return results.RunSummary(
-        networks=len(store),
-        left_out=tuple(arm.label for arm in plan.arms if arm.name not in names),
-        seconds=store.seconds,
-        networks_per_second=len(store) / max(store.seconds, 1e-9),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        threads=torch.get_num_threads(),
-        versions={
-            "thinned": thinned.__version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
-        command=command,
-    )
 
 
 def finish_study(table: Table, plan: Plan, store: Store, progress: ReportProgress, command: str | None) -> Study:
@@ -224,23 +275,6 @@ def _write(table: Table, plan: Plan, folder: Path, content: results.Results, pro
         write_text(folder / "results.json", results.serialise(content))
     study.report()
     return study
-
-
-def _finished(networks: list[TrainedNetwork], plan: Plan) -> tuple[list[TrainedNetwork], Plan]:
-    """The networks whose settings were trained on every split, and the part of the plan that needs no others.
-
-    Raises:
-        InputError: no arm besides "none" is finished.
-    """
-    counts = Counter(network.setting for network in networks if not network.size)
-    finished = {setting for setting, count in counts.items() if count == plan.folds * plan.seeds}
-    part = plan.restricted_to([plan.settings[setting] for setting in finished])
-    kinds = {arm.kind for arm in part.arms}
-    if not {"reference", "method"} <= kinds:
-        value = f"{len(networks)} of {plan.networks} networks are"
-        remedy = "run it again with more minutes; it continues there"
-        raise InputError(sentence("no regularisation and another arm must be finished in time", value, remedy))
-    return [network for network in networks if network.setting in finished], part
 
 
 def _refit(table: Table, plan: Plan, setting: Setting, folder: Path, progress: ReportProgress) -> None:

@@ -36,7 +36,7 @@ from thinned.studies.results import (
 from thinned.studies.table.load import Table
 from thinned.studies.training.records import TrainedNetwork
 
-__all__ = ["Analysis", "analyse", "make_results"]
+__all__ = ["Analysis", "Content", "analyse", "make_results", "results_of"]
 
 
 class Analysis(NamedTuple):
@@ -73,7 +73,7 @@ def analyse(trained: TrainedNetworks, table: Table | None = None) -> Analysis:
 def make_results(
     table: Table, plan: Plan, finished: Plan, networks: Sequence[TrainedNetwork], run: RunSummary, epoch_seconds: float
 ) -> Results:
-    """The content of ``results.json``.
+    """The content of ``results.json`` of a table's study.
 
     Args:
         table: the studied table.
@@ -88,12 +88,45 @@ def make_results(
     """
     splits = make_splits(plan, table)
     trained = TrainedNetworks(networks, finished, test_share(splits))
+    content = Content(_data_summary(table), plan, run, networks, [len(split.train) for split in splits], epoch_seconds)
+    return results_of(trained, content, table)
+
+
+class Content(NamedTuple):
+    """What results hold besides the analysis.
+
+    Attributes:
+        data: summary of what was studied.
+        plan: the whole plan.
+        run: how its networks were trained.
+        networks: the trained networks of the finished part, those of other sizes included.
+        training_rows: number of training rows of each split.
+        epoch_seconds: training time of one network for one epoch.
+    """
+
+    data: DataSummary
+    plan: Plan
+    run: RunSummary
+    networks: Sequence[TrainedNetwork]
+    training_rows: Sequence[int]
+    epoch_seconds: float
+
+
+def results_of(trained: TrainedNetworks, content: Content, table: Table | None = None) -> Results:
+    """Analyse the trained networks of a study, and put its results together.
+
+    Args:
+        trained: the networks that were trained on all rows of a split.
+        content: what results hold besides.
+        table: the studied table, for warnings about it.
+    """
     analysis = analyse(trained, table)
+    plan = content.plan
     return Results(
         schema=SCHEMA,
-        data=_data_summary(table),
+        data=content.data,
         plan=msgspec.convert({**plan.to_dict(), "digest": plan.digest}, PlanSummary),
-        run=run,
+        run=content.run,
         metrics={name: MetricSummary(**METRICS[name]._asdict()) for name in trained.metrics},
         selection=trained.selection,
         settings=analysis.settings,
@@ -102,7 +135,7 @@ def make_results(
         verdict=analysis.verdict,
         test_train_ratio=trained.test_train_ratio,
         warnings=analysis.warnings,
-        claims=judge_claims(trained, networks, [len(split.train) for split in splits], epoch_seconds),
+        claims=judge_claims(trained, content.networks, content.training_rows, content.epoch_seconds),
     )
 
 
@@ -167,6 +200,6 @@ def _arm_reading(trained: TrainedNetworks, arm: str, reading: Reading) -> ArmRea
     return ArmReading(
         scores={name: trained.optional_interval(trained.scores(chosen, reading, name)) for name in trained.metrics},
         chosen=tuple(chosen),
-        test=tuple(scores.tolist()),
+        test=tuple(scores.reshape(len(chosen), -1).mean(1).tolist()),
         improvement=trained.interval(trained.arm_scores(trained.baseline, "best") - scores),
     )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.errors import InputError, sentence
+from thinned.studies.analysis.crossed import crossed
 from thinned.studies.analysis.statistics import Spread, nadeau_bengio, resampled
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
@@ -36,14 +37,18 @@ class TrainedNetworks:
         diverged: number of networks that did not stay finite, for each of the other settings.
         arms: settings of each arm that has any left, by its name, in the plan's order.
         repeats: number of repeats; each has the same number of folds.
+        has_given_test: the networks of all repeats are scored on one given test set. The losses on it that
+            :meth:`scores` and :meth:`losses` give are then those of its examples.
         test_train_ratio: n_test / n_train of a split. Rows that validate count as training rows.
         selection: score by which networks are compared; lower is better.
+        clusters: ``(examples,)`` the cluster of each example of a given test set, or None.
 
     Args:
         networks: records of trained networks.
         plan: see above.
         test_train_ratio: see above; None stands for k-fold splits, 1 / (folds − 1).
         size: number of training rows of the networks to take; 0 stands for all rows of a split.
+        clusters: see above; None where each example is drawn by itself.
 
     Raises:
         InputError: no arm is left.
@@ -56,17 +61,19 @@ class TrainedNetworks:
         test_train_ratio: float | None = None,
         *,
         size: int = 0,
+        clusters: npt.NDArray[np.int64] | None = None,
     ) -> None:
         by_split: dict[tuple[int, int], dict[int, TrainedNetwork]] = defaultdict(dict)
         for network in networks:
             if network.size == size:
                 by_split[network.repeat, network.fold][network.setting] = network
-        self.plan = plan
+        self.plan, self.clusters = plan, clusters
         self._settings = plan.settings
         self.repeats = len({repeat for repeat, _ in by_split})
         self.splits = [by_split[place] for place in sorted(by_split)]
-        self.test_train_ratio = 1 / (plan.folds - 1) if test_train_ratio is None else test_train_ratio
-        self.selection = SELECTION[plan.task]
+        self.test_train_ratio = 1 / max(1, plan.folds - 1) if test_train_ratio is None else test_train_ratio
+        self.has_given_test = plan.own is not None and plan.own.test_examples > 0
+        self.selection = SELECTION[plan.task] if plan.own is None else "loss"
         trained = sorted({setting for split in self.splits for setting in split})
         broken = {s: sum(not _is_finite(split[s], self.selection) for split in self.splits) for s in trained}
         self.settings = [s for s in trained if not broken[s]]
@@ -93,15 +100,29 @@ class TrainedNetworks:
     def scores(self, chosen: Sequence[int], reading: Reading, metric: str | None = None) -> Array:
         """Test score of the setting chosen on each split, ``(splits,)``; by default the one that selects.
 
-        A score is NaN where it is undefined, as ROC-AUC on a test fold of one class.
+        That one is ``(seeds, examples)`` on a given test set. A score is NaN where it is undefined, as ROC-AUC on a
+        test fold of one class.
         """
         name = metric or self.selection
+        if self.has_given_test and name == self.selection:
+            return self._example_losses(chosen, reading)
         pairs = zip(self.splits, chosen, strict=True)
         return np.array([split[s].evaluation(reading).scores[name] for split, s in pairs], dtype=np.float64)
 
     def losses(self, setting: int, reading: Reading, part: Part) -> Array:
-        """Loss of one setting on the training, validation or test rows of each split, ``(splits,)``."""
+        """Loss of one setting on the training, validation or test rows of each split, ``(splits,)``.
+
+        On a given test set it is that of each example, ``(seeds, examples)``.
+        """
+        if self.has_given_test and part == "test":
+            return self._example_losses([setting] * len(self.splits), reading)
         return np.array([_loss(split[setting].evaluation(reading), part) for split in self.splits])
+
+    def _example_losses(self, chosen: Sequence[int], reading: Reading) -> Array:
+        kept = [split[s].example_losses for split, s in zip(self.splits, chosen, strict=True)]
+        if any(losses is None for losses in kept):
+            raise ValueError("a network without losses of the given test set")
+        return np.stack([losses.values(reading) for losses in kept if losses is not None]).astype(np.float64)
 
     def arm_scores(self, arm: str, reading: Reading) -> Array:
         """Selection score of an arm on each split, ``(splits,)``, its setting chosen by validation loss."""
@@ -128,15 +149,21 @@ class TrainedNetworks:
     def spread(self, values: Array, part: Part = "test") -> Spread:
         """Mean over splits and its standard error, of ``(splits,)`` values in the order of :attr:`splits`.
 
-        Folds of a repeat share no test row, but they share training and validation rows: for those the correlation of
-        Nadeau & Bengio is assumed.
+        Values ``(seeds, examples)`` of a given test set vary with both: :func:`crossed`. Folds of a repeat share no
+        test row, but they share training and validation rows: for those the correlation of Nadeau & Bengio is assumed.
         """
+        if values.ndim == 2:
+            return crossed(values, self.clusters)
+        if part == "test" and self.has_given_test:
+            return nadeau_bengio(values[np.isfinite(values)], 0.0)
         if part == "test":
             return resampled(values.reshape(self.repeats, -1))
         return nadeau_bengio(values[np.isfinite(values)], VALIDATION / (1 - VALIDATION))
 
     def conservative_spread(self, values: Array) -> Spread:
         """The same with the correlation of Nadeau & Bengio, which is too large for cross-validation."""
+        if values.ndim == 2:
+            return crossed(values, self.clusters)
         return nadeau_bengio(values, self.test_train_ratio)
 
     def interval(self, values: Array, part: Part = "test") -> Interval:
@@ -145,7 +172,7 @@ class TrainedNetworks:
 
     def optional_interval(self, values: Array, part: Part = "test") -> OptionalInterval:
         """Mean over the splits that have a value; None where fewer than two of a repeat have one."""
-        known = np.isfinite(values).reshape(self.repeats, -1).sum(1)
+        known = np.isfinite(values).reshape(1 if self.has_given_test else self.repeats, -1).sum(1)
         if known.max() < 2:
             return OptionalInterval(mean=None, low=None, high=None)
         interval = self.spread(values, part).interval()

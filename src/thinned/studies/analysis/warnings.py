@@ -244,7 +244,8 @@ def _no_overfitting(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     """Test losses that exceed training losses by little: the whole interval of the gap is small."""
     setting = trained.least_loss(trained.arms[trained.baseline])
     test = trained.losses(setting, "end", "test")
-    gap = trained.interval(test - trained.losses(setting, "end", "train"))
+    train = trained.losses(setting, "end", "train")
+    gap = trained.interval(test - train.reshape(-1, *[1] * (test.ndim - 1)))
     if gap.high <= _SMALL * test.mean():
         decimals = interval_decimals(gap.low, gap.high)
         low, high = (number(limit, decimals, signed=True) for limit in (gap.low, gap.high))

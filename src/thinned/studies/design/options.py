@@ -16,7 +16,28 @@ _SMALLEST = 32  # training rows of a study at several sizes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """The options of :func:`thinned.study`, which explains each.
+    """The options of :func:`thinned.study` with a table.
+
+    Attributes:
+        task: "binary", "multiclass" or "regression"; None infers it from the target.
+        arms: names of :data:`thinned.studies.design.arms.ARMS` ("cocktail" is the best of all by validation) and
+            :class:`thinned.Arm` objects; None takes all. No regularisation is always included.
+        rates: dropout rates of the arm "dropout", in [0, 1); None takes 0.1, 0.2, ..., 0.8.
+        folds: number of test folds.
+        seeds: number of repeats, each with its own folds, initial weights and data order.
+        hidden: widths of the hidden layers; None chooses two by the number of rows.
+        epochs: training budget; None chooses it by the number of rows.
+        batch_size: rows of a step; None chooses it by the number of rows.
+        learning_rate: Adam's learning rate.
+        seed: the number from which everything random follows.
+        group: column of groups, such as patients; all rows of a group stay on one side of every split.
+        time: column of numbers or dates; every split trains on older rows than it validates and tests on, and repeats
+            differ in initial weights, data order and masks alone. Neither is a feature.
+        sizes: training rows at which dropout, weight decay and early stopping are measured as well.
+        network: path "module:function" of the function that builds the user's network, or None.
+        minutes: no cohort starts after this time; arms that are unfinished then wait for the next such call.
+        group_duplicates: keep copies of a row (but for an identifier or a time stamp) on one side of each split.
+        columns: readings by column name: "number", "level", "text", "date:day-first", "date:month-first", "drop".
 
     Raises:
         InputError: no study can be made with an option.

@@ -34,6 +34,7 @@ from thinned.studies.results.entries import (
     Verdict,
 )
 from thinned.studies.results.file import SCHEMA, Results, parse, read, serialise
+from thinned.studies.results.pilot import PilotSetting, PilotSummary
 from thinned.studies.results.plan_summary import (
     PlannedArm,
     PlannedIdentities,
@@ -63,6 +64,8 @@ __all__ = [
     "MetricSummary",
     "OptionalInterval",
     "Outcome",
+    "PilotSetting",
+    "PilotSummary",
     "PlanSummary",
     "PlannedArm",
     "PlannedIdentities",

@@ -44,7 +44,7 @@ Rate = Annotated[float, Meta(ge=0, lt=1)]
 Count = Annotated[int, Meta(ge=0, le=10**15)]
 PositiveCount = Annotated[int, Meta(ge=1, le=10**15)]
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "multilabel", "tokens", "other"]
 #: which weights of a network are scored: those of its best validation epoch, or those of the last epoch
 Reading = Literal["best", "end"]
 Outcome = Literal["helps", "hurts", "practically equal", "not enough evidence", "budget too small"]

@@ -24,6 +24,7 @@ from thinned.studies.results.entries import (
     StudyWarning,
     Verdict,
 )
+from thinned.studies.results.pilot import PilotSummary
 from thinned.studies.results.plan_summary import PlanSummary
 
 __all__ = ["SCHEMA", "Results", "parse", "read", "serialise"]
@@ -48,6 +49,7 @@ class Results(Entry, frozen=True, kw_only=True):
     test_train_ratio: Positive = msgspec.field(name="share")
     warnings: tuple[StudyWarning, ...]
     claims: Claims
+    pilot: PilotSummary | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def score(self) -> MetricSummary:

@@ -1,10 +1,7 @@
 """Trains the networks of a plan: splits, encoded, in cohorts, whose records go into the store."""
 
-import contextlib
 import itertools
 import math
-import tempfile
-import time
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,9 +21,9 @@ from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table
 from thinned.studies.training import cohort, probes
 from thinned.studies.training.config import TrainingConfig
+from thinned.studies.training.drive import Progress, StudyJobs, drive
 from thinned.studies.training.engines.choose import choose_engine, main_objects
-from thinned.studies.training.engines.engine import Engine, Task
-from thinned.studies.training.engines.run_jobs import run_jobs
+from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.engines.serial import Serial
 from thinned.studies.training.network import MLP, load_network
 from thinned.studies.training.records import Curves, Evaluation, TrainedNetwork
@@ -45,13 +42,6 @@ _SLOWER = 1.7  # a step with batch norm or wider inputs, against one without
 _ROWS_TOGETHER = 200_000
 # Starting workers takes a few seconds: shorter work is done by the driver itself.
 _FEW_SECONDS, _STEP_SECONDS, _ROWS_PER_SECOND = 4.0, 5e-4, 1.5e6
-
-
-class Progress(NamedTuple):
-    """The state of a study: its present task in words, and the number of trained networks (with fractions)."""
-
-    doing: str
-    networks: float
 
 
 def outputs(task: str, classes: int) -> int:
@@ -161,20 +151,12 @@ def run(
     def watch(epochs: Sequence[int]) -> None:
         progress(_progress(plan, jobs, epochs, len(finished)))
 
-    start = time.perf_counter()
-    deadline = math.inf if minutes is None else start + 60 * minutes
-    with contextlib.ExitStack() as stack:
-        if engine is None:
-            small = _expected_seconds(plan, jobs) < _FEW_SECONDS
-            engine = Serial() if small else choose_engine(main=main_objects(plan.network))
-            stack.callback(engine.close)
-        if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thinned-"))) / "run"
-        task = Task(Training(table, plan, splits, jobs), len(jobs), folder, watch)
-        describe = partial(_describe, plan, jobs)
-        for _, networks in run_jobs(engine, task, enough=lambda: time.perf_counter() > deadline, describe=describe):
-            store.add(networks, time.perf_counter() - start)
-            start = time.perf_counter()
+    def start_engine() -> Engine:
+        small = _expected_seconds(plan, jobs) < _FEW_SECONDS
+        return Serial() if small else choose_engine(main=main_objects(plan.network))
+
+    work = StudyJobs(Training(table, plan, splits, jobs), len(jobs), watch, partial(_describe, plan, jobs))
+    drive(work, store, minutes, engine, start_engine, folder)
 
 
 def _describe(plan: Plan, jobs: Sequence[Job], number: int) -> str:

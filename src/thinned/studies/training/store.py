@@ -19,7 +19,9 @@ from thinned.studies.training.records import TrainedNetwork
 
 __all__ = [
     "CHECKPOINTS",
+    "PILOT",
     "TEMPORARY",
+    "TIMING",
     "Origin",
     "Store",
     "StoredRun",
@@ -32,12 +34,17 @@ __all__ = [
 
 #: folder within a run's for files that last as long as its training
 TEMPORARY = ".training"
-#: folder within a run's for checkpoints of networks in training, which outlive an interruption
+#: folder within a run's for the state of networks that take long
 CHECKPOINTS = ".checkpoints"
+#: file within a run's folder of the times by which its design was chosen
+TIMING = "timing.json"
+#: folder within a run's for the run that chose its settings
+PILOT = "pilot"
 
 _FILE = "study.sqlite"
-_OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, CHECKPOINTS, "results.json", "report.html", "model"}
-_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model")}
+_OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, PILOT}
+_OURS |= {CHECKPOINTS, TIMING, "results.json", "report.html", "model", "network"}
+_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model", TIMING)}
 _MODEL = {"weights.safetensors", "encoder.skops", "model.json"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _APPLICATION = 0x7468696E  # "thin": marks a database as ours
@@ -245,8 +252,9 @@ def _check_folder(folder: Path) -> None:
     strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
     if (folder / "model").is_dir():
         strange += sorted(f"model/{entry.name}" for entry in (folder / "model").iterdir() if entry.name not in _MODEL)
-    if strange or (any(folder.iterdir()) and not (folder / _FILE).exists()):
-        first = [*strange, *sorted(entry.name for entry in folder.iterdir())][0]
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in (PILOT, TIMING))
+    if strange or (others and not (folder / _FILE).exists()):
+        first = [*strange, *others][0]
         requirement = "the output folder must be new, empty or that of the same study"
         raise InputError(sentence(requirement, f"{folder} holds {first!r}", _ELSEWHERE))
 

@@ -18,7 +18,7 @@ from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies.results.file import Results, read, serialise
 from thinned.studies.shards import merge_shards, train_shard
-from thinned.studies.training import jobs as jobs_module
+from thinned.studies.training import drive as drive_module
 from thinned.studies.training import store as store_module
 from thinned.studies.training.engines.engine import Engine, Task
 from thinned.studies.training.engines.run_jobs import run_jobs
@@ -95,6 +95,7 @@ def test_joblibs_spawned_processes(one: Results, csv: Path, tmp_path: Path) -> N
     assert_same(read(tmp_path / "run"), one)
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_and_a_network_of_its_own(tmp_path: Path, csv: Path) -> None:
     """Workers look for the network in the script's ``__main__``, which they do not run."""
     script = tmp_path / "script.py"
@@ -136,7 +137,7 @@ def test_a_worker_that_is_killed_half_way(
     def run(engine: Engine, task: Task[Any], **options: Any) -> Iterator[tuple[int, Any]]:
         return run_jobs(engine, task._replace(work=engine_jobs.KilledTraining(begun, task.work)), **options)
 
-    monkeypatch.setattr(jobs_module, "run_jobs", run)
+    monkeypatch.setattr(drive_module, "run_jobs", run)
     assert_same(thinned.study(csv, "y", out=tmp_path / "run", jobs=2, **OPTIONS).results, one)
     assert len(list(begun.glob("2-*"))) == 2
 

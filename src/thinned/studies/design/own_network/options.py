@@ -1,0 +1,140 @@
+"""The options of a study of a network of one's own, checked before anything is built."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, TypedDict
+
+import numpy.typing as npt
+import torch
+
+from thinned.errors import InputError, sentence
+from thinned.studies.design.arm import Arm
+from thinned.studies.examples.sources import Collate
+from thinned.studies.examples.targets import ExampleTask
+
+__all__ = ["NetworkKeywords", "NetworkOptions"]
+
+Loss = Callable[..., torch.Tensor]
+Sampler = Callable[[torch.Tensor], Iterable[int]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """The options of :func:`thinned.study` with examples and a network of one's own.
+
+    Attributes:
+        task: "binary", "multiclass", "regression", "multilabel" (0/1 for each label), "tokens" (a class for each token
+            or pixel) or "other"; None infers it from the targets.
+        arms: names of arms, such as "dropout", "weight_decay" or "without_attention_weights", and :class:`thinned.Arm`
+            objects; None takes all that the network's dropout sites allow. No dropout is always included.
+        rates: dropout rates of the arm "dropout", in [0, 1); None takes a grid, or scales the network's own rates.
+        learning_rates: every setting is tried at each of these; empty takes ``learning_rate`` alone.
+        design: "confirm" chooses each arm's setting on one half of the examples and compares the chosen ones on test
+            folds of the other half; "nested" trains every setting on every split.
+        folds: number of test folds; without meaning where a test set is given.
+        seeds: number of repeats; None takes 2, or 10 where a test set is given.
+        epochs: training budget; None chooses it by the number of examples.
+        batch_size: examples of a step; None chooses it by the number of examples.
+        learning_rate: learning rate of the first step.
+        optimizer: "adamw" or "sgd".
+        momentum: momentum of "sgd".
+        schedule: "constant", or "cosine" from the learning rate to 0.
+        patience: training stops after so many epochs without a lower validation loss; None trains the whole budget.
+        clip: largest norm of all gradients together; None sets no limit.
+        precision: "float32" or "bfloat16" (mixed precision).
+        device: "cpu", "cuda", "mps" or another of torch's; None takes the accelerator if there is one.
+        loader_workers: processes that read a dataset that is not held in memory.
+        seed: the number from which everything random follows.
+        groups: ``(examples,)`` a name or number for each example, such as its speaker; those of a group stay together.
+        time: ``(examples,)`` a number or date for each example; networks train on older examples than they are tested
+            on.
+        collate_fn: makes ``(x, y)`` of a list of items, as that of ``torch.utils.data.DataLoader``.
+        loss: takes the network's output and the targets of a batch and returns the loss that training lowers; None
+            takes that of the task.
+        score: takes the same and returns a number for each example, lower is better, which decides; None takes the loss
+            of the task.
+        sampler: takes the targets of the training examples once an epoch and returns the positions to train on.
+        insert: put dropout into the network with :func:`thinned.insert_dropout`: True, or its argument ``where``. A
+            network without dropout gets it in any case.
+        data_version: a name that is changed when the data change.
+        minutes: no network starts after this time; arms that are unfinished then wait for the next such call.
+
+    Raises:
+        InputError: no study can be made with an option.
+    """
+
+    task: ExampleTask | None = None
+    arms: Sequence[str | Arm] | None = None
+    rates: Sequence[float] | None = None
+    learning_rates: Sequence[float] = ()
+    design: Literal["confirm", "nested"] = "confirm"
+    folds: int = 5
+    seeds: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float = 1e-3
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
+    schedule: Literal["constant", "cosine"] = "constant"
+    patience: int | None = None
+    clip: float | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str | None = None
+    loader_workers: int = 0
+    seed: int = 0
+    groups: npt.ArrayLike | None = None
+    time: npt.ArrayLike | None = None
+    collate_fn: Collate | None = None
+    loss: Loss | None = None
+    score: Loss | None = None
+    sampler: Sampler | None = None
+    insert: bool | str | Sequence[str] = False
+    data_version: str | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse options that no plan can be made of."""
+        if self.design not in ("confirm", "nested"):
+            raise InputError(sentence("design must be 'confirm' or 'nested'", f"got {self.design!r}"))
+        for name, least in (("folds", 2), ("seeds", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not (name == "seeds" and value is None) and (type(value) is not int or value < least):
+                raise InputError(sentence(f"{name} must be a whole number of at least {least}", f"got {value!r}"))
+        for name, values in (("rates", self.rates), ("learning_rates", self.learning_rates)):
+            if values is not None and not all(isinstance(value, int | float) and 0 <= value < 1 for value in values):
+                raise InputError(sentence(f"{name} must be numbers in [0, 1)", f"got {values!r}"))
+        if self.minutes is not None and not 0 < self.minutes < float("inf"):
+            raise InputError(sentence("minutes must be a number above 0", f"got {self.minutes!r}"))
+
+
+class NetworkKeywords(TypedDict, total=False):
+    """The fields of :class:`NetworkOptions` as keyword arguments."""
+
+    task: ExampleTask | None
+    arms: Sequence[str | Arm] | None
+    rates: Sequence[float] | None
+    learning_rates: Sequence[float]
+    design: Literal["confirm", "nested"]
+    folds: int
+    seeds: int | None
+    epochs: int | None
+    batch_size: int | None
+    learning_rate: float
+    optimizer: Literal["adamw", "sgd"]
+    momentum: float
+    schedule: Literal["constant", "cosine"]
+    patience: int | None
+    clip: float | None
+    precision: Literal["float32", "bfloat16"]
+    device: str | None
+    loader_workers: int
+    seed: int
+    groups: npt.ArrayLike | None
+    time: npt.ArrayLike | None
+    collate_fn: Collate | None
+    loss: Loss | None
+    score: Loss | None
+    sampler: Sampler | None
+    insert: bool | str | Sequence[str]
+    data_version: str | None
+    minutes: float | None

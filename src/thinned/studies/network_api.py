@@ -1,0 +1,169 @@
+"""A study of a network of one's own: from examples and a function that builds it to a verdict and a report."""
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from torch import nn
+
+from thinned.errors import InputError, sentence
+from thinned.studies import results
+from thinned.studies.analysis.analyse import Content, results_of
+from thinned.studies.analysis.pilot_choice import choose_settings, summarise_pilot
+from thinned.studies.analysis.selection import TrainedNetworks
+from thinned.studies.design.own_network.cost import Timing, describe_cost, fit_to_minutes
+from thinned.studies.design.own_network.options import NetworkOptions
+from thinned.studies.design.own_network.pilot import network_splits
+from thinned.studies.design.own_network.stages import confirm_plan, pilot_plan
+from thinned.studies.design.plan import Plan
+from thinned.studies.design.splits import test_share
+from thinned.studies.examples.examples import ExampleSet
+from thinned.studies.network_preparation import prepare_network_study
+from thinned.studies.run_summary import finished_part, summarise_run
+from thinned.studies.training.drive import Progress
+from thinned.studies.training.engines.choose import EngineName, choose_engine
+from thinned.studies.training.engines.engine import Engine
+from thinned.studies.training.engines.worker import visible_devices
+from thinned.studies.training.loop.config import NetworkConfig
+from thinned.studies.training.loop.timing import measure_time
+from thinned.studies.training.network_run import NetworkStudy, run_networks
+from thinned.studies.training.store import PILOT, TEMPORARY, TIMING, open_store, write_text, writing
+
+__all__ = ["NetworkProgress", "Workers", "study_network"]
+
+#: called during training with the state of the study and the plan of its present stage
+NetworkProgress = Callable[[Progress, Plan], None]
+
+
+class Workers(NamedTuple):
+    """Where jobs run: see :func:`thinned.study`."""
+
+    jobs: int | None = None
+    engine: EngineName | None = None
+    address: str | None = None
+
+
+def study_network(
+    data: object,
+    network: str | Callable[[], nn.Module],
+    folder: Path,
+    options: NetworkOptions,
+    workers: Workers,
+    progress: NetworkProgress,
+    command: str | None,
+) -> results.Results:
+    """Measure on held-out examples which way to regularise helps a network; see :func:`thinned.study`.
+
+    Raises:
+        InputError: the data, the network, an option or the folder can't be used.
+    """
+    study, plan = prepare_network_study(data, network, options)
+    with contextlib.closing(_start(workers, study.config)) as engine:
+        plan = _timed(study, plan, folder, options.minutes, engine, progress)
+        pilot = None
+        if options.design == "confirm":
+            plan, pilot = _pilot(study, plan, folder / PILOT, engine, progress)
+        with open_store(folder, plan) as store:
+            report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731
+            run_networks(study, plan, store, report, engine=engine, folder=folder / TEMPORARY)
+            networks, finished = finished_part(store.networks(), plan)
+            summary = summarise_run(plan, finished, store, command)
+            epoch_seconds = store.seconds / (len(store) * plan.epochs)
+    splits = network_splits(plan, study.examples)
+    examples = study.examples
+    ratio = examples.test_count / examples.count if examples.test_count else test_share(splits)
+    trained = TrainedNetworks(networks, finished, ratio)
+    rows = [len(split.train) for split in splits]
+    content = results_of(trained, Content(_data_summary(examples), plan, summary, networks, rows, epoch_seconds))
+    return content if pilot is None else msgspec.structs.replace(content, pilot=pilot)
+
+
+class _KeptTiming(msgspec.Struct, frozen=True):
+    """The times by which a design was chosen, as a study's folder keeps them."""
+
+    timing: Timing
+    minutes: float | None
+
+
+def _timed(
+    study: NetworkStudy, plan: Plan, folder: Path, minutes: float | None, engine: Engine, progress: NetworkProgress
+) -> Plan:
+    """Say what a plan costs, and make it fit the time limit. The measured times are kept and never measured again."""
+    kept = _read_timing(folder / TIMING)
+    if kept is None:
+        kept = _KeptTiming(_measure(study, plan, engine.workers), minutes)
+        with writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / TIMING, msgspec.json.encode(kept).decode())
+    text = describe_cost(plan, kept.timing)
+    if kept.minutes is not None:
+        fitted = fit_to_minutes(plan, kept.timing, kept.minutes)
+        plan, text = fitted.plan, describe_cost(fitted.plan, kept.timing)
+        if fitted.changes:
+            text = (f"To fit {kept.minutes:g} minutes: {', '.join(fitted.changes)}.", *text)
+    progress(Progress(" ".join(text), 0), plan)
+    return plan
+
+
+def _measure(study: NetworkStudy, plan: Plan, processes: int) -> Timing:
+    pilot = pilot_plan(plan)
+    split = network_splits(pilot, study.examples)[0]
+    setting = max(plan.settings, key=lambda setting: setting.drops)  # dropout costs time
+    apply = partial(study.application, setting=setting)
+    measured = measure_time(study.functions, apply, study.examples, split, study.config)
+    # evaluation after each epoch is part of an epoch's time, which grows with the training examples
+    return Timing(measured.epoch / len(split.train), 0.0, measured.network, processes)
+
+
+def _read_timing(path: Path) -> _KeptTiming | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_KeptTiming)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        remedy = "remove it: the times are measured anew, and the design may become another"
+        raise InputError(sentence(f"{path} must be as the study wrote it", str(error), remedy)) from None
+
+
+def _start(workers: Workers, config: NetworkConfig) -> Engine:
+    jobs = workers.jobs
+    if jobs is None and workers.engine is None and config.torch_device().type != "cpu":
+        jobs = max(1, len(visible_devices()))
+    return choose_engine(jobs, workers.engine, workers.address)
+
+
+def _pilot(
+    study: NetworkStudy,
+    plan: Plan,
+    folder: Path,
+    engine: Engine,
+    progress: NetworkProgress,
+) -> tuple[Plan, results.PilotSummary]:
+    """Train the pilot, and make the plan of the confirmation from what it chose."""
+    pilot = pilot_plan(plan)
+    with open_store(folder, pilot) as store:
+        report: Callable[[Progress], None] = lambda step: progress(step, pilot)  # noqa: E731
+        run_networks(study, pilot, store, report, engine=engine, folder=folder / TEMPORARY)
+        networks = store.networks()
+    confirm = confirm_plan(plan, choose_settings(networks, pilot), pilot.digest)
+    return confirm, summarise_pilot(networks, pilot, plan.networks)
+
+
+def _data_summary(examples: ExampleSet) -> results.DataSummary:
+    counts = [0] * len(examples.classes)
+    if examples.classes:
+        counts = np.bincount(examples.target.astype(np.int64), minlength=len(examples.classes)).tolist()
+    return results.DataSummary(
+        name=examples.name,
+        rows=examples.count,
+        columns=0,
+        target="",
+        task=examples.task,
+        classes=dict(zip(examples.classes, counts, strict=True)),
+        sha256=examples.sha256,
+        read_as={},
+    )

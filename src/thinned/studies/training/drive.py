@@ -1,0 +1,75 @@
+"""Drives the jobs of a study on an engine; each finished job is stored at once."""
+
+import contextlib
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from thinned.studies.training.engines.engine import Engine, Task, Work
+from thinned.studies.training.engines.run_jobs import run_jobs
+from thinned.studies.training.records import TrainedNetwork
+from thinned.studies.training.store import Store
+
+__all__ = ["Progress", "StudyJobs", "drive"]
+
+
+class Progress(NamedTuple):
+    """The state of a study: its present task in words, and the number of trained networks (with fractions)."""
+
+    doing: str
+    networks: float
+
+
+class StudyJobs(NamedTuple):
+    """The jobs that a study has still to do.
+
+    Attributes:
+        work: trains the networks of a job.
+        number: how many jobs there are.
+        watch: called a few times a second with what each job reported last.
+        describe: names a job in messages.
+    """
+
+    work: Work[list[TrainedNetwork]]
+    number: int
+    watch: Callable[[list[int]], None]
+    describe: Callable[[int], str]
+
+
+def drive(
+    jobs: StudyJobs,
+    store: Store,
+    minutes: float | None,
+    engine: Engine | None,
+    start_engine: Callable[[], Engine],
+    folder: Path | None,
+) -> None:
+    """Do all jobs, and store the networks of each.
+
+    Args:
+        jobs: the jobs.
+        store: takes the records of the networks.
+        minutes: no job starts after this time; None sets no limit.
+        engine: does the jobs; None takes the one that ``start_engine`` gives, and closes it afterwards.
+        start_engine: see ``engine``.
+        folder: for temporary files, best on a file system that all workers see; None makes one.
+
+    Raises:
+        InputError: workers failed.
+    """
+    start = time.perf_counter()
+    deadline = math.inf if minutes is None else start + 60 * minutes
+    with contextlib.ExitStack() as stack:
+        if engine is None:
+            engine = start_engine()
+            stack.callback(engine.close)
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thinned-"))) / "run"
+        task = Task(jobs.work, jobs.number, folder, jobs.watch)
+        enough = lambda: time.perf_counter() > deadline  # noqa: E731
+        for _, networks in run_jobs(engine, task, enough=enough, describe=jobs.describe):
+            store.add(networks, time.perf_counter() - start)
+            start = time.perf_counter()
