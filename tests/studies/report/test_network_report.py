@@ -90,8 +90,9 @@ def test_nothing_speaks_of_tables(page: str) -> None:
     assert "100 examples" in told
 
 
-def test_a_given_test_set_is_told_with_its_seeds() -> None:
-    plan = own_plan(["dropout"], folds=1, seeds=5, epochs=20, network="mypackage:build")
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_a_given_test_set_is_told_with_its_seeds(seeds: int) -> None:
+    plan = own_plan(["dropout"], folds=1, seeds=seeds, epochs=20, network="mypackage:build")
     assert plan.own is not None
     plan = dataclasses.replace(plan, own=dataclasses.replace(plan.own, test_examples=40))
     rng = np.random.default_rng(1)
@@ -105,6 +106,7 @@ def test_a_given_test_set_is_told_with_its_seeds() -> None:
     networks = typed(records)
     assert all(isinstance(network.example_losses, ExampleLosses) for network in networks)
     told = text(html.render(make_results(plan, TrainedNetworks(networks, plan, 0.4), None)))
-    assert "mean over 5 seeds and the test examples" in told
+    assert f"mean over {seeds} seeds and the test examples" in told
+    assert ("All intervals come from 3 seeds" in told) == (seeds == 3)
     assert "All networks are scored on the given 40 examples" in told
     assert "pilot" not in told

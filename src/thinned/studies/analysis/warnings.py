@@ -121,7 +121,7 @@ def study_warnings(
     """
     warnings = [
         *_diverged(trained),
-        *_few(trained),
+        *(few_seeds(len(trained.splits)) if trained.has_given_test else _few(trained)),
         *_coarse(trained, comparisons),
         *_budget_limited(trained),
         *_grid_edges(trained),
