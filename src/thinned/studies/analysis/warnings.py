@@ -121,7 +121,7 @@ def study_warnings(
     """
     warnings = [
         *_diverged(trained),
-        *(few_seeds(len(trained.splits)) if trained.has_given_test else _few(trained)),
+        *_few(trained),
         *_coarse(trained, comparisons),
         *_budget_limited(trained),
         *_grid_edges(trained),
@@ -183,7 +183,9 @@ def _few(trained: TrainedNetworks) -> Iterator[StudyWarning]:
             f"{subject} had {rows} {noun} for training and validation. Below {_FEW_ROWS}, the findings depend strongly "
             f"on which {noun} these are."
         )
-    if len(trained.splits) < _FEW_SPLITS:
+    if trained.has_given_test:
+        yield from few_seeds(len(trained.splits))
+    elif len(trained.splits) < _FEW_SPLITS:
         yield WarningKind.FEW_SPLITS.warn(f"All intervals come from {len(trained.splits)} splits, which widens them.")
 
 
