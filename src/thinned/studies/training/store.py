@@ -310,7 +310,8 @@ def _versions() -> dict[str, str]:
 
 def _difference(before: Mapping[str, object], now: Mapping[str, object], changed: set[str]) -> str:
     """Describe the difference of two plans: data and settings first, because other entries follow from them."""
-    first = [name for name in ("columns", "group_duplicates", "data", "own", "settings") if name in changed]
+    order: tuple[str, ...] = ("columns", "group_duplicates", "data", "own", "settings")
+    first = [entry for entry in order if entry in changed]
     name = (first or sorted(changed))[0]
     if name == "data":
         return "the data have changed since" if now.get("own") else "the table has changed since"
