@@ -672,6 +672,7 @@ def test_a_tampered_description_is_refused(entry: str, value: object, finished: 
         Model.load(folder)
 
 
+@pytest.mark.slow
 def test_the_demo_and_python_m(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "thinned", "demo", "--out", str(tmp_path / "demo"), "--epochs", "1"]
     result = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ from thinned.studies import results
 from thinned.studies.analysis.analyse import Content, results_of
 from thinned.studies.analysis.pilot_choice import choose_settings, summarise_pilot
 from thinned.studies.analysis.selection import TrainedNetworks
-from thinned.studies.design.own_network.cost import Timing, describe_cost, fit_to_minutes
+from thinned.studies.design.own_network.cost import Timing, describe_cost, describe_nested_cost, fit_to_minutes
 from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.design.own_network.pilot import network_splits
 from thinned.studies.design.own_network.stages import confirm_plan, pilot_plan
@@ -31,7 +31,16 @@ from thinned.studies.training.engines.worker import visible_devices
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.timing import measure_time
 from thinned.studies.training.network_run import NetworkStudy, run_networks
-from thinned.studies.training.store import PILOT, TEMPORARY, TIMING, open_store, write_text, writing
+from thinned.studies.training.store import (
+    PILOT,
+    TEMPORARY,
+    TIMING,
+    check_folder,
+    finished_networks,
+    open_store,
+    write_text,
+    writing,
+)
 
 __all__ = ["NetworkProgress", "Workers", "study_network"]
 
@@ -62,11 +71,13 @@ def study_network(
         InputError: the data, the network, an option or the folder can't be used.
     """
     study, plan = prepare_network_study(data, network, options)
+    _check_output(folder, options.design)
     with contextlib.closing(_start(workers, study.config)) as engine:
-        plan = _timed(study, plan, folder, options.minutes, engine, progress)
+        plan = _timed(study, plan, folder, options, engine, progress)
         pilot = None
         if options.design == "confirm":
-            plan, pilot = _pilot(study, plan, folder / PILOT, engine, progress)
+            pilot = _pilot(study, plan, folder / PILOT, engine, progress)
+            plan = pilot.confirm
         with open_store(folder, plan) as store:
             report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731
             run_networks(study, plan, store, report, engine=engine, folder=folder / TEMPORARY)
@@ -78,8 +89,30 @@ def study_network(
     ratio = examples.test_count / examples.count if examples.test_count else test_share(splits)
     trained = TrainedNetworks(networks, finished, ratio)
     rows = [len(split.train) for split in splits]
-    content = results_of(trained, Content(_data_summary(examples), plan, summary, networks, rows, epoch_seconds))
-    return content if pilot is None else msgspec.structs.replace(content, pilot=pilot)
+    content = Content(
+        _data_summary(examples), plan, summary, networks, rows, epoch_seconds, pilot.trained if pilot else None
+    )
+    finished_results = results_of(trained, content)
+    return msgspec.structs.replace(finished_results, pilot=pilot.summary) if pilot else finished_results
+
+
+def _check_output(folder: Path, design: Literal["confirm", "nested"]) -> None:
+    """Refuse a folder of something else before anything is written or trained."""
+    with writing():
+        check_folder(folder)
+    trained, pilot = finished_networks(folder), finished_networks(folder / PILOT)
+    if (pilot and design == "nested") or (trained and not pilot and design == "confirm"):
+        requirement = "the output folder must be new, empty or that of the same study"
+        value = f"that in {folder} has another design"
+        raise InputError(sentence(requirement, value, "choose another folder with out="))
+
+
+class _Pilot(NamedTuple):
+    """A finished pilot, and the plan of the confirmation that follows from it."""
+
+    trained: TrainedNetworks
+    summary: results.PilotSummary
+    confirm: Plan
 
 
 class _KeptTiming(msgspec.Struct, frozen=True):
@@ -90,15 +123,24 @@ class _KeptTiming(msgspec.Struct, frozen=True):
 
 
 def _timed(
-    study: NetworkStudy, plan: Plan, folder: Path, minutes: float | None, engine: Engine, progress: NetworkProgress
+    study: NetworkStudy, plan: Plan, folder: Path, options: NetworkOptions, engine: Engine, progress: NetworkProgress
 ) -> Plan:
     """Say what a plan costs, and make it fit the time limit. The measured times are kept and never measured again."""
-    kept = _read_timing(folder / TIMING)
+    minutes = options.minutes
+    started = finished_networks(folder) or finished_networks(folder / PILOT)
+    kept = _read_timing(folder / TIMING) if started else None
+    if kept is not None and minutes not in (None, kept.minutes):
+        value = f"there were {kept.minutes:g}" if kept.minutes is not None else "there was no limit"
+        requirement = f"minutes must be those by which the study in {folder} was designed"
+        raise InputError(sentence(requirement, f"{value}, and now {minutes:g}", "leave minutes out"))
     if kept is None:
         kept = _KeptTiming(_measure(study, plan, engine.workers), minutes)
         with writing():
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / TIMING, msgspec.json.encode(kept).decode())
+    if options.design == "nested":
+        progress(Progress(describe_nested_cost(plan, kept.timing), 0), plan)
+        return plan
     text = describe_cost(plan, kept.timing)
     if kept.minutes is not None:
         fitted = fit_to_minutes(plan, kept.timing, kept.minutes)
@@ -142,15 +184,22 @@ def _pilot(
     folder: Path,
     engine: Engine,
     progress: NetworkProgress,
-) -> tuple[Plan, results.PilotSummary]:
+) -> _Pilot:
     """Train the pilot, and make the plan of the confirmation from what it chose."""
     pilot = pilot_plan(plan)
     with open_store(folder, pilot) as store:
         report: Callable[[Progress], None] = lambda step: progress(step, pilot)  # noqa: E731
         run_networks(study, pilot, store, report, engine=engine, folder=folder / TEMPORARY)
         networks = store.networks()
-    confirm = confirm_plan(plan, choose_settings(networks, pilot), pilot.digest)
-    return confirm, summarise_pilot(networks, pilot, plan.networks)
+    chosen = choose_settings(networks, pilot)
+    confirm = confirm_plan(plan, chosen, pilot.digest)
+    if not {"reference", "method"} <= {arm.kind for arm in confirm.arms}:
+        labels = ", ".join(arm.label for arm in plan.arms if arm.name not in chosen)
+        remedy = "lower the learning rate, or look for extreme values in the examples"
+        raise InputError(
+            sentence("no regularisation and another arm must stay finite in the pilot", f"{labels} did not", remedy)
+        )
+    return _Pilot(TrainedNetworks(networks, pilot), summarise_pilot(networks, pilot, plan.networks), confirm)
 
 
 def _data_summary(examples: ExampleSet) -> results.DataSummary:

@@ -49,7 +49,7 @@ class Analysis(NamedTuple):
     warnings: tuple[StudyWarning, ...]
 
 
-def analyse(trained: TrainedNetworks, table: Table | None = None) -> Analysis:
+def analyse(trained: TrainedNetworks, table: Table | None = None, pilot: TrainedNetworks | None = None) -> Analysis:
     """Score settings and arms, answer the questions, and decide.
 
     Every arm is read twice: ``best`` takes each network at its best validation epoch (early stopping), ``end`` after
@@ -58,9 +58,10 @@ def analyse(trained: TrainedNetworks, table: Table | None = None) -> Analysis:
     Args:
         trained: the networks that were trained on all rows of a split.
         table: the studied table, for warnings about it.
+        pilot: the networks of the pilot, for warnings about it.
     """
     comparisons = compare_arms(trained)
-    warnings = study_warnings(trained, comparisons, table)
+    warnings = study_warnings(trained, comparisons, table, pilot)
     return Analysis(
         settings=tuple(_setting_result(trained, setting) for setting in trained.settings),
         arms=tuple(_arm_result(trained, arm) for arm in trained.plan.arms if arm.name in trained.arms),
@@ -102,6 +103,7 @@ class Content(NamedTuple):
         networks: the trained networks of the finished part, those of other sizes included.
         training_rows: number of training rows of each split.
         epoch_seconds: training time of one network for one epoch.
+        pilot: the networks of the pilot that chose the settings, if there was one.
     """
 
     data: DataSummary
@@ -110,6 +112,7 @@ class Content(NamedTuple):
     networks: Sequence[TrainedNetwork]
     training_rows: Sequence[int]
     epoch_seconds: float
+    pilot: TrainedNetworks | None = None
 
 
 def results_of(trained: TrainedNetworks, content: Content, table: Table | None = None) -> Results:
@@ -120,7 +123,7 @@ def results_of(trained: TrainedNetworks, content: Content, table: Table | None =
         content: what results hold besides.
         table: the studied table, for warnings about it.
     """
-    analysis = analyse(trained, table)
+    analysis = analyse(trained, table, content.pilot)
     plan = content.plan
     return Results(
         schema=SCHEMA,

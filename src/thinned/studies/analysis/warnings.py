@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import numpy as np
 
 from thinned.studies.analysis.leakage import baseline_loss, leaking_columns, lookup_score
@@ -110,7 +111,10 @@ class WarningKind(enum.Enum):
 
 
 def study_warnings(
-    trained: TrainedNetworks, comparisons: Sequence[Comparison], table: Table | None = None
+    trained: TrainedNetworks,
+    comparisons: Sequence[Comparison],
+    table: Table | None = None,
+    pilot: TrainedNetworks | None = None,
 ) -> list[StudyWarning]:
     """The warnings of a study, in the order of :class:`WarningKind`.
 
@@ -118,6 +122,7 @@ def study_warnings(
         trained: the trained networks.
         comparisons: the answers to the questions.
         table: the studied table; without it, warnings about the table are not checked.
+        pilot: the networks of the pilot that chose the settings, if there was one.
     """
     warnings = [
         *_diverged(trained),
@@ -131,6 +136,8 @@ def study_warnings(
         warnings += [*_leaks(table), *_duplicates(trained, table)]
         warnings += [*_nothing_learnt(trained, table), *_few_class_rows(trained, table)]
         warnings += _readings(table)
+    if pilot is not None:
+        warnings += [msgspec.structs.replace(w, message=f"In the pilot: {w.message}") for w in pilot_warnings(pilot)]
     order = [kind.code for kind in WarningKind]
     return sorted(warnings, key=lambda warning: order.index(warning.code))
 
@@ -183,7 +190,9 @@ def _few(trained: TrainedNetworks) -> Iterator[StudyWarning]:
             f"{subject} had {rows} {noun} for training and validation. Below {_FEW_ROWS}, the findings depend strongly "
             f"on which {noun} these are."
         )
-    if len(trained.splits) < _FEW_SPLITS:
+    if trained.has_given_test:
+        yield from few_seeds(len(trained.splits))
+    elif len(trained.splits) < _FEW_SPLITS:
         yield WarningKind.FEW_SPLITS.warn(f"All intervals come from {len(trained.splits)} splits, which widens them.")
 
 

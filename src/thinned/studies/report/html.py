@@ -11,6 +11,7 @@ from thinned import pages
 from thinned.studies import wording
 from thinned.studies.report import charts
 from thinned.studies.report.claim_charts import claim_charts, gain_styles, removal_styles
+from thinned.studies.report.network_sites import network_of, pilot_of, site_rows
 from thinned.studies.results import (
     ArmResult,
     Claims,
@@ -19,6 +20,7 @@ from thinned.studies.results import (
     LossSummary,
     OptionalInterval,
     Outcome,
+    PlannedNetwork,
     PlanSummary,
     Reading,
     Results,
@@ -153,9 +155,7 @@ def render(results: Results) -> str:
     Returns:
         A page of HTML with its styles, scripts and data in it.
     """
-    loss = LossName("cross-entropy", "nats")
-    if results.data.task == "regression":
-        loss = LossName("squared error", "standard deviations²")
+    loss = _loss_name(results)
     arms, curves = _arm_rows(results), _shown_curves(results)
     rope = next((comparison.rope for comparison in results.comparisons), None)
     gain = f"Improvement ({results.score.unit})"
@@ -180,6 +180,11 @@ def render(results: Results) -> str:
             loss=loss,
             meanings=_MEANINGS,
             measured=_is_measured(results.claims),
+            network=network_of(results),
+            pilot=pilot_of(results),
+            site_rows=site_rows(results),
+            unit="row" if network_of(results) is None else "example",
+            scored_on=_scored_on(results.plan),
             notes=_setting_notes(results),
             outcome=_OUTCOMES[results.verdict.outcome],
             outcomes=_OUTCOMES,
@@ -224,6 +229,20 @@ def _reading_notes(plan: PlanSummary) -> dict[Reading, str]:
     return {"best": "early stopping: least validation loss", "end": f"{epochs}; on a different vertical scale"}
 
 
+def _loss_name(results: Results) -> LossName:
+    network = network_of(results)
+    if network is not None and (network.identities.score is not None or results.data.task == "other"):
+        return LossName("the score", "mean of the examples")
+    if results.data.task == "regression":
+        return LossName("squared error", "standard deviations²" if network is None else "target units²")
+    return LossName("cross-entropy", "nats")
+
+
+def _scored_on(plan: PlanSummary) -> str:
+    given = isinstance(plan.own, PlannedNetwork) and plan.own.test_examples > 0
+    return f"{plan.seeds} seeds and the test examples" if given else f"{plan.splits} test folds"
+
+
 def _is_measured(claims: Claims) -> bool:
     return any((claims.rate, claims.price, claims.sizes, claims.coadaptation, claims.variance_shift))
 
@@ -240,10 +259,18 @@ def _key_figures(results: Results) -> list[KeyFigure]:
     grid = f"{len(results.settings)} settings of {len(results.arms)} arms × {plan.splits} splits"
     speed = f"{run.networks_per_second:.3g} networks a second, {wording.plural(run.threads, 'thread')}"
     folds = f"{plan.folds} folds × {wording.plural(plan.seeds, 'repeat')}"
+    if plan.hidden:
+        size = KeyFigure("Rows", f"{data.rows:,}", wording.plural(data.columns, "column"))
+    else:
+        size = KeyFigure("Examples", f"{data.rows:,}", "for training, validation and test folds")
+    tested = KeyFigure("Test folds", f"{plan.splits}", folds)
+    if isinstance(plan.own, PlannedNetwork) and plan.own.test_examples:
+        size = size._replace(note="for training and validation")
+        tested = KeyFigure("Test examples", f"{plan.own.test_examples:,}", wording.plural(plan.seeds, "seed"))
     return [
         KeyFigure("Networks trained", f"{run.networks:,}", grid),
-        KeyFigure("Rows", f"{data.rows:,}", wording.plural(data.columns, "column")),
-        KeyFigure("Test folds", f"{plan.splits}", folds),
+        size,
+        tested,
         KeyFigure("Training time", wording.duration(run.seconds), speed),
     ]
 

@@ -25,6 +25,7 @@ __all__ = [
     "Origin",
     "Store",
     "StoredRun",
+    "check_folder",
     "finished_networks",
     "open_store",
     "read_store",
@@ -189,7 +190,7 @@ def open_store(folder: Path, plan: Plan, trained_in: Mapping[str, str] | None = 
         InputError: the folder holds something else, another study, or a run in progress.
     """
     with writing():
-        _check_folder(folder)
+        check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
         try:
@@ -248,7 +249,13 @@ def _damaged() -> InputError:
     return InputError(sentence(f"{_FILE} must be as the study wrote it", "an entry is damaged", _ELSEWHERE))
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but a run.
+
+    Raises:
+        InputError: see above.
+        OSError: it can't be read.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(sentence("the output must be a folder", f"{folder} is a file", _ELSEWHERE))
     if not folder.is_dir():
@@ -305,12 +312,19 @@ def _versions() -> dict[str, str]:
     return environment()
 
 
-def _difference(before: Mapping[str, object], now: Mapping[str, object], changed: Iterable[str]) -> str:
+def _difference(before: Mapping[str, object], now: Mapping[str, object], changed: set[str]) -> str:
     """Describe the difference of two plans: data and settings first, because other entries follow from them."""
-    first = [name for name in ("columns", "group_duplicates", "data", "settings") if name in changed]
+    order: tuple[str, ...] = ("columns", "group_duplicates", "data", "own", "settings")
+    first = [entry for entry in order if entry in changed]
     name = (first or sorted(changed))[0]
     if name == "data":
-        return "the table has changed since"
+        return "the data have changed since" if now.get("own") else "the table has changed since"
+    if name == "own":
+        with contextlib.suppress(AttributeError, TypeError, ValueError):
+            found = _own_difference(before[name], now[name])
+            if found is not None:
+                return found
+        name = next((other for other in ("settings", *sorted(changed - {"own"})) if other in changed), name)
     if name == "settings":
         with contextlib.suppress(TypeError, KeyError):
             stored, wanted = (_labels(plan[name]) for plan in (before, now))
@@ -318,6 +332,24 @@ def _difference(before: Mapping[str, object], now: Mapping[str, object], changed
             new = [f"now {label}" for label in wanted if label not in stored]
             return f"settings differ: {', '.join([*gone[:3], *new[:3]])}{', …' * (max(len(gone), len(new)) > 3)}"
     return f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+
+
+def _own_difference(before: Any, now: Any) -> str | None:
+    """What differs in the part of a network of one's own; None where it is a consequence of something else."""
+    words = {"build": "the network", "loss": "the loss", "score": "the score"}
+    one, two = before["identities"], now["identities"]
+    for name, word in words.items():
+        if one[name] != two[name]:
+            return f"the source of {word} has changed since"
+    if one["state"] != two["state"]:
+        return "the network's initial state has changed since"
+    values = dict(now["training"])
+    for name, value in before["training"]:
+        if value != values[name]:
+            return f"{name} was {value!r} and is {values[name]!r}"
+    if before["stage"] != now["stage"]:
+        return f"it has the design {before['stage']!r}, and the new one is {now['stage']!r}"
+    return None
 
 
 def _labels(settings: Any) -> list[str]:

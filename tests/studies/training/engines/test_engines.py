@@ -127,6 +127,7 @@ def test_a_killed_worker_loses_the_jobs_in_flight_alone(
     assert len(list((tmp_path / "begun").iterdir())) <= 6 + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["loky", CLUSTERS[0]])
 def test_a_job_that_always_kills_its_worker_is_named(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"job \d lost its own 3 times: .*; if memory ran out, take fewer jobs"):

@@ -95,6 +95,7 @@ def test_joblibs_spawned_processes(one: Results, csv: Path, tmp_path: Path) -> N
     assert_same(read(tmp_path / "run"), one)
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_and_a_network_of_its_own(tmp_path: Path, csv: Path) -> None:
     """Workers look for the network in the script's ``__main__``, which they do not run."""
     script = tmp_path / "script.py"

@@ -12,7 +12,16 @@ from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import VALIDATION
 
-__all__ = ["Cost", "FittedPlan", "StageCost", "Timing", "cost_of", "describe_cost", "fit_to_minutes"]
+__all__ = [
+    "Cost",
+    "FittedPlan",
+    "StageCost",
+    "Timing",
+    "cost_of",
+    "describe_cost",
+    "describe_nested_cost",
+    "fit_to_minutes",
+]
 
 _FEWEST_FOLDS, _FEWEST_SEEDS = 3, 5  # of test folds, and of a given test set
 #: arms that a shorter study leaves out, the first first
@@ -123,6 +132,14 @@ def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
     )
     shorter = "A time limit chooses a smaller design; fewer arms, rates, epochs, folds or seeds make it shorter, too."
     return counts, times, shorter
+
+
+def describe_nested_cost(plan: Plan, timing: Timing) -> str:
+    """A sentence about what the full nested design of a plan costs."""
+    cost = cost_of(plan, timing).nested
+    processes = f" in {timing.processes} processes" if timing.processes > 1 else ""
+    time = f"{_duration(cost.seconds)}{processes}"
+    return f"{cost.networks} networks train every setting on every split. That takes about {time}."
 
 
 def fit_to_minutes(plan: Plan, timing: Timing, minutes: float) -> FittedPlan:

@@ -57,7 +57,8 @@ class NetworkOptions:
         insert: put dropout into the network with :func:`thinned.insert_dropout`: True, or its argument ``where``. A
             network without dropout gets it in any case.
         data_version: a name that is changed when the data change.
-        minutes: no network starts after this time; arms that are unfinished then wait for the next such call.
+        minutes: the design is made smaller until it is expected to take no longer. The folder keeps it: a later call
+            continues the same design.
 
     Raises:
         InputError: no study can be made with an option.
@@ -105,6 +106,9 @@ class NetworkOptions:
                 raise InputError(sentence(f"{name} must be numbers in [0, 1)", f"got {values!r}"))
         if self.minutes is not None and not 0 < self.minutes < float("inf"):
             raise InputError(sentence("minutes must be a number above 0", f"got {self.minutes!r}"))
+        if self.minutes is not None and self.design == "nested":
+            remedy = "leave minutes out, or take design='confirm'"
+            raise InputError(sentence("a time limit needs design='confirm'", "got minutes and design='nested'", remedy))
 
 
 class NetworkKeywords(TypedDict, total=False):

@@ -1,0 +1,110 @@
+"""The report of a network of one's own: its sites, the pilot, and how it was measured."""
+
+import dataclasses
+import re
+
+import msgspec
+import numpy as np
+import pytest
+from study_cases import make_records, noisy, own_plan, trained_networks, typed
+
+from thinned.studies.analysis.analyse import Content, results_of
+from thinned.studies.analysis.selection import TrainedNetworks
+from thinned.studies.design.plan import Plan
+from thinned.studies.report import html
+from thinned.studies.report.network_sites import site_rows
+from thinned.studies.results import DataSummary, PilotSetting, PilotSummary, Results, RunSummary
+from thinned.studies.training.records import ExampleLosses
+
+HOSTILE = "<script>alert(1)</script>"
+PILOT = PilotSummary(
+    networks=26,
+    seeds=2,
+    settings=(PilotSetting(label=HOSTILE, dropout=0.1, validation=(0.25, 0.75), best_epoch=3.5, chosen=True),),
+    nested=910,
+)
+
+
+def make_results(plan: Plan, trained: TrainedNetworks, pilot: PilotSummary | None = PILOT) -> Results:
+    data = DataSummary(
+        name=HOSTILE, rows=100, columns=0, target="", task="multiclass", classes={HOSTILE: 100}, sha256="", read_as={}
+    )
+    run = RunSummary(
+        networks=70,
+        left_out=(),
+        seconds=1.0,
+        networks_per_second=70.0,
+        finished="2026-11-26T00:00:00+00:00",
+        threads=2,
+        versions={},
+        command=None,
+    )
+    content = results_of(trained, Content(data, plan, run, [], [80], 0.1))
+    return content if pilot is None else msgspec.structs.replace(content, pilot=pilot)
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return own_plan(epochs=20, network="mypackage:build")
+
+
+@pytest.fixture
+def page(plan: Plan) -> str:
+    gains = [0.1 * (setting.drops) for setting in plan.settings]
+    return html.render(make_results(plan, trained_networks(noisy(plan, gains, 0.01, 1), plan)))
+
+
+def text(page: str) -> str:
+    """The words between <body> and the scripts."""
+    body = page.partition("<body>")[2].partition("<script")[0]
+    return " ".join(re.sub(r"<[^>]*>", " ", body).split())
+
+
+def test_sites_stand_in_their_order_with_the_effect_of_their_group(plan: Plan) -> None:
+    gains = [0.3 if setting.drops else 0.0 for setting in plan.settings]
+    results = make_results(plan, trained_networks(noisy(plan, gains, 0.01, 1), plan))
+    rows = site_rows(results)
+    assert [row.names for row in rows] == [["drop1"], ["drop2"], ["forward"], ["drop3"]]
+    assert [row.rates for row in rows] == ["0.1", "0.2", "0.3", "0.5"]
+    assert rows[0].shapes == "4 × 8 × 8"
+    effects = [row.effect for row in rows]
+    assert [effect.arm for effect in effects if effect is not None] == [
+        *["without_convolutional"] * 2,
+        *["without_fully_connected"] * 2,
+    ]
+
+
+def test_everything_of_the_pilot_is_told_and_escaped(page: str) -> None:
+    assert HOSTILE not in page.partition('<script type="application/json"')[0]
+    told = text(page)
+    assert "26 networks of a pilot, 2 for each setting" in told
+    assert "96 networks were trained; every setting on every split would have taken 910" in told
+    assert "0.25, 0.75" in told
+    assert "Does dropout help the network mypackage:build ?" in told
+
+
+def test_nothing_speaks_of_tables(page: str) -> None:
+    told = text(page)
+    for word in ("column", "--column", "hidden layers of"):
+        assert word not in told
+    assert "100 examples" in told
+
+
+def test_a_given_test_set_is_told_with_its_seeds() -> None:
+    plan = own_plan(["dropout"], folds=1, seeds=5, epochs=20, network="mypackage:build")
+    assert plan.own is not None
+    plan = dataclasses.replace(plan, own=dataclasses.replace(plan.own, test_examples=40))
+    rng = np.random.default_rng(1)
+
+    def of(repeat: int, fold: int, setting: int) -> dict[str, object]:
+        losses = rng.normal(1.0, 0.1, 40).astype("<f4")
+        raw = losses.tobytes()
+        return {"test": float(losses.mean()), "example_losses": {"best": raw, "end": raw}}
+
+    records = make_records(plan, of)
+    networks = typed(records)
+    assert all(isinstance(network.example_losses, ExampleLosses) for network in networks)
+    told = text(html.render(make_results(plan, TrainedNetworks(networks, plan, 0.4), None)))
+    assert "mean over 5 seeds and the test examples" in told
+    assert "All networks are scored on the given 40 examples" in told
+    assert "pilot" not in told
