@@ -1,12 +1,12 @@
 """Types of the options that are lists, and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-__all__ = ["ColumnKind", "EpochsOption", "FolderArgument", "Integers", "Names", "Numbers", "parse_column"]
-__all__ += ["parse_names", "parse_rates", "parse_sizes", "parse_widths"]
+__all__ = ["ColumnKind", "EpochsOption", "FolderArgument", "Integers", "Names", "Numbers", "Places"]
+__all__ += ["parse_column", "parse_names", "parse_places", "parse_rates", "parse_sizes", "parse_widths"]
 
 
 class ColumnKind(tuple[str, str]):
@@ -31,6 +31,20 @@ class Integers(tuple[int, ...]):
     """Whole numbers separated by commas."""
 
     __slots__ = ()
+
+
+class Places(NamedTuple):
+    """Where dropout is put into a network: the argument ``where`` of :func:`thinned.insert_dropout`."""
+
+    where: str | tuple[str, ...]
+
+
+def parse_places(text: str) -> Places:
+    """Read a place, or layers=NAME,NAME."""
+    place, sign, names = text.partition("=")
+    if sign and place != "layers":
+        raise typer.BadParameter(f"give a place or layers=NAME,NAME, as hidden or layers=conv2; got {text!r}")
+    return Places(tuple(parse_names(names)) if sign else place)
 
 
 def parse_names(text: str) -> Names:

@@ -2,8 +2,10 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypedDict, cast
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,15 +19,20 @@ from thinned.cli.options import (
     Integers,
     Names,
     Numbers,
+    Places,
     parse_column,
     parse_names,
+    parse_places,
     parse_rates,
     parse_sizes,
     parse_widths,
 )
+from thinned.errors import InputError, sentence
 
 if TYPE_CHECKING:
+    from thinned.studies.api import ReportProgress
     from thinned.studies.design.options import OptionKeywords
+    from thinned.studies.design.own_network.options import NetworkKeywords
     from thinned.studies.design.plan import Plan
     from thinned.studies.training.drive import Progress as StudyProgress
 
@@ -38,17 +45,34 @@ class _Workers(TypedDict):
     address: str | None
 
 
+class _Source(NamedTuple):
+    """Where the examples of a study come from: a table and a column of it, or an import path of examples."""
+
+    file: Path | None
+    target: str | None
+    data: str | None
+
+
 _Out = Annotated[
     Path,
     typer.Option(
         metavar="DIR", help="Folder for the results. It is new, empty, or holds the same study, which then continues."
     ),
 ]
-_File = Annotated[Path, typer.Argument(metavar="FILE", help="A CSV or Parquet file with one row for each example.")]
-_Target = Annotated[str, typer.Option(metavar="COL", help="The column to predict.")]
+_File = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="A CSV or Parquet file with one row for each example.")
+]
+_Target = Annotated[str | None, typer.Option(metavar="COL", help="The column of FILE to predict.")]
+_Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:NAME",
+        help="In place of FILE: examples of any kind, as (x, y) or a dataset, or a function that returns them.",
+    ),
+]
 _Task = Annotated[
-    Literal["binary", "multiclass", "regression"] | None,
-    typer.Option(help="Kind of prediction.  [default: inferred from the target]"),
+    Literal["binary", "multiclass", "regression", "multilabel", "tokens", "other"] | None,
+    typer.Option(help="Kind of prediction; the last three with --data.  [default: inferred from the target]"),
 ]
 _Arms = Annotated[
     Names | None,
@@ -70,13 +94,18 @@ _Hidden = Annotated[
 ]
 _Folds = Annotated[int, typer.Option(metavar="N", help="Number of test folds.")]
 _Seeds = Annotated[
-    int, typer.Option(metavar="N", help="Number of repeats. Each has its own folds and initial weights.")
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Number of repeats. Each has its own folds and initial weights.  "
+        "[default: 2, or 10 where --data holds a test set]",
+    ),
 ]
 _BatchSize = Annotated[
     int | None,
     typer.Option(metavar="N", help="Rows of a training step.  [default: chosen by the number of rows]"),
 ]
-_LearningRate = Annotated[float, typer.Option(metavar="X", help="Adam's learning rate.")]
+_LearningRate = Annotated[float, typer.Option(metavar="X", help="Learning rate of Adam, or of AdamW with --data.")]
 _Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")]
 _Sizes = Annotated[
     Integers | None,
@@ -90,11 +119,35 @@ _Network = Annotated[
     str | None,
     typer.Option(
         metavar="MODULE:FUNCTION",
-        help="A function that takes the numbers of inputs and outputs and returns your network.",
+        help="A function that returns your network. For a table it takes the numbers of inputs and outputs.",
     ),
 ]
+_Insert = Annotated[
+    Places | None,
+    typer.Option(
+        metavar="WHERE",
+        parser=parse_places,
+        help="With --data, put dropout into the network: hidden, input, last_hidden, every_weight_layer, or names of "
+        "layers, as layers=conv2,fc1.",
+    ),
+]
+_Design = Annotated[
+    Literal["confirm", "nested"] | None,
+    typer.Option(
+        help="With --data: choose settings on one half and confirm them on the other, or try all settings on every "
+        "split.  [default: confirm]"
+    ),
+]
+_Device = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="With --data: cpu, cuda, mps or another.  [default: an accelerator if any]"),
+]
 _Minutes = Annotated[
-    float | None, typer.Option(metavar="N", help="Start no more networks after this time.  [default: train all]")
+    float | None,
+    typer.Option(
+        metavar="N",
+        help="Start no more networks after this time; with --data, choose a design that fits it.  [default: train all]",
+    ),
 ]
 _Group = Annotated[
     str | None, typer.Option(metavar="COL", help="Keep all rows with one value of this column on one side of a split.")
@@ -135,21 +188,25 @@ _Shard = Annotated[
 
 
 def study_command(
-    file: _File,
-    target: _Target,
     out: _Out,
+    file: _File = None,
+    target: _Target = None,
+    data: _Data = None,
+    network: _Network = None,
     task: _Task = None,
     arms: _Arms = None,
     rates: _Rates = None,
     folds: _Folds = 5,
-    seeds: _Seeds = 2,
+    seeds: _Seeds = None,
     hidden: _Hidden = None,
     epochs: EpochsOption = None,
     batch_size: _BatchSize = None,
     learning_rate: _LearningRate = 1e-3,
     seed: _Seed = 0,
     sizes: _Sizes = None,
-    network: _Network = None,
+    insert: _Insert = None,
+    design: _Design = None,
+    device: _Device = None,
     minutes: _Minutes = None,
     group: _Group = None,
     time: _Time = None,
@@ -163,29 +220,20 @@ def study_command(
     """Measure on held-out rows whether dropout helps, and at which rate.
 
     Every arm is one way to regularise. The networks of all arms are trained on the same folds. DIR then holds
-    report.html to read, results.json to work with, and a model for `thinned predict`.
+    report.html to read, results.json to work with, and, of a table, a model for `thinned predict`.
     """
     need_study_extra()
-    options: OptionKeywords = {
-        "task": task,
-        "arms": arms,
-        "rates": rates,
-        "folds": folds,
-        "seeds": seeds,
-        "hidden": hidden,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "sizes": sizes or (),
-        "network": network,
-        "minutes": minutes,
-        "group": group,
-        "time": time,
-        "group_duplicates": group_duplicates,
-        "columns": dict(column or []),
-    }
-    _run(file, target, out, options, {"jobs": jobs, "engine": engine, "address": address}, shard)
+    options: dict[str, object] = {"task": task, "arms": arms, "rates": rates, "folds": folds, "seeds": seeds}
+    options |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    options |= {"network": network, "insert": insert and insert.where, "design": design, "device": device}
+    options |= {"minutes": minutes, "hidden": hidden, "sizes": sizes, "group": group, "time": time}
+    options |= {"group_duplicates": group_duplicates or None, "columns": dict(column) if column else None}
+    given = {name: value for name, value in options.items() if value is not None}
+    source, workers = _Source(file, target, data), _Workers(jobs=jobs, engine=engine, address=address)
+    if data is None:
+        _study_table(source, out, cast("OptionKeywords", given), workers, shard)
+    else:
+        _study_network(source, out, given, workers, shard)
 
 
 def demo_command(
@@ -198,20 +246,86 @@ def demo_command(
     """Run a study of the bundled churn table: 5,000 customers, 707 of whom left."""
     need_study_extra()
     print_line("Does dropout help a network that predicts which of 5,000 customers leave?")
-    _run(None, "churn", out, {"epochs": epochs}, {"jobs": jobs, "engine": engine, "address": address})
+    _train_table(
+        datasets.churn(), "churn", out, {"epochs": epochs}, _Workers(jobs=jobs, engine=engine, address=address)
+    )
 
 
-def _run(
-    file: Path | None,
-    target: str,
-    out: Path,
-    options: "OptionKeywords",
-    workers: _Workers,
-    shard: str | None = None,
+def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers: _Workers, shard: str | None) -> None:
+    with input_errors():
+        if source.file is None:
+            value = "got no FILE and no --data"
+            remedy = "pass FILE and --target, or --data and --network"
+            raise InputError(sentence("a study needs a table, or examples of any kind", value, remedy))
+        if source.target is None:
+            raise InputError(sentence("a study of a table needs --target", "got none", "name the column to predict"))
+    _train_table(source.file, source.target, out, options, workers, shard)
+
+
+def _train_table(
+    table: object, target: str, out: Path, options: "OptionKeywords", workers: _Workers, shard: str | None = None
 ) -> None:
-    from thinned.studies import finished_networks, study  # noqa: PLC0415 - takes seconds, for which --help need not wait
+    from thinned.studies import study  # noqa: PLC0415 - takes seconds, for which --help need not wait
     from thinned.studies.report.terminal import print_study  # noqa: PLC0415
     from thinned.studies.shards import train_shard  # noqa: PLC0415
+
+    with _progress(out, "reading the table") as progress:
+        if shard is not None:
+            count = train_shard(table, target, shard, out=out, progress=progress, **workers, **options)
+        else:
+            finished = study(table, target, out=out, progress=progress, command=_command(), **workers, **options)
+    if shard is not None:
+        print_line(f"Shard {shard}: {out} holds {count} finished networks. `thinned merge` puts shards together.")
+    else:
+        print_study(finished.results, finished.folder / "report.html", out_console)
+
+
+def _study_network(
+    source: _Source, out: Path, options: dict[str, object], workers: _Workers, shard: str | None
+) -> None:
+    with input_errors():
+        _check_examples(source, options, shard)
+    from thinned.studies import study  # noqa: PLC0415 - takes seconds, for which --help need not wait
+    from thinned.studies.report.terminal import print_study  # noqa: PLC0415
+
+    network = str(options["network"])
+    others = cast("NetworkKeywords", {name: value for name, value in options.items() if name != "network"})
+    with _progress(out, "reading the examples") as progress:
+        finished = study(
+            source.data, network=network, out=out, progress=progress, command=_command(), **workers, **others
+        )
+    print_study(finished.results, finished.folder / "report.html", out_console)
+
+
+def _check_examples(source: _Source, options: dict[str, object], shard: str | None) -> None:
+    """Refuse what has no meaning for examples.
+
+    Raises:
+        InputError: a table, a column or a shard is named as well, or no network is.
+    """
+    if source.file is not None:
+        raise InputError(sentence("a study has a table or --data", f"got {source.file} and --data", "leave one out"))
+    columns = (("target", source.target), *((name, options.get(name)) for name in ("group", "time")))
+    for name, value in columns:
+        if value is not None:
+            remedy = "leave it out" if name == "target" else "pass an array to thinned.study in Python"
+            raise InputError(sentence(f"--{name} must name a column of a table", "got --data", remedy))
+    if "network" not in options:
+        remedy = "pass --network MODULE:FUNCTION, which returns it"
+        raise InputError(sentence("a study of --data needs a network", "got none", remedy))
+    if shard is not None:
+        remedy = "leave it out; --jobs and --engine train several networks at a time"
+        raise InputError(sentence("--shard must be of the study of a table", "got --data", remedy))
+
+
+def _command() -> str:
+    return shlex.join(["thinned", *sys.argv[1:]])
+
+
+@contextmanager
+def _progress(out: Path, doing: str) -> Iterator["ReportProgress"]:
+    """A bar that shows the state of a study, while it lasts; errors and Ctrl-C end it in one sentence."""
+    from thinned.studies import finished_networks  # noqa: PLC0415 - takes seconds, for which --help need not wait
 
     columns = (
         TextColumn("{task.description}"),
@@ -220,23 +334,17 @@ def _run(
         TimeRemainingColumn(),
     )
     with input_errors(), Progress(*columns, console=err_console, transient=True) as bar:
-        task = bar.add_task("reading the table", total=None)
+        task = bar.add_task(doing, total=None)
 
         def progress(step: "StudyProgress", plan: "Plan") -> None:
-            bar.update(task, description=step.doing, total=plan.networks, completed=step.networks)
+            if step.doing.endswith("."):  # a sentence to keep, such as what the study costs
+                print_line(step.doing, bar.console)
+            else:
+                bar.update(task, description=step.doing, total=plan.networks, completed=step.networks)
 
-        command = shlex.join(["thinned", *sys.argv[1:]])
-        data = datasets.churn() if file is None else file
         try:
-            if shard is not None:
-                count = train_shard(data, target, shard, out=out, progress=progress, **workers, **options)
-                bar.stop()
-                text = f"Shard {shard}: {out} holds {count} finished networks. `thinned merge` puts shards together."
-                print_line(text)
-                return
-            finished = study(data, target, out=out, progress=progress, command=command, **workers, **options)
+            yield progress
         except KeyboardInterrupt:
             bar.stop()
             text = f"Stopped. {out} holds {finished_networks(out)} finished networks; the same command continues there."
             raise exit_with_sentence(text, 130) from None
-    print_study(finished.results, finished.folder / "report.html", out_console)

@@ -138,7 +138,11 @@ class Store:
 
 
 def finished_networks(folder: Path) -> int:
-    """Count the finished networks in the folder of a run; 0 where it is none."""
+    """Count the finished networks in the folder of a run, those of a pilot included; 0 where it is none."""
+    return _count_networks(folder) + _count_networks(folder / PILOT)
+
+
+def _count_networks(folder: Path) -> int:
     with contextlib.suppress(OSError):  # such as a name that is too long, which opening the store reports
         if not (folder / _FILE).exists():
             return 0
