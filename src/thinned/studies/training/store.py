@@ -320,8 +320,8 @@ def _difference(before: Mapping[str, object], now: Mapping[str, object], changed
     if name == "data":
         return "the data have changed since" if now.get("own") else "the table has changed since"
     if name == "own":
-        with contextlib.suppress(AttributeError, TypeError, ValueError):
-            found = _own_difference(before[name], now[name])
+        with contextlib.suppress(KeyError, ValueError):
+            found = _own_difference(*(msgspec.convert(plan[name], _OwnEntry) for plan in (before, now)))
             if found is not None:
                 return found
         name = next((other for other in ("settings", *sorted(changed - {"own"})) if other in changed), name)
@@ -334,21 +334,29 @@ def _difference(before: Mapping[str, object], now: Mapping[str, object], changed
     return f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
 
 
-def _own_difference(before: Any, now: Any) -> str | None:
+class _OwnEntry(msgspec.Struct):
+    """What is compared of :class:`~thinned.studies.design.own_network.network_design.NetworkDesign`."""
+
+    stage: str
+    identities: dict[str, str | None]
+    training: list[tuple[str, object]]
+
+
+def _own_difference(before: _OwnEntry, now: _OwnEntry) -> str | None:
     """What differs in the part of a network of one's own; None where it is a consequence of something else."""
     words = {"build": "the network", "loss": "the loss", "score": "the score"}
-    one, two = before["identities"], now["identities"]
+    one, two = before.identities, now.identities
     for name, word in words.items():
         if one[name] != two[name]:
             return f"the source of {word} has changed since"
     if one["state"] != two["state"]:
         return "the network's initial state has changed since"
-    values = dict(now["training"])
-    for name, value in before["training"]:
+    values = dict(now.training)
+    for name, value in before.training:
         if value != values[name]:
             return f"{name} was {value!r} and is {values[name]!r}"
-    if before["stage"] != now["stage"]:
-        return f"it has the design {before['stage']!r}, and the new one is {now['stage']!r}"
+    if before.stage != now.stage:
+        return f"it has the design {before.stage!r}, and the new one is {now.stage!r}"
     return None
 
 
