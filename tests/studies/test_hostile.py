@@ -596,7 +596,7 @@ MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "encoder of functions": (encoder_with(lambda state: {"columns": os.path.join}), "objects of other types"),
     "encoder a list": (encoder_with(lambda state: [1]), DAMAGED),
-    "encoder of another format": (encoder_with(lambda state: state.update(format=3)), DAMAGED),
+    "encoder of another format": (encoder_with(lambda state: state.update(format=4)), DAMAGED),
     "encoder of an earlier version": (encoder_with(lambda state: state.update(format=1)), "an earlier version of"),
     "encoder without means": (encoder_with(lambda state: state.update(mean=None)), DAMAGED),
     "encoder of infinite means": (encoder_with(lambda state: state["mean"].fill(np.inf)), DAMAGED),

@@ -43,7 +43,12 @@ def _alpha_dropout(
 
 def _whole_channels(address: SiteAddress) -> KeyAndCall:
     """The address of a function that drops whole channels, whose form never changes."""
-    return {"key": address["key"], "call": address["call"]} if "key" in address and "call" in address else {}
+    kept: KeyAndCall = {}
+    if "key" in address:
+        kept["key"] = address["key"]
+    if "call" in address:  # a sub-network's mask has a source for a key, and no call
+        kept["call"] = address["call"]
+    return kept
 
 
 def _feature_alpha_dropout(

@@ -8,7 +8,6 @@ from torch import nn
 from thinned import layers
 from thinned.audits.observation.modules import is_drop_path
 from thinned.tracing.modules import is_thinned
-from thinned.tracing.silent_recorder import generators_kept
 
 __all__ = ["take_over_drop_paths"]
 
@@ -55,7 +54,7 @@ def _drops_rows(module: nn.Module) -> bool:
     rate, training, scale = getattr(module, name), module.training, getattr(module, "scale_by_keep", True)
     try:
         setattr(module, name, 0.5)
-        with torch.no_grad(), generators_kept():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             rows = module.train()(torch.ones(_ROWS, 3))
     except Exception:  # noqa: BLE001 - a module of somebody's own may raise anything; then it is left alone
         return False
