@@ -26,6 +26,7 @@ import thinned
 from thinned import Arm, Study
 from thinned.errors import InputError
 from thinned.studies import finished_networks, network_preparation
+from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
 from thinned.studies.examples.examples import ExampleSet
@@ -202,6 +203,13 @@ def test_an_interrupted_study_goes_on_to_the_same_numbers(stage: str, whole: Stu
     )
     assert numbers(study(tmp_path / "run", progress=watch).results) == numbers(whole.results)
     assert min(steps) >= before
+
+
+def test_preparation_leaves_the_callers_generator_alone() -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    network_preparation.prepare_network_study(blobs(60), build, NetworkOptions(epochs=1, folds=2))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 # --- a given test set --------------------------------------------------------------------------------------------

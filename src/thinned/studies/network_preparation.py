@@ -13,6 +13,7 @@ from thinned.studies.design.own_network.studied_sites import StudiedSites, studi
 from thinned.studies.design.plan import Plan
 from thinned.studies.examples.batch import Inputs
 from thinned.studies.examples.examples import ExampleSet
+from thinned.studies.examples.generators import seeded_generators
 from thinned.studies.examples.load import load_examples
 from thinned.studies.training.apply_setting import SettingApplication
 from thinned.studies.training.loop.check import check_network
@@ -53,8 +54,9 @@ def prepare_network_study(
     functions = NetworkFunctions(build, options.loss, options.score, options.sampler)
     config = _config(options, examples)
     state = check_network(functions, examples, config)
-    example = examples.batch(range(min(config.batch_size, examples.count, _EXAMPLE)), "train").x
-    sites = _sites(functions, example, options)
+    with seeded_generators(0, config.torch_device()):  # what is built and read here draws from generators of its own
+        example = examples.batch(range(min(config.batch_size, examples.count, _EXAMPLE)), "train").x
+        sites = _sites(functions, example, options)
     identities = Identities(
         build=source_digest(build),
         state=state,
