@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from thinned.audits.observation.recorder import AuditRecorder
 from thinned.audits.observation.restore_parameters import RestoreParameters
@@ -68,9 +69,23 @@ class Passes:
         return self.recorded(training, seed)
 
     def recorded(
-        self, training: bool, seed: int, *, without_dropout: bool = False, find_masks: bool = False
+        self,
+        training: bool,
+        seed: int,
+        *,
+        without_dropout: bool = False,
+        find_masks: bool = False,
+        one_more_of: int | None = None,
     ) -> AuditRecorder:
-        """Run the model and record the pass."""
+        """Run the model and record the pass.
+
+        Args:
+            training: mode.
+            seed: number that the pass's random seed is made from.
+            without_dropout: let no dropout drop.
+            find_masks: record masks that the model applies by itself.
+            one_more_of: repeat the first row of each input that has this many rows.
+        """
         with self.mode(training, seed):
             recorder = AuditRecorder(
                 self.model,
@@ -82,7 +97,10 @@ class Passes:
                 for module in self.model.modules():
                     if is_thinned(module):
                         module.train(False)
-            recorder.run(copied_arguments(self._args), copied_arguments(self._kwargs))
+            args, kwargs = copied_arguments((self._args, self._kwargs))
+            if one_more_of is not None:
+                args, kwargs = tree_map(partial(_with_another_row, rows=one_more_of), (args, kwargs))
+            recorder.run(args, kwargs)
         return recorder
 
     def evaluated(self, seed: int, hook: Hook | None = None) -> list[torch.Tensor]:
@@ -95,6 +113,13 @@ class Passes:
         ):
             result = self.model(*copied_arguments(self._args), **copied_arguments(self._kwargs))
             return [tensor.detach() for tensor in output_tensors(result)]
+
+
+def _with_another_row(value: object, rows: int) -> object:
+    """A tensor of ``rows`` rows with its first row again at the end; anything else as it is."""
+    if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == rows:
+        return torch.cat([value, value[:1]])
+    return value
 
 
 @contextmanager

@@ -23,6 +23,9 @@ _DROPOUT_LAYERS |= {f"thinned.{name}" for name in _TORCH_LAYERS | {"DropPath", "
 _RECURRENT_LAYERS = {f"{_NN}{name}" for name in ("LSTM", "GRU", "RNN")}
 
 
+_RATE_NAMES = {"p", "dropout", "dropout_p", "dropout_prob", "dropout_rate", "drop_prob", "drop_rate", "rate"}
+
+
 @dataclass(frozen=True)
 class SourceScope:
     """The surroundings of a piece of code.
@@ -288,8 +291,17 @@ def _training_implied(test: ast.expr, holds: bool) -> bool | None:
         modes = [_training_implied(value, holds) for value in test.values]
         if isinstance(test.op, ast.And) is holds:  # all parts hold, or all fail: one that says something is enough
             return next((mode for mode in modes if mode is not None), None)
+        parts = zip(modes, test.values, strict=True)
+        if isinstance(test.op, ast.Or) and True in modes and all(mode or _is_flag(part) for mode, part in parts):
+            return True  # in training, or where the author asks for it, as "self.training or self.monte_carlo" does
         return modes[0] if len(set(modes)) == 1 else None
     return holds if is_training(test) else None
+
+
+def _is_flag(node: ast.expr) -> bool:
+    """True for a name or attribute that is not the name of a rate."""
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
+    return name is not None and name not in _RATE_NAMES
 
 
 def is_training(node: ast.AST) -> bool:
