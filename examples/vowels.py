@@ -1,16 +1,28 @@
 """An LSTM on JapaneseVowels: nine speakers, told apart by 270 recordings of a vowel, and 370 given for the test."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import torch
-from sktime.datasets import load_japanese_vowels
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
+
+from thinned.errors import InputError, sentence
 
 Sequence = tuple[torch.Tensor, int]
 
 
 def examples() -> tuple[list[Sequence], list[Sequence]]:
-    """Training and test set: pairs of a recording, ``(steps, 12)`` with 7 to 29 steps, and its speaker from 0."""
-    return _part("train"), _part("test")
+    """Training and test set: pairs of a recording, ``(steps, 12)`` with 7 to 29 steps, and its speaker from 0.
+
+    Raises:
+        InputError: sktime, which carries the files, is not installed.
+    """
+    spec = find_spec("sktime")
+    if spec is None or spec.origin is None:
+        raise InputError(sentence("JapaneseVowels must be installed", "there is no sktime", "pip install sktime"))
+    folder = Path(spec.origin).parent / "datasets/data/JapaneseVowels"
+    return _read(folder / "JapaneseVowels_TRAIN.ts"), _read(folder / "JapaneseVowels_TEST.ts")
 
 
 def collate(items: list[Sequence]) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -43,9 +55,12 @@ def network() -> nn.Module:
     return Recogniser()
 
 
-def _part(split: str) -> list[Sequence]:
-    frames, speakers = load_japanese_vowels(split=split, return_X_y=True, return_type="df-list")
-    return [
-        (torch.tensor(frame.to_numpy(), dtype=torch.float32), int(speaker) - 1)
-        for frame, speaker in zip(frames, speakers, strict=True)
-    ]
+def _read(path: Path) -> list[Sequence]:
+    """A recording a line: 12 lists of one number for each step, divided by colons, and the speaker from 1."""
+    items = []
+    for line in path.read_text().splitlines():
+        if line and line[0] not in "#@":
+            *columns, speaker = line.split(":")
+            steps = zip(*([float(number) for number in column.split(",")] for column in columns), strict=True)
+            items.append((torch.tensor(list(steps)), int(speaker) - 1))
+    return items

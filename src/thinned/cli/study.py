@@ -268,6 +268,8 @@ def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers:
             raise InputError(sentence("a study needs a table, or examples of any kind", value, remedy))
         if source.target is None:
             raise InputError(sentence("a study of a table needs --target", "got none", "name the column to predict"))
+        if "collate_fn" in options:
+            raise InputError(sentence("--collate must come with --data", f"got {source.file}", "leave it out"))
     _train_table(source.file, source.target, out, options, workers, shard)
 
 
