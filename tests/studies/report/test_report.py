@@ -243,7 +243,7 @@ def test_an_interval_is_coloured_by_the_side_on_which_it_lies(low, high, where):
 @pytest.mark.parametrize("task", TASKS)
 def test_axes_say_what_they_measure(study, task):
     specs = json.dumps(Page(render(study(task))).specs, ensure_ascii=False)
-    unit = "squared error (standard deviations²)" if task == "regression" else "cross-entropy (nats)"
+    unit = "squared error (target variances)" if task == "regression" else "cross-entropy (nats)"
     assert unit in specs
     assert "share of hidden units dropped" in specs
     assert "no dropout" in specs
