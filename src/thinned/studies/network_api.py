@@ -152,7 +152,7 @@ def _timed(
         return plan
     text = describe_cost(plan, kept.timing)
     if kept.minutes is not None:
-        fitted = fit_to_minutes(plan, kept.timing, kept.minutes)
+        fitted = fit_to_minutes(plan, kept.timing, kept.minutes, keep_arms=options.arms is not None)
         plan, text = fitted.plan, describe_cost(fitted.plan, kept.timing)
         if fitted.changes:
             text = (f"To fit {kept.minutes:g} minutes: {', '.join(fitted.changes)}.", *text)
