@@ -124,14 +124,13 @@ def _with_file(result: Audit, import_path: str, from_source: Audit | None) -> Au
     if file is None:
         return result
     read = {f.code: f.line for f in from_source or () if f.file and Path(f.file).resolve() == Path(file).resolve()}
-    findings = []
-    for finding in result:
-        if finding.file is None:
-            read_line = read.get(finding.code) or line
-            is_inside = line <= read_line < line + len(lines)
-            finding = replace(finding, file=file, line=read_line if is_inside else line)
-        findings.append(finding)
-    return replace(result, findings=tuple(findings))
+
+    def placed(finding: Finding) -> Finding:
+        read_line = read.get(finding.code) or line
+        is_inside = line <= read_line < line + len(lines)
+        return replace(finding, file=file, line=read_line if is_inside else line)
+
+    return replace(result, findings=tuple(finding if finding.file else placed(finding) for finding in result))
 
 
 def _audit_source(source: Path, finding_filter: FindingFilter) -> Audit:
