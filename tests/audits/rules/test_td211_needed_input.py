@@ -65,11 +65,7 @@ class OneOfTwo(Net):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.first(x)
         h = self.drop(h) if self.training else h
-        if self.training:
-            y = self.branch(h)
-        else:
-            y = h
-        return y
+        return self.branch(h) if self.training else h
 
 
 class ShapeOnly(Net):
