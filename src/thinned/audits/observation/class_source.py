@@ -97,8 +97,9 @@ def _assignment_line(cls: type, attribute: str) -> Location | None:
             continue
         file = inspect.getsourcefile(base) if lines else None
         for node in ast.walk(tree):
-            stored = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
-            if file is not None and stored and node.attr == attribute:
+            if file is None or not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Store):
+                continue
+            if node.attr == attribute:
                 return Location(file, first + node.lineno - 1)
     return None
 

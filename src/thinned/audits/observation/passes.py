@@ -59,7 +59,16 @@ class Passes:
             yield
 
     def first_recorded(self, training: bool, seed: int) -> AuditRecorder:
-        """As :meth:`recorded`, and find out whether this forward needs gradients, as one that returns forces does."""
+        """As :meth:`recorded`, and find out whether this forward needs gradients, as one that returns forces does.
+
+        A training pass builds a graph of gradients, which tells what is trained, and keeps no values for it.
+        """
+        if training and not self._gradients:
+            try:
+                with torch.autograd.graph.saved_tensors_hooks(_forget, _refuse):
+                    return self.recorded(training, seed, gradients=True)
+            except Exception:  # noqa: BLE001, S110 - it may need values, as of a backward pass within
+                pass
         try:
             return self.recorded(training, seed)
         except RuntimeError:
@@ -76,6 +85,7 @@ class Passes:
         without_dropout: bool = False,
         find_masks: bool = False,
         one_more_of: int | None = None,
+        gradients: bool = False,
     ) -> AuditRecorder:
         """Run the model and record the pass.
 
@@ -85,8 +95,9 @@ class Passes:
             without_dropout: let no dropout drop.
             find_masks: record masks that the model applies by itself.
             one_more_of: repeat the first row of each input that has this many rows.
+            gradients: build the graph of gradients.
         """
-        with self.mode(training, seed):
+        with self.mode(training, seed), torch.set_grad_enabled(gradients or self._gradients):
             recorder = AuditRecorder(
                 self.model,
                 measure=self.measure,
@@ -113,6 +124,14 @@ class Passes:
         ):
             result = self.model(*copied_arguments(self._args), **copied_arguments(self._kwargs))
             return [tensor.detach() for tensor in output_tensors(result)]
+
+
+def _forget(tensor: torch.Tensor) -> None:
+    """Keep nothing of a tensor that a backward pass would need."""
+
+
+def _refuse(_: None) -> torch.Tensor:
+    raise RuntimeError("a pass of an audit has no backward pass")
 
 
 def _with_another_row(value: object, rows: int) -> object:
