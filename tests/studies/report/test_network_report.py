@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from html import escape
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,6 +12,7 @@ from study_cases import make_records, noisy, own_plan, trained_networks, typed
 
 from thinned.studies.analysis.analyse import Content, results_of
 from thinned.studies.analysis.selection import TrainedNetworks
+from thinned.studies.api import Study
 from thinned.studies.design.plan import Plan
 from thinned.studies.report import html
 from thinned.studies.report.network_sites import site_rows
@@ -110,3 +113,13 @@ def test_a_given_test_set_is_told_with_its_seeds(seeds: int) -> None:
     assert ("All intervals come from 3 seeds" in told) == (seeds == 3)
     assert "All networks are scored on the given 40 examples" in told
     assert "pilot" not in told
+
+
+def test_a_notebook_shows_the_verdict_and_the_settings_escaped(plan: Plan) -> None:
+    gains = [0.1 * (setting.drops) for setting in plan.settings]
+    results = make_results(plan, trained_networks(noisy(plan, gains, 0.01, 1), plan))
+    verdict = msgspec.structs.replace(results.verdict, headline=HOSTILE)
+    shown = Study(Path("run"), msgspec.structs.replace(results, verdict=verdict))._repr_html_()
+    assert escape(HOSTILE) in shown
+    assert HOSTILE not in shown
+    assert all(escape(setting.label) in shown for setting in results.settings)

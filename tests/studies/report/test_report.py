@@ -303,6 +303,14 @@ def test_arms_that_were_not_finished_in_time_are_named(study):
     assert f"Not finished in time: late dropout, {HOSTILE[0]}." in " ".join(Page(render(found)).text.split())
 
 
+def test_arms_that_were_not_tried_are_named_with_the_reason(study):
+    found = study("regression")
+    assert "not tried" not in Page(render(found)).text
+    found["run"]["untried"] = {"spatial dropout": HOSTILE[0]}
+    text = " ".join(Page(render(found)).text.split())
+    assert f"Arms that were not tried spatial dropout {HOSTILE[0]}" in text
+
+
 def test_warnings_of_a_kind_stand_together(study):
     found = study("regression")
     edge = {"code": "grid_edge", "title": "At an end", "next_step": "Extend the grid."}
