@@ -116,7 +116,7 @@ def test_a_pilot_at_the_edge_of_its_scales() -> None:
 
     assert best(2) == []
     [message] = best(3)
-    assert "dropout (highest scale of the rates 1.5, 2 of 2 splits)." in message
+    assert "dropout (highest scale of the rates 1.5, 2 of 2 seeds)." in message
 
 
 def test_zero_is_no_edge() -> None:
