@@ -24,13 +24,14 @@ from thinned.studies.examples.outcomes import example_losses
 from thinned.studies.recommended_network.code_lines import code_lines, is_importable
 from thinned.studies.recommended_network.metadata import InsertedClass, NetworkMetadata, rates_of
 from thinned.studies.recommended_network.storage import save_network, saved_metadata
-from thinned.studies.training.drive import Progress
+from thinned.studies.training.drive import Progress, logged
 from thinned.studies.training.engines.environment import environment
 from thinned.studies.training.loop.checkpoint import Checkpoint
 from thinned.studies.training.loop.evaluation import precision_of
 from thinned.studies.training.loop.fit import fit
 from thinned.studies.training.network_run import NetworkStudy
-from thinned.studies.training.store import CHECKPOINTS
+from thinned.studies.training.store import CHECKPOINTS, writing
+from thinned.studies.user_code import memory_errors, user_code
 from thinned.tracing.modules import INPUT_DROPOUT
 
 __all__ = ["NETWORK", "leave_network", "train_recommended"]
@@ -65,12 +66,14 @@ def leave_network(
     if about is None or not _is_wanted(about, wanted):
         before()
         try:
-            network = train_recommended(study, plan, wanted, folder, partial(_report, progress, plan, wanted))
-            about = msgspec.structs.replace(wanted, inserted=_inserted(network, plan))
-            with seeded_generators(0):
-                save_network(network, study.functions.build, about, target)
-        except Exception as error:  # noqa: BLE001 - code of the user's may raise anything
-            return _summary(wanted, failure=_failure(error, wanted))
+            with logged(folder), memory_errors(), user_code("the network must train on all examples"):
+                network = train_recommended(study, plan, wanted, folder, partial(_report, progress, plan, wanted))
+                about = msgspec.structs.replace(wanted, inserted=_inserted(network, plan))
+                with seeded_generators(0), writing():
+                    save_network(network, study.functions.build, about, target)
+        except InputError as error:
+            failure = f"The recommended network ({wanted.label}) could not be trained and saved: {error}"
+            return _summary(wanted, failure=failure)
         about = saved_metadata(target) or about
     return _summary(about, lines=code_lines(about, f"Path({str(target)!r})"))
 
@@ -169,8 +172,3 @@ def _summary(about: NetworkMetadata, lines: str | None = None, failure: str | No
         label=about.label, epochs=about.epochs, examples=about.examples, lines=lines, failure=failure
     )
 
-
-def _failure(error: Exception, about: NetworkMetadata) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
-    return f"The recommended network ({about.label}) could not be left, trained on all examples: {text}"
