@@ -110,7 +110,10 @@ def test_state_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
     [
         (lambda: nn.Sequential(nn.Linear(4, 4)), "the file lacks 0.bias"),
         (nn.Module, "it lacks first.bias"),
-        (lambda: _with(Plain(), "last", nn.Linear(4, 5)), r"last.bias is torch.float32 \(5,\) in it, and torch.float32 \(4,\) in the file"),
+        (
+            lambda: _with(Plain(), "last", nn.Linear(4, 5)),
+            r"last.bias is torch.float32 \(5,\) in it, and torch.float32 \(4,\) in the file",
+        ),
         (lambda: Plain().double(), r"is torch.float64 \(4,\) in it, and torch.float32 \(4,\) in the file"),
         (lambda: 3, "build must return a torch.nn.Module; it returned a int"),
         (3, "build must be a function without arguments"),

@@ -171,4 +171,3 @@ def _summary(about: NetworkMetadata, lines: str | None = None, failure: str | No
     return results.NetworkSummary(
         label=about.label, epochs=about.epochs, examples=about.examples, lines=lines, failure=failure
     )
-
