@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from functools import cached_property, partial
+from html import escape
 from pathlib import Path
 from typing import Unpack, overload
 
@@ -104,6 +105,12 @@ class Study:
 
     def __repr__(self) -> str:
         return f"Study({str(self.folder)!r}: {self.results.verdict.headline})"
+
+    def _repr_html_(self) -> str:
+        """The verdict and the settings, as a notebook shows them."""
+        verdict = self.results.verdict
+        words = f"<p><strong>{escape(verdict.headline)}</strong> {escape(verdict.detail)}</p>"
+        return f"{words}{self.table.to_html(float_format='{:.4g}'.format, na_rep='–')}"
 
 
 @overload

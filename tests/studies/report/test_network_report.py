@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from html import escape
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,6 +12,7 @@ from study_cases import make_records, noisy, own_plan, trained_networks, typed
 
 from thinned.studies.analysis.analyse import Content, results_of
 from thinned.studies.analysis.selection import TrainedNetworks
+from thinned.studies.api import Study
 from thinned.studies.design.plan import Plan
 from thinned.studies.report import html
 from thinned.studies.report.network_sites import site_rows
@@ -129,3 +132,13 @@ def test_the_network_that_is_left(plan: Plan) -> None:
     assert "There is none. It diverged &lt;script&gt;" in text(page)
     assert 'href="#left"' not in page
     assert "The network to use" not in html.render(content)
+
+
+def test_a_notebook_shows_the_verdict_and_the_settings_escaped(plan: Plan) -> None:
+    gains = [0.1 * (setting.drops) for setting in plan.settings]
+    results = make_results(plan, trained_networks(noisy(plan, gains, 0.01, 1), plan))
+    verdict = msgspec.structs.replace(results.verdict, headline=HOSTILE)
+    shown = Study(Path("run"), msgspec.structs.replace(results, verdict=verdict))._repr_html_()
+    assert escape(HOSTILE) in shown
+    assert HOSTILE not in shown
+    assert all(escape(setting.label) in shown for setting in results.settings)
