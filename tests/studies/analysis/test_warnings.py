@@ -77,7 +77,9 @@ def test_few_seeds_of_a_given_test_set() -> None:
 
 
 def test_a_test_fold_too_small_to_tell() -> None:
-    assert "Only a difference of 39\u00a0% of the log loss" in codes(noisy(PLAN, [0] * 7, 0.3, 0), PLAN)["small_test_fold"]
+    assert (
+        "Only a difference of 39\u00a0% of the log loss" in codes(noisy(PLAN, [0] * 7, 0.3, 0), PLAN)["small_test_fold"]
+    )
     assert "small_test_fold" not in codes(noisy(PLAN, [0] * 7, 0.02, 0), PLAN)
     assert "small_test_fold" not in codes(noisy(PLAN, [0, 2, 2, 2, 0, 0, 0], 0.3, 0), PLAN)  # it could tell
 

@@ -19,7 +19,7 @@ from thinned.studies.design.plan import Plan
 from thinned.studies.report import html
 from thinned.studies.report.network_sites import site_rows
 from thinned.studies.report.terminal import print_study
-from thinned.studies.results import DataSummary, PilotSetting, PilotSummary, Results, RunSummary
+from thinned.studies.results import DataSummary, NetworkSummary, PilotSetting, PilotSummary, Results, RunSummary
 from thinned.studies.training.records import ExampleLosses
 
 HOSTILE = "<script>alert(1)</script>"
@@ -116,6 +116,25 @@ def test_a_given_test_set_is_told_with_its_seeds(seeds: int) -> None:
     assert ("All intervals come from 3 seeds" in told) == (seeds == 3)
     assert "All networks are scored on the given 40 examples" in told
     assert "pilot" not in told
+
+
+def test_the_network_that_is_left(plan: Plan) -> None:
+    """Its lines stand there as they are, or the reason why there is none; nothing of them is markup."""
+    content = make_results(plan, trained_networks(noisy(plan, [0.0] * len(plan.settings), 0.01, 1), plan))
+    left = NetworkSummary(
+        label=HOSTILE, epochs=1, examples=1200, lines=f"# {HOSTILE}\nnetwork = build()\n", failure=None
+    )
+    page = html.render(msgspec.structs.replace(content, network=left))
+    assert "<code># &lt;script&gt;alert(1)&lt;/script&gt;\nnetwork = build()\n</code>" in page
+    assert HOSTILE not in page
+    assert "on all 1,200 examples and from a seed of its own" in text(page)
+    assert "it was trained for 1 epoch, the median" in text(page)
+    assert '<a href="#left">Its weights are saved.</a>' in page
+    failed = msgspec.structs.replace(left, lines=None, failure=f"It diverged {HOSTILE}")
+    page = html.render(msgspec.structs.replace(content, network=failed))
+    assert "There is none. It diverged &lt;script&gt;" in text(page)
+    assert 'href="#left"' not in page
+    assert "The network to use" not in html.render(content)
 
 
 def test_a_notebook_shows_the_verdict_and_the_settings_escaped(plan: Plan) -> None:
