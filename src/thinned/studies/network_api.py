@@ -88,7 +88,7 @@ def study_network(
     splits = network_splits(plan, study.examples)
     examples = study.examples
     ratio = examples.test_count / examples.count if examples.test_count else test_share(splits)
-    trained = TrainedNetworks(networks, finished, ratio)
+    trained = TrainedNetworks(networks, finished, ratio, clusters=examples.test_groups)
     rows = [len(split.train) for split in splits]
     content = Content(
         _data_summary(examples), plan, summary, networks, rows, epoch_seconds, pilot.trained if pilot else None

@@ -55,6 +55,7 @@ class ExampleSet:
         eval: where evaluation reads.
         test: the given test set.
         groups: (count,) int64 number of each example's group.
+        test_groups: (test_count,) the same of the given test set; a group of both sets has one number.
         times: (count,) int64 rank of each example's time; equal times have equal ranks.
     """
 
@@ -70,6 +71,7 @@ class ExampleSet:
     test: Source | None = None
     groups: npt.NDArray[np.int64] | None = None
     times: npt.NDArray[np.int64] | None = None
+    test_groups: npt.NDArray[np.int64] | None = None
 
     def source(self, part: Part) -> Source:
         """Where the batches of a part come from: "train", "eval" or "test".
