@@ -34,16 +34,18 @@ def score(output, y):
 def sampler(y):
     return torch.randperm(len(y))
 
-def collate(items):
-    return torch.stack([x for x, _ in items]), torch.stack([y for _, y in items])
-
 def groups():
     return [f"speaker {i % 20}" for i in range(80)]
 
 days = list(range(80))
 
 def items():
-    return list(zip(*examples()))
+    x, y = examples()
+    return [(row[: 2 + n % 3], int(label)) for n, (row, label) in enumerate(zip(x, y))]
+
+def collate(batch):
+    rows, labels = zip(*batch)
+    return torch.stack([nn.functional.pad(row, (0, 4 - len(row))) for row in rows]), torch.tensor(labels)
 """
 SMALL = ["--epochs", "2", "--folds", "2", "--seeds", "1", "--rates", "0.3", "--arms", "dropout", "--jobs", "1"]
 OWN = ["--data", "cli_examples:examples", "--network", "cli_examples:build"]
@@ -85,7 +87,7 @@ def test_training_is_what_the_options_say(folder: Path) -> None:
     options = ["--optimizer", "sgd", "--momentum", "0.8", "--schedule", "cosine", "--patience", "3", "--clip", "2"]
     options += ["--precision", "bfloat16", "--learning-rates", "0.1,0.2", "--data-version", "2"]
     options += [f"--{name}=cli_examples:{name}" for name in ("loss", "score", "sampler", "groups")]
-    options += ["--collate-fn=cli_examples:collate", "--time=cli_examples:days", "--device", "cpu"]
+    options += ["--collate=cli_examples:collate", "--time=cli_examples:days", "--device", "cpu"]
     own = ["--data", "cli_examples:items", "--network", "cli_examples:build"]
     result = CliRunner().invoke(app, ["study", *own, "--out", "run", *SMALL, *options])
     assert result.exit_code == 0, result.output
@@ -110,6 +112,16 @@ def test_the_help_has_a_section_for_each_kind_of_study() -> None:
     assert places[1] < text.index("--hidden") < places[2] < text.index("--optimizer") < places[3]
 
 
+def test_examples_of_unequal_length_have_a_collate_function(folder: Path) -> None:
+    items = ["study", "--data", "cli_examples:items", *OWN[2:], *SMALL]
+    without = CliRunner().invoke(app, [*items, "--out", "refused"])
+    assert without.exit_code == 2, without.output
+    assert "--collate" in without.stderr
+    result = CliRunner().invoke(app, [*items, "--out", "run", "--collate", "cli_examples:collate"])
+    assert result.exit_code == 0, result.output
+    assert Study.load(folder / "run").results.data.rows == 80
+
+
 @pytest.mark.parametrize(
     ("words", "options"),
     [
@@ -120,6 +132,11 @@ def test_the_help_has_a_section_for_each_kind_of_study() -> None:
         ("loss must be a function; got list", [*OWN, "--loss", "cli_examples:days"]),
         ("optimizer is an option of a study of examples", ["table.csv", "--target", "y", "--optimizer", "sgd"]),
         ("a study of --data needs a network", OWN[:2]),
+        ("the module of the collate function must be importable", [*OWN, "--collate", "no_such_module:x"]),
+        (
+            "collate_fn is an option of a study of examples",
+            ["table.csv", "--target", "y", "--collate", "cli_examples:collate"],
+        ),
         ("--shard must be of the study of a table", [*OWN, "--shard", "1/2"]),
         ("hidden is an option of a study of a table", [*OWN, "--hidden", "8"]),
         ("give a place or layers=NAME,NAME", [*OWN, "--insert", "place=conv"]),

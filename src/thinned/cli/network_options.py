@@ -43,7 +43,13 @@ class NetworkChoices(TypedDict):
         _option("A function of the training targets that gives the positions to train on in an epoch.", "MODULE:NAME"),
     ]
     collate_fn: Annotated[
-        str | None, _option("Makes a batch (x, y) of a list of items, as in a DataLoader.", "MODULE:NAME")
+        str | None,
+        typer.Option(
+            "--collate",
+            metavar="MODULE:NAME",
+            help="Makes a batch (x, y) of a list of items, as the collate_fn of a DataLoader.",
+            rich_help_panel=NETWORKS,
+        ),
     ]
     groups: Annotated[
         str | None,

@@ -26,7 +26,7 @@ from thinned.studies.user_code import user_code
 __all__ = ["prepare_network_study"]
 
 _EXAMPLE = 16  # examples of the pass in which sites are found
-_FUNCTIONS = ("loss", "score", "sampler", "collate_fn")
+_FUNCTIONS = {"loss": "the loss", "score": "the score", "sampler": "the sampler", "collate_fn": "the collate function"}
 #: options that are the training's
 _CONFIG = (
     *("learning_rate", "optimizer", "momentum", "schedule", "patience", "clip", "precision", "device"),
@@ -78,9 +78,9 @@ def prepare_network_study(
 def _imported(options: NetworkOptions) -> NetworkOptions:
     """The options with the functions and arrays that import paths name."""
     changes: dict[str, object] = {}
-    for name in _FUNCTIONS:
+    for name, words in _FUNCTIONS.items():
         value = getattr(options, name)
-        value = import_object(value, name) if isinstance(value, str) else value
+        value = import_object(value, words) if isinstance(value, str) else value
         if value is not None and not callable(value):
             raise InputError(sentence(f"{name} must be a function", f"got {type(value).__name__}"))
         changes[name] = value
