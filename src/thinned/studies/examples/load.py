@@ -14,6 +14,7 @@ from thinned.import_path import import_object, working_directory
 from thinned.studies.examples.batch import as_batch, input_tensors
 from thinned.studies.examples.examples import Examples, ExampleSet
 from thinned.studies.examples.groups import read_groups, read_numbers
+from thinned.studies.examples.notices import example_notices
 from thinned.studies.examples.sources import ArraySource, Collate, DatasetSource, Source, differs, read_all
 from thinned.studies.examples.targets import ExampleTask, check_task, read_targets
 from thinned.studies.user_code import memory_errors, user_code
@@ -33,6 +34,7 @@ def load_examples(
     time: object = None,
     task: ExampleTask | None = None,
     data_version: str | None = None,
+    has_loss: bool = False,
 ) -> ExampleSet:
     """Read examples and settle their task.
 
@@ -49,6 +51,7 @@ def load_examples(
         task: overrides what the targets suggest; see :func:`thinned.studies.examples.targets.read_targets`.
         data_version: a name that is changed when the data change; by itself a dataset that is not held in memory is
             known by its length and 64 of its items.
+        has_loss: the user's own loss trains.
 
     Raises:
         InputError: the data have another form, can't be indexed, are empty, differ from read to read, or don't fit
@@ -82,6 +85,7 @@ def load_examples(
         groups=numbers.of_examples,
         times=times,
         test_groups=numbers.of_test,
+        notices=example_notices(targets, numbers, has_loss=has_loss),
     )
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thinned.pages import fixed, signed
-from thinned.studies.report.html import WarningGroup, column_decimals, group_warnings, sorted_arms
+from thinned.studies.report.html import WarningGroup, column_decimals, group_warnings, scored_on, sorted_arms
 from thinned.studies.report.network_sites import left_network
 from thinned.studies.results import Interval, Results
 from thinned.studies.wording import duration
@@ -28,9 +28,10 @@ def print_study(results: Results, report: Path, console: Console) -> None:
         console: where to print.
     """
     run, verdict = results.run, results.verdict
+    base = "early stopping alone" if results.plan.hidden else "no regularisation"
     about = (
         f"{run.networks:,} networks in {duration(run.seconds)} ({run.networks_per_second:.3g} a second). Means over "
-        f"{results.plan.splits} test folds at the best validation epoch; improvement over early stopping alone."
+        f"{scored_on(results.plan)} at the best validation epoch; improvement over {base}."
     )
     warnings = [_warning_line(group) for group in group_warnings(results.warnings)]
     parts: list[RenderableType] = [Text(about), Padding(_arm_table(results), (1, 0))]
@@ -70,7 +71,7 @@ def _arm_table(results: Results) -> Table:
     for arm in sorted_arms(results.arms):
         scores = [fixed(arm.best.scores[name].mean, places[name]) for name in names]
         if arm.name == "none":
-            table.add_row("early stopping alone", "–", "–", *scores, style="bold")
+            table.add_row("early stopping alone" if results.plan.hidden else arm.label, "–", "–", *scores, style="bold")
             continue
         label = Text(f"{arm.label} (never recommended)" if arm.warning else arm.label)
         table.add_row(label, *_improvement_cells(arm.best.improvement, places["difference"]), *scores)
