@@ -133,6 +133,9 @@ def _tokens() -> tuple[torch.Tensor, torch.Tensor]:
     return x.view(60, 2, 3), y.view(60, 2)
 
 
+METRICS_OF = {"regression": {"rmse", "mae", "r2"}, "multilabel": set(), "tokens": {"token_accuracy"}}
+
+
 def _multilayer(outputs: int) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, outputs))
 
@@ -159,6 +162,7 @@ class Two(nn.Module):
 def test_other_targets(task: str, data: Callable[[], object], network: Callable[[], nn.Module], tmp_path: Path) -> None:
     results = study(tmp_path / "run", data(), network, rates=(0.5,)).results
     assert results.data.task == task
+    assert set(results.metrics) == {"loss", *METRICS_OF[task]}
     assert results.run.networks == NETWORKS
     assert all(math.isfinite(comparison.difference) for comparison in results.comparisons)
 
@@ -272,6 +276,17 @@ def test_the_groups_of_a_given_test_set_count_as_one_example_each(tmp_path: Path
     one, two = (next(c for c in results.comparisons if c.primary) for results in (once, twice))
     assert (two.low, two.high, two.p_value) == pytest.approx((one.low, one.high, one.p_value), rel=1e-4)
     assert two.low < two.difference < two.high
+
+
+def test_groups_of_both_sets_are_warned_about(tmp_path: Path) -> None:
+    told: list[str] = []
+    data, groups = (blobs(60), blobs(18, seed=1)), (range(60), range(57, 75))
+    note: Callable[[Progress, Plan], None] = lambda step, plan: told.append(step.doing)  # noqa: E731
+    results = study(tmp_path / "run", data, groups=groups, rates=(0.5,), seeds=2, progress=note).results
+    message = next(warning.message for warning in results.warnings if warning.code == "shared_groups")
+    assert message.startswith("3 of 18 groups of the test set have examples in the training set")
+    assert message in told
+    assert "shared_groups" in results.verdict.warnings
 
 
 def test_few_seeds_of_a_given_test_set_are_warned_of(tmp_path: Path) -> None:

@@ -49,8 +49,7 @@ def load_examples(
             those of both sets, or None in place of the second.
         time: a number or date for each example, by which training precedes testing.
         task: overrides what the targets suggest; see :func:`thinned.studies.examples.targets.read_targets`.
-        data_version: a name that is changed when the data change; by itself a dataset that is not held in memory is
-            known by its length and 64 of its items.
+        data_version: a name that is changed when the data change, for a dataset that is not held in memory.
         has_loss: the user's own loss trains.
 
     Raises:
@@ -70,7 +69,6 @@ def load_examples(
     chosen = train if evaluation is not None else plain
     numbers = read_groups(groups, len(train), 0 if test is None else len(test))
     times = None if time is None else read_numbers(time, len(train), "time")
-    sources = [chosen, plain, *([] if held_test is None else [held_test])]
     return ExampleSet(
         name=name,
         count=len(train),
@@ -78,7 +76,7 @@ def load_examples(
         task=targets.task,
         classes=targets.classes,
         target=targets.values,
-        sha256=_sha256(sources, data_version, numbers.of_examples, numbers.of_test, times),
+        sha256=_sha256([chosen, plain, held_test], data_version, numbers.of_examples, numbers.of_test, times),
         train=chosen,
         eval=plain,
         test=held_test,
@@ -220,8 +218,8 @@ def _check_alike(train: Source, test: Source) -> None:
         raise InputError(sentence("training and test set must have one form", value))
 
 
-def _sha256(sources: Sequence[Source], data_version: str | None, *numbers: npt.NDArray[np.int64] | None) -> str:
-    distinct = list({id(source): source for source in sources}.values())
+def _sha256(sources: Sequence[Source | None], data_version: str | None, *numbers: npt.NDArray[np.int64] | None) -> str:
+    distinct = list({id(source): source for source in sources if source is not None}.values())
     digest = hashlib.sha256(repr([[s.digest() for s in distinct], data_version]).encode())
     for values in numbers:
         digest.update(b"" if values is None else values.tobytes())
