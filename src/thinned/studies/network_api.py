@@ -27,8 +27,6 @@ from thinned.studies.run_summary import finished_part, summarise_run
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.engines.engine import Engine
-from thinned.studies.training.engines.worker import visible_devices
-from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.timing import measure_time
 from thinned.studies.training.network_run import NetworkStudy, run_networks
 from thinned.studies.training.store import (
@@ -72,7 +70,8 @@ def study_network(
     """
     study, plan = prepare_network_study(data, network, options)
     _check_output(folder, options.design)
-    with contextlib.closing(_start(workers, study.config)) as engine:
+    accelerators = study.config.torch_device().type != "cpu"
+    with contextlib.closing(choose_engine(*workers, accelerators=accelerators)) as engine:
         plan = _timed(study, plan, folder, options, engine, progress)
         pilot = None
         if options.design == "confirm":
@@ -169,13 +168,6 @@ def _read_timing(path: Path) -> _KeptTiming | None:
     except (OSError, ValueError) as error:
         remedy = "remove it: the times are measured anew, and the design may become another"
         raise InputError(sentence(f"{path} must be as the study wrote it", str(error), remedy)) from None
-
-
-def _start(workers: Workers, config: NetworkConfig) -> Engine:
-    jobs = workers.jobs
-    if jobs is None and workers.engine is None and config.torch_device().type != "cpu":
-        jobs = max(1, len(visible_devices()))
-    return choose_engine(jobs, workers.engine, workers.address)
 
 
 def _pilot(

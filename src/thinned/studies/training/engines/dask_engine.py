@@ -15,7 +15,7 @@ import distributed
 from thinned.errors import InputError, sentence
 from thinned.studies.training.engines.engine import Lost, Outcome
 from thinned.studies.training.engines.futures import FutureEngine
-from thinned.studies.training.engines.worker import Run, RunFiles, run_job
+from thinned.studies.training.engines.worker import Run, RunFiles, run_job, visible_devices
 
 __all__ = ["Dask"]
 
@@ -24,6 +24,9 @@ _CONNECT = 15.0  # seconds
 
 class Dask(FutureEngine[Any]):
     """Jobs as Dask tasks.
+
+    Each process of a cluster that is started here sees one accelerator. Those of another cluster see what they were
+    started with: dask-cuda starts one for each accelerator.
 
     Args:
         jobs: how many at a time; None takes all threads of the cluster.
@@ -45,7 +48,7 @@ class Dask(FutureEngine[Any]):
             with contextlib.suppress(ValueError):
                 self._client = distributed.get_client()
                 return
-            self._cluster = _local_cluster(jobs or cores)
+            self._cluster, self._devices = _local_cluster(jobs or cores), visible_devices()
         self._own = True
         try:
             self._client = distributed.Client(self._cluster or address, timeout=_CONNECT, set_as_default=False)

@@ -20,10 +20,11 @@ class FutureEngine(ABC, Generic[F]):
 
     Args:
         main: see :class:`thinned.studies.training.engines.worker.Run`.
+        devices: see :class:`thinned.studies.training.engines.worker.Run`.
     """
 
-    def __init__(self, main: Mapping[str, Callable[..., object]] | None = None) -> None:
-        self._main = main or {}
+    def __init__(self, main: Mapping[str, Callable[..., object]] | None = None, devices: tuple[str, ...] = ()) -> None:
+        self._main, self._devices = main or {}, devices
 
     @property
     @abstractmethod
@@ -54,7 +55,7 @@ class FutureEngine(ABC, Generic[F]):
         """Run the jobs."""
         in_flight: dict[F, int] = {}
         with run_files(task) as files:
-            run = Run(str(files.folder), os.getpid(), (), module_path(), self._main)
+            run = Run(str(files.folder), os.getpid(), self._devices, module_path(), self._main)
             shared = self._share(files)
             try:
                 while True:
