@@ -19,7 +19,7 @@ from thinned.studies.training.engines.worker import Run, RunFiles, run_job, visi
 
 __all__ = ["Dask"]
 
-_CONNECT = 15.0  # seconds
+_CONNECT, _FIRST_WORKER = 15.0, 90.0  # seconds; a busy machine may take a minute to start a process
 
 
 class Dask(FutureEngine[Any]):
@@ -62,7 +62,13 @@ class Dask(FutureEngine[Any]):
         return max(1, self._jobs or sum(self._client.nthreads().values()))
 
     def _share(self, files: RunFiles) -> Any:
-        self._client.wait_for_workers(1, timeout=_CONNECT)
+        try:
+            self._client.wait_for_workers(1, timeout=_FIRST_WORKER)
+        except TimeoutError:
+            found = f"the scheduler at {self._client.scheduler.address} has none after {_FIRST_WORKER:.0f} s"
+            raise InputError(
+                sentence("training needs workers of Dask", found, "start some with `dask worker`")
+            ) from None
         seen = self._client.run(Path(files.folder).is_dir)
         return None if all(seen.values()) else self._client.scatter(files.content(), broadcast=True)
 
