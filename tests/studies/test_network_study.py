@@ -278,7 +278,7 @@ def test_the_nested_design(tmp_path: Path) -> None:
     assert results.plan.own.stage == "nested"
     assert results.run.networks == 3 * 2
     assert not (tmp_path / "run" / "pilot").exists()
-    assert told[0].startswith("6 networks train every setting on every split.")
+    assert told[0].startswith("6 networks train every setting on every split, and one on all examples, for use.")
 
 
 def test_a_network_without_dropout_gets_some(tmp_path: Path) -> None:
@@ -299,6 +299,17 @@ def test_what_diverges_in_the_pilot_is_told(tmp_path: Path) -> None:
     told = [warning.message for warning in results.warnings if warning.code == "diverged"]
     assert any(message.startswith("In the pilot: ") and "2 of 2 networks" in message for message in told)
     assert "Some networks diverged" in results.verdict.detail
+
+
+def test_arms_that_never_began_are_named_with_the_reason(tmp_path: Path) -> None:
+    lost = Arm("lost", "my lost arm", (Setting(learning_rate=1e30),))
+    results = study(tmp_path / "run", arms=["dropout", lost]).results
+    assert isinstance(results.run.untried, dict)
+    assert results.run.untried["my lost arm"] == "its networks diverged in the pilot"
+    assert "locked dropout" in results.run.untried
+    limited = study(tmp_path / "limited", arms=["dropout", "weight_decay"], minutes=1e-6).results
+    assert isinstance(limited.run.untried, dict)
+    assert limited.run.untried["weight decay"] == "left out to fit the time limit"
 
 
 def test_a_pilot_that_diverges_ends_the_study(tmp_path: Path) -> None:

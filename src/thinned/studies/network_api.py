@@ -39,8 +39,9 @@ from thinned.studies.training.store import (
     write_text,
     writing,
 )
+from thinned.studies.user_code import memory_errors
 
-__all__ = ["NetworkProgress", "Workers", "study_network"]
+__all__ = ["FinishedNetworks", "NetworkProgress", "Workers", "study_network"]
 
 #: called during training with the state of the study and the plan of its present stage
 NetworkProgress = Callable[[Progress, Plan], None]
@@ -54,6 +55,20 @@ class Workers(NamedTuple):
     address: str | None = None
 
 
+class FinishedNetworks(NamedTuple):
+    """A study whose networks are trained and analysed.
+
+    Attributes:
+        study: what they were trained from.
+        plan: the plan whose settings were compared.
+        results: what was found.
+    """
+
+    study: NetworkStudy
+    plan: Plan
+    results: results.Results
+
+
 def study_network(
     data: object,
     network: str | Callable[[], nn.Module],
@@ -62,26 +77,28 @@ def study_network(
     workers: Workers,
     progress: NetworkProgress,
     command: str | None,
-) -> results.Results:
+) -> FinishedNetworks:
     """Measure on held-out examples which way to regularise helps a network; see :func:`thinned.study`.
 
     Raises:
         InputError: the data, the network, an option or the folder can't be used.
     """
-    study, plan = prepare_network_study(data, network, options)
+    study, prepared = prepare_network_study(data, network, options)
     _check_output(folder, options.design)
     accelerators = study.config.torch_device().type != "cpu"
     with contextlib.closing(choose_engine(*workers, accelerators=accelerators)) as engine:
-        plan = _timed(study, plan, folder, options, engine, progress)
+        plan = _timed(study, prepared, folder, options, engine, progress)
+        untried = _missing(prepared, plan, "left out to fit the time limit")
         pilot = None
         if options.design == "confirm":
             pilot = _pilot(study, plan, folder / PILOT, engine, progress)
+            untried |= _missing(plan, pilot.confirm, "its networks diverged in the pilot")
             plan = pilot.confirm
         with open_store(folder, plan) as store:
             report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731
             run_networks(study, plan, store, report, engine=engine, folder=folder / TEMPORARY)
             networks, finished = finished_part(store.networks(), plan)
-            summary = summarise_run(plan, finished, store, command)
+            summary = summarise_run(plan, finished, store, command, untried)
             epoch_seconds = store.seconds / (len(store) * plan.epochs)
     splits = network_splits(plan, study.examples)
     examples = study.examples
@@ -91,8 +108,16 @@ def study_network(
     content = Content(
         _data_summary(examples), plan, summary, networks, rows, epoch_seconds, pilot.trained if pilot else None
     )
-    finished_results = results_of(trained, content)
-    return msgspec.structs.replace(finished_results, pilot=pilot.summary) if pilot else finished_results
+    found = results_of(trained, content)
+    if pilot is not None:
+        found = msgspec.structs.replace(found, pilot=pilot.summary)
+    return FinishedNetworks(study, plan, found)
+
+
+def _missing(before: Plan, after: Plan, reason: str) -> dict[str, str]:
+    """The label of each arm that the second plan does not have, with the reason."""
+    names = {arm.name for arm in after.arms}
+    return {arm.label: reason for arm in before.arms if arm.name not in names}
 
 
 def _check_output(folder: Path, design: Literal["confirm", "nested"]) -> None:
@@ -142,7 +167,7 @@ def _timed(
         return plan
     text = describe_cost(plan, kept.timing)
     if kept.minutes is not None:
-        fitted = fit_to_minutes(plan, kept.timing, kept.minutes)
+        fitted = fit_to_minutes(plan, kept.timing, kept.minutes, keep_arms=options.arms is not None)
         plan, text = fitted.plan, describe_cost(fitted.plan, kept.timing)
         if fitted.changes:
             text = (f"To fit {kept.minutes:g} minutes: {', '.join(fitted.changes)}.", *text)
@@ -155,7 +180,8 @@ def _measure(study: NetworkStudy, plan: Plan, processes: int) -> Timing:
     split = network_splits(pilot, study.examples)[0]
     setting = max(plan.settings, key=lambda setting: setting.drops)  # dropout costs time
     apply = partial(study.application, setting=setting)
-    measured = measure_time(study.functions, apply, study.examples, split, study.config)
+    with memory_errors():
+        measured = measure_time(study.functions, apply, study.examples, split, study.config)
     # evaluation after each epoch is part of an epoch's time, which grows with the training examples
     return Timing(measured.epoch / len(split.train), 0.0, measured.network, processes)
 

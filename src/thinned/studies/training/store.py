@@ -19,6 +19,7 @@ from thinned.studies.training.records import TrainedNetwork
 
 __all__ = [
     "CHECKPOINTS",
+    "ERRORS",
     "PILOT",
     "TEMPORARY",
     "TIMING",
@@ -39,14 +40,19 @@ TEMPORARY = ".training"
 CHECKPOINTS = ".checkpoints"
 #: file within a run's folder of the times by which its design was chosen
 TIMING = "timing.json"
+#: file within a run's folder of the error that the user's own code raised
+ERRORS = "error.log"
 #: folder within a run's for the run that chose its settings
 PILOT = "pilot"
 
 _FILE = "study.sqlite"
 _OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, PILOT}
-_OURS |= {CHECKPOINTS, TIMING, "results.json", "report.html", "model", "network"}
-_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model", TIMING)}
-_MODEL = {"weights.safetensors", "encoder.skops", "model.json"}
+_OURS |= {CHECKPOINTS, TIMING, ERRORS, "results.json", "report.html", "model", "network"}
+_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model", "network", TIMING, ERRORS)}
+_CONTENTS = {
+    "model": {"weights.safetensors", "encoder.skops", "model.json"},
+    "network": {"weights.safetensors", "setting.json", "build.py", "__pycache__"},
+}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _APPLICATION = 0x7468696E  # "thin": marks a database as ours
 _ELSEWHERE = "choose another folder with --out"
@@ -261,8 +267,9 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         return
     strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
-    if (folder / "model").is_dir():
-        strange += sorted(f"model/{entry.name}" for entry in (folder / "model").iterdir() if entry.name not in _MODEL)
+    for name, contents in _CONTENTS.items():
+        if (folder / name).is_dir():
+            strange += sorted(f"{name}/{e.name}" for e in (folder / name).iterdir() if e.name not in contents)
     others = sorted(entry.name for entry in folder.iterdir() if entry.name not in (PILOT, TIMING))
     if strange or (others and not (folder / _FILE).exists()):
         first = [*strange, *others][0]

@@ -29,8 +29,10 @@ def test_networks_and_seconds_of_each_design() -> None:
     assert cost.nested.seconds == pytest.approx(plan.networks * each)
     each = 0.5 + 10 * (400 * 1e-3 + 200 * 1e-4) + 2 * 100 * 1e-4
     assert cost.pilot.seconds == pytest.approx(cost.pilot.networks * each)
-    assert cost.seconds == cost.pilot.seconds + cost.confirm.seconds
-    assert cost.networks == cost.pilot.networks + cost.confirm.networks
+    last = 0.5 + 10 * 1000 * 1e-3  # on all examples, none of which validates
+    assert cost.seconds == pytest.approx(cost.pilot.seconds + cost.confirm.seconds + last)
+    assert cost.nested_seconds == pytest.approx(cost.nested.seconds + last)
+    assert cost.networks == cost.pilot.networks + cost.confirm.networks + 1
 
 
 def test_processes_share_the_networks() -> None:
@@ -53,6 +55,7 @@ def test_it_is_said_in_words() -> None:
     counts, times, shorter = describe_cost(plan, TIMING._replace(processes=2))
     assert counts.startswith(f"{cost.pilot.networks} networks on half of the examples choose the setting of each of")
     assert f"up to {cost.confirm.networks} fresh ones" in counts
+    assert counts.endswith("One more trains on all examples, for use.")
     assert "minutes in 2 processes" in times
     assert f"the {cost.nested.networks} networks of the full nested design" in times
     assert "fewer arms, rates, epochs, folds or seeds" in shorter
@@ -91,3 +94,12 @@ def test_the_smallest_design_compares_dropout_with_none_and_says_what_it_costs()
     assert fitted.changes[-1] == "3 folds instead of 5"
     assert any("without dropout on convolutional features alone" in change for change in fitted.changes)
     assert fit_to_minutes(given_test(plan), TIMING, 1e-6).plan.seeds == 5
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_arms_that_must_stay_are_kept_and_folds_or_seeds_become_fewer(given: bool) -> None:
+    plan = own_plan(rows=1000, epochs=10)
+    plan = given_test(plan) if given else plan
+    fitted = fit_to_minutes(plan, TIMING, 1e-6, keep_arms=True).plan
+    assert [arm.name for arm in fitted.arms] == [arm.name for arm in plan.arms]
+    assert (fitted.folds, fitted.seeds) == ((1, 5) if given else (3, 2))

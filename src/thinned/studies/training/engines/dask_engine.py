@@ -63,9 +63,10 @@ class Dask(FutureEngine[Any]):
 
     def _share(self, files: RunFiles) -> Any:
         try:
-            self._client.wait_for_workers(1, timeout=_FIRST_WORKER)
+            # those that were started here come together: the first one would be given all jobs
+            self._client.wait_for_workers(len(self._cluster.workers) if self._cluster else 1, timeout=_FIRST_WORKER)
         except TimeoutError:
-            found = f"the scheduler at {self._client.scheduler.address} has none after {_FIRST_WORKER:.0f} s"
+            found = f"the scheduler at {self._client.scheduler.address} has too few after {_FIRST_WORKER:.0f} s"
             raise InputError(
                 sentence("training needs workers of Dask", found, "start some with `dask worker`")
             ) from None

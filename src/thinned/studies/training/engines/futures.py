@@ -20,11 +20,11 @@ class FutureEngine(ABC, Generic[F]):
 
     Args:
         main: see :class:`thinned.studies.training.engines.worker.Run`.
-        devices: see :class:`thinned.studies.training.engines.worker.Run`.
     """
 
-    def __init__(self, main: Mapping[str, Callable[..., object]] | None = None, devices: tuple[str, ...] = ()) -> None:
-        self._main, self._devices = main or {}, devices
+    def __init__(self, main: Mapping[str, Callable[..., object]] | None = None) -> None:
+        self._main = main or {}
+        self._devices: tuple[str, ...] = ()
 
     @property
     @abstractmethod
