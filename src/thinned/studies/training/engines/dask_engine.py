@@ -57,6 +57,11 @@ class Dask(FutureEngine[Any]):
             raise InputError(sentence("training needs a Dask scheduler at --address", found)) from None
 
     @property
+    def _address(self) -> str:
+        scheduler = self._client.scheduler  # None while the client connects again
+        return "--address" if scheduler is None else str(scheduler.address)
+
+    @property
     def workers(self) -> int:
         """As many as the cluster has threads now: it may grow and shrink."""
         return max(1, self._jobs or sum(self._client.nthreads().values()))
@@ -66,7 +71,7 @@ class Dask(FutureEngine[Any]):
             # those that were started here come together: the first one would be given all jobs
             self._client.wait_for_workers(len(self._cluster.workers) if self._cluster else 1, timeout=_FIRST_WORKER)
         except TimeoutError:
-            found = f"the scheduler at {self._client.scheduler.address} has too few after {_FIRST_WORKER:.0f} s"
+            found = f"the scheduler at {self._address} has too few after {_FIRST_WORKER:.0f} s"
             raise InputError(
                 sentence("training needs workers of Dask", found, "start some with `dask worker`")
             ) from None
@@ -77,12 +82,13 @@ class Dask(FutureEngine[Any]):
         return self._client.submit(run_job, run, number, shared, pure=False)
 
     def _wait(self, futures: list[Any], seconds: float) -> list[Any]:
+        # a lost connection cancels all futures at once, and then the client tries to connect again
+        with contextlib.suppress(TimeoutError, distributed.CancelledError), self._client.as_current():
+            distributed.wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
         if self._client.status != "running":
-            found = f"that at {self._client.scheduler.address} no longer answers"
+            found = f"that at {self._address} no longer answers"
             remedy = "start it again; the same command goes on from the finished networks"
             raise InputError(sentence("training needs its Dask scheduler", found, remedy))
-        with contextlib.suppress(TimeoutError), self._client.as_current():
-            distributed.wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
         return [future for future in futures if future.done()]
 
     def _outcome(self, future: Any, number: int) -> Outcome[Any]:
