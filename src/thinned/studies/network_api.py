@@ -85,6 +85,8 @@ def study_network(
     """
     study, prepared = prepare_network_study(data, network, options)
     _check_output(folder, options.design)
+    for notice in study.examples.notices:
+        progress(Progress(notice.message, 0), prepared)
     accelerators = study.config.torch_device().type != "cpu"
     with contextlib.closing(choose_engine(*workers, accelerators=accelerators)) as engine:
         plan = _timed(study, prepared, folder, options, engine, progress)
@@ -103,11 +105,11 @@ def study_network(
     splits = network_splits(plan, study.examples)
     examples = study.examples
     ratio = examples.test_count / examples.count if examples.test_count else test_share(splits)
-    trained = TrainedNetworks(networks, finished, ratio)
+    trained = TrainedNetworks(networks, finished, ratio, clusters=examples.test_groups)
     rows = [len(split.train) for split in splits]
-    content = Content(
-        _data_summary(examples), plan, summary, networks, rows, epoch_seconds, pilot.trained if pilot else None
-    )
+    chose = pilot.trained if pilot else None
+    data_summary = _data_summary(examples)
+    content = Content(data_summary, plan, summary, networks, rows, epoch_seconds, chose, examples.notices)
     found = results_of(trained, content)
     if pilot is not None:
         found = msgspec.structs.replace(found, pilot=pilot.summary)
