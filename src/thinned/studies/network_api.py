@@ -27,8 +27,6 @@ from thinned.studies.run_summary import finished_part, summarise_run
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.engines.engine import Engine
-from thinned.studies.training.engines.worker import visible_devices
-from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.timing import measure_time
 from thinned.studies.training.network_run import NetworkStudy, run_networks
 from thinned.studies.training.store import (
@@ -89,7 +87,8 @@ def study_network(
     _check_output(folder, options.design)
     for notice in study.examples.notices:
         progress(Progress(notice.message, 0), prepared)
-    with contextlib.closing(_start(workers, study.config)) as engine:
+    accelerators = study.config.torch_device().type != "cpu"
+    with contextlib.closing(choose_engine(*workers, accelerators=accelerators)) as engine:
         plan = _timed(study, prepared, folder, options, engine, progress)
         untried = _missing(prepared, plan, "left out to fit the time limit")
         pilot = None
@@ -197,13 +196,6 @@ def _read_timing(path: Path) -> _KeptTiming | None:
     except (OSError, ValueError) as error:
         remedy = "remove it: the times are measured anew, and the design may become another"
         raise InputError(sentence(f"{path} must be as the study wrote it", str(error), remedy)) from None
-
-
-def _start(workers: Workers, config: NetworkConfig) -> Engine:
-    jobs = workers.jobs
-    if jobs is None and workers.engine is None and config.torch_device().type != "cpu":
-        jobs = max(1, len(visible_devices()))
-    return choose_engine(jobs, workers.engine, workers.address)
 
 
 def _pilot(
