@@ -4,11 +4,12 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import Unpack, overload
 
+import msgspec
 import pandas as pd
 from torch import nn
 
@@ -24,7 +25,8 @@ from thinned.studies.design.own_network.options import NetworkKeywords, NetworkO
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
 from thinned.studies.model import model, storage
-from thinned.studies.network_api import Workers, study_network
+from thinned.studies.network_api import FinishedNetworks, Workers, study_network
+from thinned.studies.recommended_network.leave import leave_network
 from thinned.studies.report import html as report
 from thinned.studies.run_summary import finished_part, summarise_run
 from thinned.studies.table.load import Table, load
@@ -35,7 +37,7 @@ from thinned.studies.training.engines.open_engine import open_engine
 from thinned.studies.training.jobs import run
 from thinned.studies.training.store import TEMPORARY, Store, open_store, write_text, writing
 
-__all__ = ["ReportProgress", "Study", "finish_study", "load_table", "study"]
+__all__ = ["ReportProgress", "Study", "finish_network_study", "finish_study", "load_table", "study"]
 
 #: called during training with the state of the study and its plan
 ReportProgress = Callable[[Progress, Plan], None]
@@ -45,7 +47,8 @@ class Study:
     """A finished study.
 
     Attributes:
-        folder: where its files are: ``results.json``, ``report.html``, ``study.sqlite`` and ``model/``.
+        folder: where its files are: ``results.json``, ``report.html``, ``study.sqlite``, and ``model/`` or, of a study
+            of a network of one's own, ``network/``, which :func:`thinned.load_network` reads.
         results: the content of ``results.json``, with typed entries: ``study.results.verdict.outcome``.
     """
 
@@ -201,9 +204,10 @@ def _checked(options: dict[str, object], own: type, other: type) -> dict[str, ob
     names, others = ({field.name for field in dataclasses.fields(kind)} for kind in (own, other))
     for name in options:
         if name not in names and name in others:
-            kind = "examples" if own is NetworkOptions else "a table"
-            value = f"this one is a study of {kind}"
-            raise InputError(sentence(f"{name} is an option of another kind of study", value, "leave it out"))
+            kinds = ("a table", "examples")
+            its, here = kinds if own is NetworkOptions else reversed(kinds)
+            requirement = f"{name} is an option of a study of {its}"
+            raise InputError(sentence(requirement, f"this one is a study of {here}", "leave it out"))
     return options
 
 
@@ -234,11 +238,28 @@ def _of_network(
     progress: ReportProgress,
     command: str | None,
 ) -> Study:
-    finished = Study(folder, study_network(data, network, folder, options, workers, progress, command))
+    return finish_network_study(
+        study_network(data, network, folder, options, workers, progress, command), folder, progress
+    )
+
+
+def finish_network_study(finished: FinishedNetworks, folder: Path, progress: ReportProgress) -> Study:
+    """Write results and report, train the recommended network on all examples, and save it.
+
+    The results are written before that network trains, so that nothing is lost whatever happens to it.
+    """
+    found = finished.results
+    before = partial(_written, folder, found)
+    left = leave_network(finished.study, finished.plan, found, folder, progress, before)
+    return _written(folder, msgspec.structs.replace(found, network=left))
+
+
+def _written(folder: Path, content: results.Results) -> Study:
+    study = Study(folder, content)
     with writing():
-        write_text(folder / "results.json", results.serialise(finished.results))
-    finished.report()
-    return finished
+        write_text(folder / "results.json", results.serialise(content))
+    study.report()
+    return study
 
 
 def load_table(data: object, target: str, options: StudyOptions) -> Table:
@@ -277,11 +298,7 @@ def _write(table: Table, plan: Plan, folder: Path, content: results.Results, pro
     recommended = plan.settings[content.verdict.recommended.setting]
     if plan.network is None and storage.saved_setting(folder / "model") != recommended:
         _refit(table, plan, recommended, folder, progress)
-    study = Study(folder, content)
-    with writing():
-        write_text(folder / "results.json", results.serialise(content))
-    study.report()
-    return study
+    return _written(folder, content)
 
 
 def _refit(table: Table, plan: Plan, setting: Setting, folder: Path, progress: ReportProgress) -> None:

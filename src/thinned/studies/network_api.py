@@ -27,8 +27,6 @@ from thinned.studies.run_summary import finished_part, summarise_run
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.engines.engine import Engine
-from thinned.studies.training.engines.worker import visible_devices
-from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.timing import measure_time
 from thinned.studies.training.network_run import NetworkStudy, run_networks
 from thinned.studies.training.store import (
@@ -43,7 +41,7 @@ from thinned.studies.training.store import (
 )
 from thinned.studies.user_code import memory_errors
 
-__all__ = ["NetworkProgress", "Workers", "study_network"]
+__all__ = ["FinishedNetworks", "NetworkProgress", "Workers", "study_network"]
 
 #: called during training with the state of the study and the plan of its present stage
 NetworkProgress = Callable[[Progress, Plan], None]
@@ -57,6 +55,20 @@ class Workers(NamedTuple):
     address: str | None = None
 
 
+class FinishedNetworks(NamedTuple):
+    """A study whose networks are trained and analysed.
+
+    Attributes:
+        study: what they were trained from.
+        plan: the plan whose settings were compared.
+        results: what was found.
+    """
+
+    study: NetworkStudy
+    plan: Plan
+    results: results.Results
+
+
 def study_network(
     data: object,
     network: str | Callable[[], nn.Module],
@@ -65,7 +77,7 @@ def study_network(
     workers: Workers,
     progress: NetworkProgress,
     command: str | None,
-) -> results.Results:
+) -> FinishedNetworks:
     """Measure on held-out examples which way to regularise helps a network; see :func:`thinned.study`.
 
     Raises:
@@ -73,7 +85,10 @@ def study_network(
     """
     study, prepared = prepare_network_study(data, network, options)
     _check_output(folder, options.design)
-    with contextlib.closing(_start(workers, study.config)) as engine:
+    for notice in study.examples.notices:
+        progress(Progress(notice.message, 0), prepared)
+    accelerators = study.config.torch_device().type != "cpu"
+    with contextlib.closing(choose_engine(*workers, accelerators=accelerators)) as engine:
         plan = _timed(study, prepared, folder, options, engine, progress)
         untried = _missing(prepared, plan, "left out to fit the time limit")
         pilot = None
@@ -90,13 +105,15 @@ def study_network(
     splits = network_splits(plan, study.examples)
     examples = study.examples
     ratio = examples.test_count / examples.count if examples.test_count else test_share(splits)
-    trained = TrainedNetworks(networks, finished, ratio)
+    trained = TrainedNetworks(networks, finished, ratio, clusters=examples.test_groups)
     rows = [len(split.train) for split in splits]
-    content = Content(
-        _data_summary(examples), plan, summary, networks, rows, epoch_seconds, pilot.trained if pilot else None
-    )
-    finished_results = results_of(trained, content)
-    return msgspec.structs.replace(finished_results, pilot=pilot.summary) if pilot else finished_results
+    chose = pilot.trained if pilot else None
+    data_summary = _data_summary(examples)
+    content = Content(data_summary, plan, summary, networks, rows, epoch_seconds, chose, examples.notices)
+    found = results_of(trained, content)
+    if pilot is not None:
+        found = msgspec.structs.replace(found, pilot=pilot.summary)
+    return FinishedNetworks(study, plan, found)
 
 
 def _missing(before: Plan, after: Plan, reason: str) -> dict[str, str]:
@@ -179,13 +196,6 @@ def _read_timing(path: Path) -> _KeptTiming | None:
     except (OSError, ValueError) as error:
         remedy = "remove it: the times are measured anew, and the design may become another"
         raise InputError(sentence(f"{path} must be as the study wrote it", str(error), remedy)) from None
-
-
-def _start(workers: Workers, config: NetworkConfig) -> Engine:
-    jobs = workers.jobs
-    if jobs is None and workers.engine is None and config.torch_device().type != "cpu":
-        jobs = max(1, len(visible_devices()))
-    return choose_engine(jobs, workers.engine, workers.address)
 
 
 def _pilot(

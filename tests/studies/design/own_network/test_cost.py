@@ -22,15 +22,18 @@ def test_networks_and_seconds_of_each_design() -> None:
     plan = own_plan(rows=1000, epochs=10)
     cost = cost_of(plan, TIMING)
     assert cost.pilot.networks == pilot_plan(plan).networks == 2 * len(plan.settings)
-    assert cost.confirm.networks == 10 * sum(arm.kind != "mix" for arm in plan.arms)
+    # 10 arms and a mix, of which "without" one of the two groups is "only" the other
+    assert [len(plan.arms), cost.confirm.networks] == [11, 10 * 8]
     assert cost.nested.networks == plan.networks == 10 * len(plan.settings)
     # 800 of 1,000 outside a fold: 640 train, and 160 validate and as many of the training examples are looked at
     each = 0.5 + 10 * (640 * 1e-3 + 320 * 1e-4) + 2 * 200 * 1e-4
     assert cost.nested.seconds == pytest.approx(plan.networks * each)
     each = 0.5 + 10 * (400 * 1e-3 + 200 * 1e-4) + 2 * 100 * 1e-4
     assert cost.pilot.seconds == pytest.approx(cost.pilot.networks * each)
-    assert cost.seconds == cost.pilot.seconds + cost.confirm.seconds
-    assert cost.networks == cost.pilot.networks + cost.confirm.networks
+    last = 0.5 + 10 * 1000 * 1e-3  # on all examples, none of which validates
+    assert cost.seconds == pytest.approx(cost.pilot.seconds + cost.confirm.seconds + last)
+    assert cost.nested_seconds == pytest.approx(cost.nested.seconds + last)
+    assert cost.networks == cost.pilot.networks + cost.confirm.networks + 1
 
 
 def test_processes_share_the_networks() -> None:
@@ -53,6 +56,7 @@ def test_it_is_said_in_words() -> None:
     counts, times, shorter = describe_cost(plan, TIMING._replace(processes=2))
     assert counts.startswith(f"{cost.pilot.networks} networks on half of the examples choose the setting of each of")
     assert f"up to {cost.confirm.networks} fresh ones" in counts
+    assert counts.endswith("One more trains on all examples, for use.")
     assert "minutes in 2 processes" in times
     assert f"the {cost.nested.networks} networks of the full nested design" in times
     assert "fewer arms, rates, epochs, folds or seeds" in shorter
