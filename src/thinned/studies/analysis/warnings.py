@@ -137,7 +137,9 @@ def study_warnings(
         warnings += [*_nothing_learnt(trained, table), *_few_class_rows(trained, table)]
         warnings += _readings(table)
     if pilot is not None:
-        warnings += [msgspec.structs.replace(w, message=f"In the pilot: {w.message}") for w in pilot_warnings(pilot)]
+        warnings += [
+            msgspec.structs.replace(w, message=f"In the pilot: {in_text(w.message)}") for w in pilot_warnings(pilot)
+        ]
     order = [kind.code for kind in WarningKind]
     return sorted(warnings, key=lambda warning: order.index(warning.code))
 
@@ -214,7 +216,7 @@ def _coarse(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Iter
     for c in comparisons:
         if c.primary and c.outcome == "not enough evidence" and c.detectable > _TOO_COARSE * score:
             yield WarningKind.SMALL_TEST_FOLD.warn(
-                f"Only a difference of {c.detectable / score:.0%} of the "
+                f"Only a difference of {100 * c.detectable / score:.0f}\u00a0% of the "
                 f"{in_text(METRICS[trained.selection].label)} would have been detected with 80\u00a0% power."
             )
 
@@ -228,13 +230,14 @@ def _budget_limited(trained: TrainedNetworks) -> Iterator[StudyWarning]:
             limited.append(f"{trained.arm_label(name)} ({trained.late_splits(chosen)} of {len(chosen)} splits)")
     if limited:
         yield WarningKind.BUDGET.warn(
-            f"These arms were at their best in the last 5% of {trained.plan.epochs} epochs: {', '.join(limited)}."
+            f"These arms were at their best in the last 5\u00a0% of {trained.plan.epochs} epochs: {', '.join(limited)}."
         )
 
 
 def _grid_edges(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     """Arms whose chosen setting lies at an end of their grid on most splits, if the grid has an inside."""
     edges = []
+    noun = "seeds" if trained.plan.folds == 1 else "splits"
     for name, settings in trained.arms.items():
         chosen = trained.choose(settings, "best")
         for grid in (*GRIDS, *NETWORK_GRIDS):
@@ -244,7 +247,7 @@ def _grid_edges(trained: TrainedNetworks) -> Iterator[StudyWarning]:
                 # 0 is no regularisation at all: nothing lies beyond
                 if len(values) > 2 and edge > 0 and splits > _MOST * len(chosen):
                     label = trained.arm_label(name)
-                    edges.append(f"{label} ({end} {grid.name} {edge:g}, {splits} of {len(chosen)} splits)")
+                    edges.append(f"{label} ({end} {grid.name} {edge:g}, {splits} of {len(chosen)} {noun})")
     if edges:
         yield WarningKind.GRID_EDGE.warn(f"These arms were mostly chosen at an end of their grid: {', '.join(edges)}.")
 
