@@ -180,5 +180,7 @@ def test_stages_without_meaning_are_refused(options: dict[str, Any], told: str, 
 
 
 def test_there_are_no_more_shards_than_networks(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must not be more shards than networks; got 7 for 6 networks; take fewer shards"):
+    with pytest.raises(
+        InputError, match="must not be more shards than networks; got 7 for 6 networks; take fewer shards"
+    ):
         train_network_shard(data, build, "7/7", out=tmp_path / "run", stage="pilot", jobs=1, **OPTIONS)

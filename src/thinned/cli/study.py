@@ -46,6 +46,14 @@ class _Workers(TypedDict):
     address: str | None
 
 
+class _Part(NamedTuple):
+    """The share of a study that is trained, of which stage, and the folder of the pilot; all None for the whole."""
+
+    shard: str | None = None
+    stage: Literal["pilot", "confirm"] | None = None
+    pilot: Path | None = None
+
+
 class _Source(NamedTuple):
     """Where the examples of a study come from: a table and a column of it, or an import path of examples."""
 
@@ -193,6 +201,13 @@ _Shard = Annotated[
     str | None,
     typer.Option(metavar="N/PARTS", help="Train one share of the networks, as 3/16; see `thinned merge`."),
 ]
+_Stage = Annotated[
+    Literal["pilot", "confirm"] | None,
+    typer.Option(help="With --data and --shard, the stage that is trained: pilot, merge, then confirm."),
+]
+_Pilot = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="With --stage confirm, the folder of the merged pilot.")
+]
 
 
 def study_command(
@@ -225,6 +240,8 @@ def study_command(
     engine: _Engine = None,
     address: _Address = None,
     shard: _Shard = None,
+    stage: _Stage = None,
+    pilot: _Pilot = None,
 ) -> None:
     """Measure on held-out rows whether dropout helps, and at which rate.
 
@@ -239,10 +256,11 @@ def study_command(
     options |= {"group_duplicates": group_duplicates or None, "columns": dict(column) if column else None}
     given = {name: value for name, value in options.items() if value is not None}
     source, workers = _Source(file, target, data), _Workers(jobs=jobs, engine=engine, address=address)
+    part = _Part(shard, stage, pilot)
     if data is None:
-        _study_table(source, out, cast("OptionKeywords", given), workers, shard)
+        _study_table(source, out, cast("OptionKeywords", given), workers, part)
     else:
-        _study_network(source, out, given, workers, shard)
+        _study_network(source, out, given, workers, part)
 
 
 def demo_command(
@@ -260,7 +278,7 @@ def demo_command(
     )
 
 
-def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers: _Workers, shard: str | None) -> None:
+def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers: _Workers, part: _Part) -> None:
     with input_errors():
         if source.file is None:
             value = "got no FILE and no --data"
@@ -270,7 +288,9 @@ def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers:
             raise InputError(sentence("a study of a table needs --target", "got none", "name the column to predict"))
         if "collate_fn" in options:
             raise InputError(sentence("--collate must come with --data", f"got {source.file}", "leave it out"))
-    _train_table(source.file, source.target, out, options, workers, shard)
+        if part.stage is not None or part.pilot is not None:
+            raise InputError(sentence("--stage and --pilot must come with --data", "got a table", "leave them out"))
+    _train_table(source.file, source.target, out, options, workers, part.shard)
 
 
 def _train_table(
@@ -286,16 +306,14 @@ def _train_table(
         else:
             finished = study(table, target, out=out, progress=progress, command=_command(), **workers, **options)
     if shard is not None:
-        print_line(f"Shard {shard}: {out} holds {count} finished networks. `thinned merge` puts shards together.")
+        _print_shard(shard, out, count)
     else:
         print_study(finished.results, finished.folder / "report.html", out_console)
 
 
-def _study_network(
-    source: _Source, out: Path, options: dict[str, object], workers: _Workers, shard: str | None
-) -> None:
+def _study_network(source: _Source, out: Path, options: dict[str, object], workers: _Workers, part: _Part) -> None:
     with input_errors():
-        _check_examples(source, options, shard)
+        _check_examples(source, options, part)
         if "collate_fn" in options:
             options["collate_fn"] = import_object(str(options["collate_fn"]), "the collate function")
     from thinned.studies import study  # noqa: PLC0415 - takes seconds, for which --help need not wait
@@ -303,6 +321,9 @@ def _study_network(
 
     network = str(options["network"])
     others = cast("NetworkKeywords", {name: value for name, value in options.items() if name != "network"})
+    if part.shard is not None:
+        _train_network_shard(source.data, network, out, others, workers, part)
+        return
     with _progress(out, "reading the examples") as progress:
         finished = study(
             source.data, network=network, out=out, progress=progress, command=_command(), **workers, **others
@@ -310,11 +331,35 @@ def _study_network(
     print_study(finished.results, finished.folder / "report.html", out_console)
 
 
-def _check_examples(source: _Source, options: dict[str, object], shard: str | None) -> None:
+def _train_network_shard(
+    data: object, network: str, out: Path, options: "NetworkKeywords", workers: _Workers, part: _Part
+) -> None:
+    from thinned.studies.network_shards import train_network_shard  # noqa: PLC0415 - takes seconds
+
+    with _progress(out, "reading the examples") as progress:
+        count = train_network_shard(
+            data,
+            network,
+            str(part.shard),
+            out=out,
+            stage=part.stage,
+            pilot=part.pilot,
+            progress=progress,
+            **workers,
+            **options,
+        )
+    _print_shard(str(part.shard), out, count)
+
+
+def _print_shard(shard: str, out: Path, count: int) -> None:
+    print_line(f"Shard {shard}: {out} holds {count} finished networks. `thinned merge` puts shards together.")
+
+
+def _check_examples(source: _Source, options: dict[str, object], part: _Part) -> None:
     """Refuse what has no meaning for examples.
 
     Raises:
-        InputError: a table, a column or a shard is named as well, or no network is.
+        InputError: a table or a column is named as well, no network is, or a stage without a shard.
     """
     if source.file is not None:
         raise InputError(sentence("a study has a table or --data", f"got {source.file} and --data", "leave one out"))
@@ -326,9 +371,10 @@ def _check_examples(source: _Source, options: dict[str, object], shard: str | No
     if "network" not in options:
         remedy = "pass --network MODULE:FUNCTION, which returns it"
         raise InputError(sentence("a study of --data needs a network", "got none", remedy))
-    if shard is not None:
-        remedy = "leave it out; --jobs and --engine train several networks at a time"
-        raise InputError(sentence("--shard must be of the study of a table", "got --data", remedy))
+    for name, value in (("stage", part.stage), ("pilot", part.pilot)):
+        if value is not None and part.shard is None:
+            remedy = "leave it out: without shards both stages are trained"
+            raise InputError(sentence(f"--{name} must come with --shard", f"got {value}", remedy))
 
 
 def _command() -> str:
