@@ -66,6 +66,8 @@ def study_network(
     """
     study, prepared = prepare_network_study(data, network, options)
     check_output(folder, options.design)
+    for notice in study.examples.notices:
+        progress(Progress(notice.message, 0), prepared)
     with contextlib.closing(start_engine(workers, study.config)) as engine:
         plan = _timed(study, prepared, folder, options, engine, progress)
         untried = missing_arms(prepared, plan, "left out to fit the time limit")

@@ -110,11 +110,11 @@ def finish_networks(
     splits = network_splits(plan, study.examples)
     examples = study.examples
     ratio = examples.test_count / examples.count if examples.test_count else test_share(splits)
-    trained = TrainedNetworks(networks, finished, ratio)
+    trained = TrainedNetworks(networks, finished, ratio, clusters=examples.test_groups)
     rows = [len(split.train) for split in splits]
-    content = Content(
-        _data_summary(examples), plan, summary, networks, rows, epoch_seconds, pilot.trained if pilot else None
-    )
+    chose = pilot.trained if pilot else None
+    data_summary = _data_summary(examples)
+    content = Content(data_summary, plan, summary, networks, rows, epoch_seconds, chose, examples.notices)
     found = results_of(trained, content)
     if pilot is not None:
         found = msgspec.structs.replace(found, pilot=pilot.summary)

@@ -81,6 +81,8 @@ def train_network_shard(
     _check_stage(chosen, stage, pilot)
     study, plan = prepare_network_study(data, network, chosen)
     check_output(folder, chosen.design)
+    for notice in study.examples.notices:
+        progress(Progress(notice.message, 0), plan)
     place = folder / PILOT if stage == "pilot" else folder
     if stage == "pilot":
         plan = pilot_plan(plan)

@@ -12,6 +12,7 @@ from thinned.studies.design.arms import GRIDS
 from thinned.studies.design.duplicates import find_duplicates
 from thinned.studies.design.own_network.network_arms import NETWORK_GRIDS
 from thinned.studies.design.splits import make_splits
+from thinned.studies.examples.notices import ExampleNotice
 from thinned.studies.metrics import METRICS
 from thinned.studies.results import Comparison, StudyWarning
 from thinned.studies.table.load import Table
@@ -56,30 +57,38 @@ class WarningKind(enum.Enum):
         "Judge by the other scores as well. Look for extreme values in the target, or for overconfident predictions.",
     )
     FEW_ROWS = (
-        "Each network had few rows",
-        "Collect more rows if you can. Until then, compare with a simpler model.",
+        "Each network had few examples",
+        "Collect more examples if you can. Until then, compare with a simpler model.",
     )
-    FEW_SPLITS = ("The intervals come from few splits", "Run the study with more folds or seeds (--folds, --seeds).")
+    FEW_SPLITS = ("The intervals come from few splits", "Run the study with more folds or seeds.")
     FEW_SEEDS = (
         "The intervals come from few seeds",
-        "Run the study with at least 5 seeds (--seeds), better 10.",
+        "Run the study with at least 5 seeds, better 10.",
     )
     SMALL_TEST_FOLD = (
         "Only a large difference could have been detected",
-        "Do not read this as “no difference”. More rows narrow the interval, and so do more seeds (--seeds), less.",
+        "Do not read this as “no difference”. More examples narrow the interval, and so do more seeds, less.",
     )
     FEW_CLASS_ROWS = (
         "A test fold has few rows of a class",
-        "Use fewer folds (--folds), or collect more rows of that class.",
+        "Use fewer folds, or collect more rows of that class.",
     )
     BUDGET = (
         "Some arms were still improving when the budget ended",
-        "Run the study with more epochs (--epochs): these arms may move up.",
+        "Run the study with more epochs: these arms may move up.",
     )
     GRID_EDGE = ("Some choices lie at an end of their grid", "Extend the grid beyond the end that was chosen.")
     NO_OVERFITTING = (
-        "Without regularisation the networks fit new rows as well as training rows",
-        "Expect little of regularisation here. A wider network or more epochs (--hidden, --epochs) may do more.",
+        "Without regularisation the networks fit new examples as well as those that they trained on",
+        "Expect little of regularisation here. A wider network or more epochs may do more.",
+    )
+    SHARED_GROUPS = (
+        "The test set has groups of the training set",
+        "Take these groups out of one of the two sets, unless new data will come from the same groups.",
+    )
+    TARGET_SCALE = (
+        "The targets are far from the scale of a network's first outputs",
+        "Subtract the targets' mean, divide by their standard deviation, and run the study again.",
     )
     COLUMN_READING = (
         "Cells of a column can be read in another way",
@@ -115,6 +124,7 @@ def study_warnings(
     comparisons: Sequence[Comparison],
     table: Table | None = None,
     pilot: TrainedNetworks | None = None,
+    notices: Sequence[ExampleNotice] = (),
 ) -> list[StudyWarning]:
     """The warnings of a study, in the order of :class:`WarningKind`.
 
@@ -123,6 +133,7 @@ def study_warnings(
         comparisons: the answers to the questions.
         table: the studied table; without it, warnings about the table are not checked.
         pilot: the networks of the pilot that chose the settings, if there was one.
+        notices: what was found in the examples of a network of one's own.
     """
     warnings = [
         *_diverged(trained),
@@ -140,6 +151,7 @@ def study_warnings(
         warnings += [
             msgspec.structs.replace(w, message=f"In the pilot: {in_text(w.message)}") for w in pilot_warnings(pilot)
         ]
+    warnings += [WarningKind[notice.code.upper()].warn(notice.message) for notice in notices]
     order = [kind.code for kind in WarningKind]
     return sorted(warnings, key=lambda warning: order.index(warning.code))
 
@@ -185,7 +197,7 @@ def _last(curve: Sequence[float | None]) -> float:
 
 def _few(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     plan = trained.plan
-    rows, noun = plan.rows_outside_test, "rows" if plan.own is None else "examples"
+    rows, noun = plan.rows_outside_test, f"{trained.noun}s"
     if rows < _FEW_ROWS:
         subject = "On average, a network" if plan.time else "Each network"
         yield WarningKind.FEW_ROWS.warn(
