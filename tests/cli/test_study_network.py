@@ -79,7 +79,20 @@ def test_every_option_of_a_network_study_is_one_of_the_command() -> None:
     names = {parameter.name for parameter in command.params}
     assert {field.name for field in dataclasses.fields(NetworkOptions)} <= names
     known = {field.name for kind in (NetworkOptions, StudyOptions) for field in dataclasses.fields(kind)}
-    others = {"out", "file", "target", "data", "network", "column", "jobs", "engine", "address", "shard"}
+    others = {
+        "out",
+        "file",
+        "target",
+        "data",
+        "network",
+        "column",
+        "jobs",
+        "engine",
+        "address",
+        "shard",
+        "stage",
+        "pilot",
+    }
     assert names - known <= others
 
 
