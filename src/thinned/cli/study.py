@@ -122,6 +122,13 @@ _Network = Annotated[
         help="A function that returns your network. For a table it takes the numbers of inputs and outputs.",
     ),
 ]
+_Train = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION",
+        help="With --data, a function train(network, run) of yours that trains the network, as by Lightning.",
+    ),
+]
 _Insert = Annotated[
     Places | None,
     typer.Option(
@@ -204,6 +211,7 @@ def study_command(
     learning_rate: _LearningRate = 1e-3,
     seed: _Seed = 0,
     sizes: _Sizes = None,
+    train: _Train = None,
     insert: _Insert = None,
     design: _Design = None,
     device: _Device = None,
@@ -225,7 +233,13 @@ def study_command(
     need_study_extra()
     options: dict[str, object] = {"task": task, "arms": arms, "rates": rates, "folds": folds, "seeds": seeds}
     options |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    options |= {"network": network, "insert": insert and insert.where, "design": design, "device": device}
+    options |= {
+        "network": network,
+        "train": train,
+        "insert": insert and insert.where,
+        "design": design,
+        "device": device,
+    }
     options |= {"minutes": minutes, "hidden": hidden, "sizes": sizes, "group": group, "time": time}
     options |= {"group_duplicates": group_duplicates or None, "columns": dict(column) if column else None}
     given = {name: value for name, value in options.items() if value is not None}

@@ -31,6 +31,7 @@ from thinned.studies.training.engines.worker import visible_devices
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.timing import measure_time
 from thinned.studies.training.network_run import NetworkStudy, run_networks
+from thinned.studies.training.own_training.timing import measure_function
 from thinned.studies.training.store import (
     PILOT,
     TEMPORARY,
@@ -134,6 +135,8 @@ def _timed(
         requirement = f"minutes must be those by which the study in {folder} was designed"
         raise InputError(sentence(requirement, f"{value}, and now {minutes:g}", "leave minutes out"))
     if kept is None:
+        if study.functions.train is not None:
+            progress(Progress("training one network, to measure the time", 0), plan)
         kept = _KeptTiming(_measure(study, plan, engine.workers), minutes)
         with writing():
             folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +158,9 @@ def _measure(study: NetworkStudy, plan: Plan, processes: int) -> Timing:
     pilot = pilot_plan(plan)
     split = network_splits(pilot, study.examples)[0]
     setting = max(plan.settings, key=lambda setting: setting.drops)  # dropout costs time
+    if study.functions.train is not None:
+        seconds = measure_function(study, setting, plan.settings, split)
+        return Timing(seconds / len(split.train), 0.0, processes=processes)
     apply = partial(study.application, setting=setting)
     measured = measure_time(study.functions, apply, study.examples, split, study.config)
     # evaluation after each epoch is part of an epoch's time, which grows with the training examples

@@ -51,7 +51,11 @@ def prepare_network_study(
     if not callable(build):
         value = f"got {type(build).__name__}"
         raise InputError(sentence("network must be a function without arguments that builds a module", value))
-    functions = NetworkFunctions(build, options.loss, options.score, options.sampler)
+    train = import_object(options.train, "the training function") if isinstance(options.train, str) else options.train
+    if train is not None and not callable(train):
+        value = f"got {type(train).__name__}"
+        raise InputError(sentence("train must be a function train(network, run)", value))
+    functions = NetworkFunctions(build, options.loss, options.score, options.sampler, train)
     config = _config(options, examples)
     state = check_network(functions, examples, config)
     with seeded_generators(0, config.torch_device()):  # what is built and read here draws from generators of its own
@@ -62,12 +66,20 @@ def prepare_network_study(
         state=state,
         loss=None if options.loss is None else source_digest(options.loss),
         score=None if options.score is None else source_digest(options.score),
+        train=None if train is None else source_digest(train),
     )
-    name = network if isinstance(network, str) else f"{build.__module__}:{getattr(build, '__qualname__', 'network')}"
-    plan = make_network_plan(examples, sites, options, identities, name)
+    train_name = None if train is None else _name(options.train, "train")
+    plan = make_network_plan(examples, sites, options, identities, _name(network, "network"), train_name)
     kept = None if sites.inserted is None else example
     application = SettingApplication(sites.sites, sites.inserted, kept)
     return NetworkStudy(functions, application, examples, config), plan
+
+
+def _name(function: object, default: str) -> str:
+    """The path of a function, or one alike where it has none."""
+    if isinstance(function, str):
+        return function
+    return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', default)}"
 
 
 def _config(options: NetworkOptions, examples: ExampleSet) -> NetworkConfig:

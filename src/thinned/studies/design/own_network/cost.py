@@ -130,7 +130,8 @@ def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
         f"That takes about {_duration(cost.seconds)}{processes}, {saving} the {cost.nested.networks} networks of the "
         f"full nested design ({_duration(cost.nested.seconds)})."
     )
-    shorter = "A time limit chooses a smaller design; fewer arms, rates, epochs, folds or seeds make it shorter, too."
+    epochs = "epochs, " if plan.network_design.trains_itself else ""
+    shorter = f"A time limit chooses a smaller design; fewer arms, rates, {epochs}folds or seeds make it shorter, too."
     return counts, times, shorter
 
 
@@ -203,7 +204,9 @@ def _with_arms(plan: Plan, arms: Sequence[Arm]) -> Plan:
         dataclasses.replace(arm, settings=tuple(s for s in arm.settings if s in union)) if arm.kind == "mix" else arm
         for arm in arms
     )
-    design = dataclasses.replace(plan.network_design, questions=network_questions(changed))
+    own = plan.network_design
+    questions = network_questions(changed, trains_itself=own.trains_itself)
+    design = dataclasses.replace(own, questions=questions)
     return dataclasses.replace(plan, arms=changed, own=design)
 
 
