@@ -42,6 +42,7 @@ from thinned.studies.training.store import (
     write_text,
     writing,
 )
+from thinned.studies.user_code import memory_errors
 
 __all__ = ["NetworkProgress", "Workers", "study_network"]
 
@@ -159,10 +160,12 @@ def _measure(study: NetworkStudy, plan: Plan, processes: int) -> Timing:
     split = network_splits(pilot, study.examples)[0]
     setting = max(plan.settings, key=lambda setting: setting.drops)  # dropout costs time
     if study.functions.train is not None:
-        seconds = measure_function(study, setting, plan.settings, split)
+        with memory_errors():
+            seconds = measure_function(study, setting, plan.settings, split)
         return Timing(seconds / len(split.train), 0.0, processes=processes)
     apply = partial(study.application, setting=setting)
-    measured = measure_time(study.functions, apply, study.examples, split, study.config)
+    with memory_errors():
+        measured = measure_time(study.functions, apply, study.examples, split, study.config)
     # evaluation after each epoch is part of an epoch's time, which grows with the training examples
     return Timing(measured.epoch / len(split.train), 0.0, measured.network, processes)
 

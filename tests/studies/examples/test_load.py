@@ -141,9 +141,9 @@ class Unseeded(Items):
         ((X, Y), {"time": ["a"] * 40}, "time must be numbers or dates"),
         ((X, Y), {"time": [np.nan] * 40}, "time must be known of each example; that of example 0 is missing"),
         (((X, Y), ((X, X), Y)), {}, "training and test set must have one form"),
-        ([(X[0], 0)] * 9, {"collate_fn": lambda items: 1 / 0}, "every item of the data must be readable; reading rai"),
+        ([(X[0], 0)] * 9, {"collate_fn": lambda items: 1 / 0}, "every item of the data must be readable; it raised Z"),
         ("nowhere:nothing", {}, "the module of the data must be importable"),
-        (lambda: 1 / 0, {}, "the function of the data must return them; <lambda> raised ZeroDivisionError"),
+        (lambda: 1 / 0, {}, "the function of the data must return them; it raised ZeroDivisionError"),
     ],
 )
 def test_what_can_not_be_used_is_refused_in_one_sentence(data: object, options: dict, message: str) -> None:

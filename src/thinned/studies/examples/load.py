@@ -1,8 +1,7 @@
 """Reads the examples of a study in any of their forms, and checks them."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from thinned.studies.examples.batch import as_batch, input_tensors
 from thinned.studies.examples.examples import Examples, ExampleSet
 from thinned.studies.examples.sources import ArraySource, Collate, DatasetSource, Source, differs, read_all
 from thinned.studies.examples.targets import ExampleTask, check_task, read_targets
+from thinned.studies.user_code import memory_errors, user_code
 
 __all__ = ["load_examples"]
 
@@ -53,7 +53,7 @@ def load_examples(
     """
     check_task(task)
     name, content = _resolve(data)
-    with _readable():
+    with memory_errors(), user_code("every item of the data must be readable"):
         train, evaluation, test = _sources(_parts(content), collate_fn)
         y, plain = _held(evaluation or train)
         test_y, held_test = (None, None) if test is None else _held(test)
@@ -98,14 +98,8 @@ def _resolve(data: object) -> tuple[str, object]:
         name, data = data, import_object(data, "the data")
     if callable(data) and not hasattr(data, "__getitem__"):
         name = name if ":" in name else getattr(data, "__name__", name)
-        try:
-            with working_directory():
-                data = data()
-        except Exception as error:
-            if isinstance(error, InputError):
-                raise
-            value = f"{name} raised {type(error).__name__}: {error}"
-            raise InputError(sentence("the function of the data must return them", value)) from error
+        with memory_errors(), working_directory(), user_code("the function of the data must return them"):
+            data = data()
     return {"tuple": "arrays", "list": "a list"}.get(name, name), data
 
 
@@ -135,18 +129,6 @@ def _is_array(value: object) -> bool:
 def _is_input(value: object) -> bool:
     parts = list(value.values()) if isinstance(value, Mapping) else value
     return _is_array(value) or (isinstance(parts, tuple | list) and bool(parts) and all(map(_is_array, parts)))
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    """Say in one sentence what the user's dataset or collate function raised."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        value = f"reading raised {type(error).__name__}: {' '.join(str(error).split())}"
-        raise InputError(sentence("every item of the data must be readable", value)) from error
 
 
 def _sources(parts: _Parts, collate_fn: Collate | None) -> _Sources:

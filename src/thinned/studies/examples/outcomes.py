@@ -11,6 +11,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from thinned.errors import InputError, sentence
 from thinned.studies import metrics
 from thinned.studies.examples.targets import ExampleTask
+from thinned.studies.user_code import user_code
 
 __all__ = ["ExampleScore", "example_losses", "output_tensor", "scores"]
 
@@ -57,7 +58,8 @@ def example_losses(
         InputError: the output does not fit the targets.
     """
     if loss is not None:
-        own = loss(output, y)
+        with user_code("score must take every output of the network with its targets"):
+            own = loss(output, y)
         if not isinstance(own, torch.Tensor) or own.shape != (len(y),):
             value = f"got {tuple(own.shape) if isinstance(own, torch.Tensor) else type(own).__name__}"
             raise InputError(sentence(f"score must return one number for each of {len(y)} examples", value))

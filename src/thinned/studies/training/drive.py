@@ -4,14 +4,16 @@ import contextlib
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from thinned.errors import sentence
 from thinned.studies.training.engines.engine import Engine, Task, Work
-from thinned.studies.training.engines.run_jobs import run_jobs
+from thinned.studies.training.engines.run_jobs import RESUME, run_jobs
 from thinned.studies.training.records import TrainedNetwork
-from thinned.studies.training.store import Store
+from thinned.studies.training.store import ERRORS, Store, write_text, writing
+from thinned.studies.user_code import UserCodeError
 
 __all__ = ["Progress", "StudyJobs", "drive"]
 
@@ -58,7 +60,7 @@ def drive(
         folder: for temporary files, best on a file system that all workers see; None makes one.
 
     Raises:
-        InputError: workers failed.
+        InputError: workers failed, or the user's code did.
     """
     start = time.perf_counter()
     deadline = math.inf if minutes is None else start + 60 * minutes
@@ -70,6 +72,25 @@ def drive(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thinned-"))) / "run"
         task = Task(jobs.work, jobs.number, folder, jobs.watch)
         enough = lambda: time.perf_counter() > deadline  # noqa: E731
+        stack.enter_context(_logged(store.folder))
         for _, networks in run_jobs(engine, task, enough=enough, describe=jobs.describe):
             store.add(networks, time.perf_counter() - start)
             start = time.perf_counter()
+
+
+@contextlib.contextmanager
+def _logged(folder: Path) -> Iterator[None]:
+    """Keep the traceback of what the user's code raised in the folder of the run, and say so.
+
+    Raises:
+        UserCodeError: it raised.
+    """
+    log = folder / ERRORS
+    log.unlink(missing_ok=True)  # of an earlier try
+    try:
+        yield
+    except UserCodeError as error:
+        with writing():
+            write_text(log, f"{error}\n\n{error.trace}")
+        message = sentence(str(error), f"the traceback is in {log}", RESUME)
+        raise UserCodeError(message, error.trace) from None

@@ -19,6 +19,7 @@ from thinned.studies.training.records import TrainedNetwork
 
 __all__ = [
     "CHECKPOINTS",
+    "ERRORS",
     "PILOT",
     "TEMPORARY",
     "TIMING",
@@ -39,13 +40,15 @@ TEMPORARY = ".training"
 CHECKPOINTS = ".checkpoints"
 #: file within a run's folder of the times by which its design was chosen
 TIMING = "timing.json"
+#: file within a run's folder of the error that the user's own code raised
+ERRORS = "error.log"
 #: folder within a run's for the run that chose its settings
 PILOT = "pilot"
 
 _FILE = "study.sqlite"
 _OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, PILOT}
-_OURS |= {CHECKPOINTS, TIMING, "results.json", "report.html", "model", "network"}
-_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model", TIMING)}
+_OURS |= {CHECKPOINTS, TIMING, ERRORS, "results.json", "report.html", "model", "network"}
+_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model", TIMING, ERRORS)}
 _MODEL = {"weights.safetensors", "encoder.skops", "model.json"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _APPLICATION = 0x7468696E  # "thin": marks a database as ours

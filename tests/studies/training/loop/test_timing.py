@@ -7,6 +7,7 @@ import torch
 from example_networks import CONFIG, blobs, build, split_of, unchanged
 from torch import nn
 
+from thinned.errors import InputError
 from thinned.studies.examples.load import load_examples
 from thinned.studies.training.loop import NetworkFunctions, measure_time
 
@@ -38,5 +39,5 @@ def test_generators_and_networks_are_left_as_they_were() -> None:
 
 
 def test_a_network_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError, match=r"train on every batch.*mat1 and mat2 shapes .* and 4x3.$"):
         measure_time(NetworkFunctions(lambda: nn.Linear(4, 3)), unchanged, EXAMPLES, split_of(EXAMPLES), CONFIG)

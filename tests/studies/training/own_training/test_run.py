@@ -20,10 +20,10 @@ X, Y = blobs(12)
 SOURCE = ArraySource(X, Y)
 
 
-def make_run(setting: Setting = Setting(weight_decay=0.1)) -> TrainingRun:
+def make_run(**setting: float) -> TrainingRun:
     rows = np.arange(12)
     parts = Parts(PartDataset(SOURCE, rows[:6]), PartDataset(SOURCE, rows[6:9]), PartDataset(SOURCE, rows[9:]))
-    return TrainingRun(parts, 7, Path("nowhere"), setting, 0.01, lambda: None)
+    return TrainingRun(parts, 7, Path("nowhere"), Setting(**setting), 0.01, lambda: None)
 
 
 # --- datasets ------------------------------------------------------------------------------------------------------
@@ -62,12 +62,12 @@ def test_a_dataset_gives_its_own_items() -> None:
 
 
 def test_a_field_that_is_read_is_recorded() -> None:
-    run = make_run()
+    run = make_run(weight_decay=0.1)
     assert run.record.fields_read == set()
     assert run.weight_decay == 0.1
     assert run.record.fields_read == {"weight_decay"}
     assert run.learning_rate == 0.01
-    assert make_run(Setting(learning_rate=0.5)).learning_rate == 0.5
+    assert make_run(learning_rate=0.5).learning_rate == 0.5
     assert run.record.fields_read == {"weight_decay", "learning_rate"}
 
 

@@ -54,7 +54,7 @@ def trained(
 
 def untrained(network: nn.Module, run: TrainingRun) -> None:
     """Trains one step, so that it is a training."""
-    x, y = run.training[0]  # type: ignore[misc]
+    x, _ = run.training[0]  # type: ignore[misc]
     network[0].weight.grad = torch.ones_like(network[0].weight)  # type: ignore[index, union-attr, operator]
     network(torch.stack([x, x]))
     torch.optim.SGD(network.parameters(), lr=0.01).step()
@@ -368,7 +368,8 @@ def test_a_run_that_is_given_up_ends_at_the_next_report() -> None:
         trained(alive=give_up)
 
 
-def test_an_interruption_that_a_framework_swallows_ends_the_study() -> None:
+@pytest.mark.parametrize("leaves", [False, True])
+def test_an_interruption_that_a_framework_swallows_ends_the_study(leaves: bool) -> None:
     """Lightning makes a normal end, or SystemExit, of Ctrl-C: a network half trained must not be stored."""
 
     def swallow(network: nn.Module, run: TrainingRun) -> None:
@@ -382,7 +383,6 @@ def test_an_interruption_that_a_framework_swallows_ends_the_study() -> None:
                 raise SystemExit(1) from None
 
     before = signal.getsignal(signal.SIGINT)
-    for leaves in (False, True):
-        with pytest.raises(KeyboardInterrupt):
-            trained(swallow)
+    with pytest.raises(KeyboardInterrupt):
+        trained(swallow)
     assert signal.getsignal(signal.SIGINT) is before

@@ -7,11 +7,12 @@ from typing import Generic
 from thinned.errors import InputError, sentence
 from thinned.studies.training.engines.engine import Done, Engine, Failed, Lost, R, Task
 from thinned.studies.training.engines.environment import environment
+from thinned.studies.user_code import UserCodeError
 
-__all__ = ["TRIES", "run_jobs"]
+__all__ = ["RESUME", "TRIES", "run_jobs"]
 
 TRIES = 3  # of a job, before the run is given up
-_RESUME = "the same command goes on from the finished networks"
+RESUME = "the same command goes on from the finished networks"
 
 
 def run_jobs(
@@ -33,6 +34,7 @@ def run_jobs(
         describe: names a job in messages.
 
     Raises:
+        UserCodeError: the code of a user's own raised in a job, which the sentence names.
         InputError: the engine went away; a job lost its worker or ran out of memory three times; a worker has other
             versions or instructions than the driver; or a job raised one.
         RuntimeError: a job raised another error three times, or the first three jobs did.
@@ -74,7 +76,7 @@ class _Line(Generic[R]):
         number = outcome.number
         self._failures[number] += 1
         if isinstance(outcome, Failed) and outcome.final:
-            raise InputError(outcome.message)
+            raise self._error(outcome) if _is_user_code(outcome) else InputError(outcome.message)
         hopeless = isinstance(outcome, Failed) and not self.finished and self._failures.total() >= TRIES
         if self._failures[number] < TRIES and not hopeless:
             self.waiting.append(number)
@@ -85,17 +87,23 @@ class _Line(Generic[R]):
         name, tries = self._describe(outcome.number), self._failures[outcome.number]
         times = "once" if tries == 1 else f"{tries} times"
         if isinstance(outcome, Lost):
-            remedy = f"if memory ran out, take fewer jobs or narrower layers; {_RESUME}"
+            remedy = f"if memory ran out, take fewer jobs or narrower layers; {RESUME}"
             return InputError(
                 sentence("training needs its workers to live", f"{name} lost its own {times}: {outcome.reason}", remedy)
             )
+        if _is_user_code(outcome):
+            return UserCodeError(sentence(outcome.message, f"this was {name}"), outcome.traceback)
         found = f"{name} failed {times}: {outcome.error}: {outcome.message}"
         if outcome.error == "MemoryError":
-            remedy = f"take fewer jobs, fewer rows, smaller batches or narrower layers; {_RESUME}"
+            remedy = f"take fewer jobs, fewer rows, smaller batches or narrower layers; {RESUME}"
             return InputError(sentence("training needs memory", found, remedy))
-        error = RuntimeError(sentence("training needs every job to finish", found, _RESUME))
+        error = RuntimeError(sentence("training needs every job to finish", found, RESUME))
         error.add_note(outcome.traceback)
         return error
+
+
+def _is_user_code(outcome: Failed) -> bool:
+    return outcome.error == UserCodeError.__name__
 
 
 def _check_environment(outcome: Done[R]) -> None:

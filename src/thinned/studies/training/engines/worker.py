@@ -24,12 +24,12 @@ from thinned.studies.cores import one_core
 from thinned.studies.training.engines.engine import Done, Failed, Outcome, R, Task
 from thinned.studies.training.engines.environment import environment
 from thinned.studies.training.store import writing
+from thinned.studies.user_code import UserCodeError, is_out_of_memory
 
 __all__ = ["Run", "RunFiles", "attempt", "module_path", "run_files", "run_job", "visible_devices", "warm_up"]
 
 _WORK, _PROGRESS = "work", "progress"
 _SLOT = 8  # bytes of a job in the progress file, an int64
-_NO_MEMORY = ("allocate memory", "Unable to allocate", "out of memory")
 
 
 class Run(NamedTuple):
@@ -127,8 +127,8 @@ def attempt(work: Callable[[int, Callable[[int], None]], R], number: int, report
     except Stopped:
         return Failed(number, "Stopped", "the run was given up", "", final=True)
     except Exception as error:  # noqa: BLE001 (the driver decides)
-        name = "MemoryError" if _out_of_memory(error) else type(error).__name__
-        final = isinstance(error, InputError)
+        name = "MemoryError" if is_out_of_memory(error) else type(error).__name__
+        final = isinstance(error, InputError) and not (isinstance(error, UserCodeError) and error.may_pass)
         return Failed(number, name, str(error), "".join(traceback.format_exception(error)), final)
 
 
@@ -137,10 +137,6 @@ def warm_up(driver: int) -> None:
     if driver == os.getppid():
         _follow(driver)
     import thinned.studies.training.jobs  # noqa: F401, PLC0415 - the point of it
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
 
 
 def _prepare_process(run: Run) -> None:

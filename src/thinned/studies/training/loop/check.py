@@ -1,8 +1,6 @@
 """Finds out before a study begins whether a network can be trained on the examples."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -20,10 +18,9 @@ from thinned.studies.training.loop.fit import Prepare, make_network, training_lo
 from thinned.studies.training.loop.functions import NetworkFunctions
 from thinned.studies.training.loop.optimizer import NetworkOptimizer
 from thinned.studies.training.loop.streams import Streams
+from thinned.studies.user_code import memory_errors, user_code
 
 __all__ = ["check_network", "state_digest"]
-
-_NO_MEMORY = ("allocate memory", "Unable to allocate", "out of memory")
 
 
 def check_network(
@@ -48,13 +45,13 @@ def check_network(
     """
     streams, device = Streams(0, 0, 0), config.torch_device()
     with seeded_generators(streams.weights, device):
-        with _one_sentence("build must make a network"):
+        with memory_errors(), user_code("build must make a network"):
             one, two = (make_network(functions, prepare, examples, streams, device) for _ in range(2))
         _check_alike(one, two)
         digest = state_digest(one)
         del one
         if functions.train is None:
-            with _one_sentence("the network must train on a batch of the examples"):
+            with memory_errors(), user_code("the network must train on a batch of the examples"):
                 _step(functions, two, examples, config)
     return digest
 
@@ -139,20 +136,3 @@ def _check_labels(examples: ExampleSet, output: object) -> None:
     if outputs <= most:
         value = f"it has {outputs}, and labels go up to {most}"
         raise InputError(sentence("the network must have an output for each class", value, "number labels from 0"))
-
-
-@contextmanager
-def _one_sentence(requirement: str) -> Iterator[None]:
-    """Say in one sentence what the user's code raised."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        text = str(error).strip()
-        if isinstance(error, MemoryError) or any(part in text for part in _NO_MEMORY):
-            value = text.splitlines()[0] if text else "there is not enough"
-            remedy = "take a smaller batch size or fewer jobs"
-            raise InputError(sentence("training needs memory", value, remedy)) from error
-        value = f"it raised {type(error).__name__}: {' '.join(text.split())}"
-        raise InputError(sentence(requirement, value)) from error

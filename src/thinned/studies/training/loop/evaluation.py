@@ -17,6 +17,7 @@ from thinned.studies.examples.outcomes import ExampleScore
 from thinned.studies.examples.targets import ExampleTask
 from thinned.studies.training.loop.config import Precision
 from thinned.studies.training.loop.reader import Reader
+from thinned.studies.user_code import user_code
 
 __all__ = ["Evaluator", "Outcome", "finite", "precision_of"]
 
@@ -80,7 +81,7 @@ class Evaluator(NamedTuple):
         losses, outputs, targets = [], [], []
         keeps = with_outputs and self.task in metrics.TASKS
         for batch in self.reader.batches(part, torch.split(indices, self.chunk)):
-            with precision_of(self.device, self.precision):
+            with precision_of(self.device, self.precision), user_code("the network must evaluate every batch"):
                 output = call_network(network, batch.x)
             losses.append(outcomes.example_losses(self.task, output, batch.y, self.score))
             if keeps and (z := self._comparable(output, len(batch.y))) is not None:

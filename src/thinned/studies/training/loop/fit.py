@@ -21,10 +21,11 @@ from thinned.studies.examples.targets import ExampleTask
 from thinned.studies.training.loop.checkpoint import Checkpoint, Position
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.evaluation import Evaluator, Outcome, precision_of
-from thinned.studies.training.loop.functions import NetworkFunctions
+from thinned.studies.training.loop.functions import NetworkFunctions, sampled_positions
 from thinned.studies.training.loop.optimizer import NetworkOptimizer
 from thinned.studies.training.loop.reader import Reader
 from thinned.studies.training.loop.streams import Streams
+from thinned.studies.user_code import user_code
 
 __all__ = ["Fitted", "Prepare", "Training", "fit", "make_network"]
 
@@ -83,12 +84,13 @@ def make_network(
         InputError: what ``build`` returns is no network.
     """
     seed_generators(streams.weights, device)
-    network: object = functions.build()
+    with user_code("build must make a network"):
+        network: object = functions.build()
     if not isinstance(network, nn.Module):
         raise InputError(sentence("build must return a torch.nn.Module", f"it returned a {type(network).__name__}"))
     network.to(device)
     if any(torch.nn.parameter.is_lazy(p) for p in network.parameters()):  # a first pass makes its weights
-        with torch.no_grad():
+        with torch.no_grad(), user_code("the network must take a batch of the examples"):
             call_network(network.eval(), examples.batch([0, 1]).to(device).x)
     network = prepare(network).to(device)
     address(network, streams.masks)
@@ -211,7 +213,7 @@ class Training:
             positions = torch.from_numpy(self._streams.order(epoch).permutation(len(self._train)))
         else:
             seed_generators(self._streams.sampler(epoch))
-            positions = torch.tensor(list(self._functions.sampler(self._targets)), dtype=torch.int64)
+            positions = sampled_positions(self._functions.sampler, self._targets, size)
         kept = positions[: len(positions) - len(positions) % size]
         indices = torch.split(self._train[kept], size)[done:]
         keys = self._streams.noise(epoch, done + len(indices))[done:]
@@ -220,9 +222,10 @@ class Training:
 
     def _step(self, number: int, batch: Batch, key: int) -> None:
         seed_generators(key, self._device)
-        with precision_of(self._device, self._config.precision):
-            loss = training_loss(self._functions, self._task, call_network(self._network, batch.x), batch.y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with user_code("the network must train on every batch of the examples"):
+            with precision_of(self._device, self._config.precision):
+                loss = training_loss(self._functions, self._task, call_network(self._network, batch.x), batch.y)
+            loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step(number)
 
     def _end_epoch(self) -> None:
@@ -261,7 +264,8 @@ def training_loss(functions: NetworkFunctions, task: ExampleTask, output: object
     """
     if functions.loss is None:
         return example_losses(task, output, y).mean()
-    loss: object = functions.loss(output, y)
+    with user_code("loss must take every output of the network with its targets"):
+        loss: object = functions.loss(output, y)
     if not isinstance(loss, torch.Tensor) or not loss.is_floating_point():
         raise InputError(sentence("loss must return a tensor", f"got {type(loss).__name__}"))
     return loss.mean()

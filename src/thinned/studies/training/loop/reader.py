@@ -7,14 +7,17 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from thinned.errors import InputError
 from thinned.studies.examples.batch import Batch
 from thinned.studies.examples.examples import ExampleSet, Part
 from thinned.studies.examples.sources import ArraySource, Source
+from thinned.studies.user_code import user_code
 
 __all__ = ["Reader"]
 
 # named, since a process of joblib's has a default of its own, in which torch can't start one
 _CONTEXT = "fork" if sys.platform == "linux" else "spawn"
+_READABLE = "every item of the data must be readable"
 _ON_DEVICE = 2 * 2**30  # bytes of examples that an accelerator holds as a whole
 
 
@@ -56,11 +59,16 @@ class Reader:
                 pin_memory=pinned,
                 multiprocessing_context=_CONTEXT,
             )
-            for batch in loader:
-                yield batch.to(self._device)
+            with user_code(_READABLE):
+                for batch in loader:
+                    if isinstance(batch, Exception):
+                        raise batch
+                    yield batch.to(self._device)
         else:
             for rows in indices:
-                yield source.batch(rows, key).to(self._device)
+                with user_code(_READABLE):
+                    batch = source.batch(rows, key)
+                yield batch.to(self._device)
 
     def _on_device(self, source: ArraySource) -> ArraySource:
         if self._device.type == "cpu" or source.nbytes > _ON_DEVICE:
@@ -70,8 +78,8 @@ class Reader:
         return self._moved[id(source)]
 
 
-class _Read(Dataset[Batch]):
-    """A dataset whose items are whole batches, which worker processes read."""
+class _Read(Dataset[Batch | Exception]):
+    """A dataset whose items are whole batches, which worker processes read; what they raise is an item, too."""
 
     def __init__(self, source: Source, indices: Sequence[torch.Tensor], key: int) -> None:
         self._source, self._indices, self._key = source, indices, key
@@ -79,9 +87,13 @@ class _Read(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, number: int) -> Batch:
-        return self._source.batch(self._indices[number], self._key)
+    def __getitem__(self, number: int) -> Batch | Exception:
+        try:  # torch would make several lines of an error of ours
+            with user_code(_READABLE):
+                return self._source.batch(self._indices[number], self._key)
+        except InputError as error:
+            return error
 
 
-def _same(batch: Batch) -> Batch:
+def _same(batch: Batch | Exception) -> Batch | Exception:
     return batch
