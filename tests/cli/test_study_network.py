@@ -19,6 +19,14 @@ def examples():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(80, 4, generator=generator)
     return x, (x @ torch.randn(4, 3, generator=generator)).argmax(1)
+
+def items():
+    x, y = examples()
+    return [(row[: 2 + n % 3], int(label)) for n, (row, label) in enumerate(zip(x, y))]
+
+def collate(batch):
+    rows, labels = zip(*batch)
+    return torch.stack([nn.functional.pad(row, (0, 4 - len(row))) for row in rows]), torch.tensor(labels)
 """
 SMALL = ["--epochs", "2", "--folds", "2", "--seeds", "1", "--rates", "0.3", "--arms", "dropout", "--jobs", "1"]
 OWN = ["--data", "cli_examples:examples", "--network", "cli_examples:build"]
@@ -46,6 +54,16 @@ def test_a_study_of_examples_says_its_cost_and_leaves_a_report(folder: Path) -> 
     assert {arm.name for arm in results.arms} == {"none", "dropout"}
 
 
+def test_examples_of_unequal_length_have_a_collate_function(folder: Path) -> None:
+    items = ["study", "--data", "cli_examples:items", *OWN[2:], *SMALL]
+    without = CliRunner().invoke(app, [*items, "--out", "refused"])
+    assert without.exit_code == 2, without.output
+    assert "--collate" in without.stderr
+    result = CliRunner().invoke(app, [*items, "--out", "run", "--collate", "cli_examples:collate"])
+    assert result.exit_code == 0, result.output
+    assert Study.load(folder / "run").results.data.rows == 80
+
+
 @pytest.mark.parametrize(
     ("words", "options"),
     [
@@ -54,6 +72,8 @@ def test_a_study_of_examples_says_its_cost_and_leaves_a_report(folder: Path) -> 
         ("--group must name a column of a table", [*OWN, "--group", "y"]),
         ("--time must name a column of a table", [*OWN, "--time", "y"]),
         ("a study of --data needs a network", OWN[:2]),
+        ("the module of the collate function must be importable", [*OWN, "--collate", "no_such_module:x"]),
+        ("--collate must come with --data", ["table.csv", "--target", "y", "--collate", "cli_examples:collate"]),
         ("--shard must be of the study of a table", [*OWN, "--shard", "1/2"]),
         ("hidden is an option of another kind of study", [*OWN, "--hidden", "8"]),
         ("give a place or layers=NAME,NAME", [*OWN, "--insert", "place=conv"]),

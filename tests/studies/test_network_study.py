@@ -301,6 +301,17 @@ def test_what_diverges_in_the_pilot_is_told(tmp_path: Path) -> None:
     assert "Some networks diverged" in results.verdict.detail
 
 
+def test_arms_that_never_began_are_named_with_the_reason(tmp_path: Path) -> None:
+    lost = Arm("lost", "my lost arm", (Setting(learning_rate=1e30),))
+    results = study(tmp_path / "run", arms=["dropout", lost]).results
+    assert isinstance(results.run.untried, dict)
+    assert results.run.untried["my lost arm"] == "its networks diverged in the pilot"
+    assert "locked dropout" in results.run.untried
+    limited = study(tmp_path / "limited", arms=["dropout", "weight_decay"], minutes=1e-6).results
+    assert isinstance(limited.run.untried, dict)
+    assert limited.run.untried["weight decay"] == "left out to fit the time limit"
+
+
 def test_a_pilot_that_diverges_ends_the_study(tmp_path: Path) -> None:
     mine = Arm("mine", "my arm", (Setting(learning_rate=1e30),))
     with pytest.raises(InputError, match=r"must stay finite in the pilot; my arm did not"):

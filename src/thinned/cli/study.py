@@ -28,6 +28,7 @@ from thinned.cli.options import (
     parse_widths,
 )
 from thinned.errors import InputError, sentence
+from thinned.import_path import import_object
 
 if TYPE_CHECKING:
     from thinned.studies.api import ReportProgress
@@ -129,6 +130,13 @@ _Train = Annotated[
         help="With --data, a function train(network, run) of yours that trains the network, as by Lightning.",
     ),
 ]
+_Collate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION",
+        help="With --data: makes a batch of a list of items, as the collate_fn of a DataLoader.",
+    ),
+]
 _Insert = Annotated[
     Places | None,
     typer.Option(
@@ -200,6 +208,7 @@ def study_command(
     target: _Target = None,
     data: _Data = None,
     network: _Network = None,
+    collate: _Collate = None,
     task: _Task = None,
     arms: _Arms = None,
     rates: _Rates = None,
@@ -233,14 +242,9 @@ def study_command(
     need_study_extra()
     options: dict[str, object] = {"task": task, "arms": arms, "rates": rates, "folds": folds, "seeds": seeds}
     options |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    options |= {
-        "network": network,
-        "train": train,
-        "insert": insert and insert.where,
-        "design": design,
-        "device": device,
-    }
-    options |= {"minutes": minutes, "hidden": hidden, "sizes": sizes, "group": group, "time": time}
+    options |= {"network": network, "train": train, "collate_fn": collate, "insert": insert and insert.where}
+    options |= {"design": design, "device": device, "minutes": minutes, "hidden": hidden, "sizes": sizes}
+    options |= {"group": group, "time": time}
     options |= {"group_duplicates": group_duplicates or None, "columns": dict(column) if column else None}
     given = {name: value for name, value in options.items() if value is not None}
     source, workers = _Source(file, target, data), _Workers(jobs=jobs, engine=engine, address=address)
@@ -273,6 +277,8 @@ def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers:
             raise InputError(sentence("a study needs a table, or examples of any kind", value, remedy))
         if source.target is None:
             raise InputError(sentence("a study of a table needs --target", "got none", "name the column to predict"))
+        if "collate_fn" in options:
+            raise InputError(sentence("--collate must come with --data", f"got {source.file}", "leave it out"))
     _train_table(source.file, source.target, out, options, workers, shard)
 
 
@@ -299,6 +305,8 @@ def _study_network(
 ) -> None:
     with input_errors():
         _check_examples(source, options, shard)
+        if "collate_fn" in options:
+            options["collate_fn"] = import_object(str(options["collate_fn"]), "the collate function")
     from thinned.studies import study  # noqa: PLC0415 - takes seconds, for which --help need not wait
     from thinned.studies.report.terminal import print_study  # noqa: PLC0415
 

@@ -72,19 +72,21 @@ def study_network(
     Raises:
         InputError: the data, the network, an option or the folder can't be used.
     """
-    study, plan = prepare_network_study(data, network, options)
+    study, prepared = prepare_network_study(data, network, options)
     _check_output(folder, options.design)
     with contextlib.closing(_start(workers, study.config)) as engine:
-        plan = _timed(study, plan, folder, options, engine, progress)
+        plan = _timed(study, prepared, folder, options, engine, progress)
+        untried = _missing(prepared, plan, "left out to fit the time limit")
         pilot = None
         if options.design == "confirm":
             pilot = _pilot(study, plan, folder / PILOT, engine, progress)
+            untried |= _missing(plan, pilot.confirm, "its networks diverged in the pilot")
             plan = pilot.confirm
         with open_store(folder, plan) as store:
             report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731
             run_networks(study, plan, store, report, engine=engine, folder=folder / TEMPORARY)
             networks, finished = finished_part(store.networks(), plan)
-            summary = summarise_run(plan, finished, store, command)
+            summary = summarise_run(plan, finished, store, command, untried)
             epoch_seconds = store.seconds / (len(store) * plan.epochs)
     splits = network_splits(plan, study.examples)
     examples = study.examples
@@ -96,6 +98,12 @@ def study_network(
     )
     finished_results = results_of(trained, content)
     return msgspec.structs.replace(finished_results, pilot=pilot.summary) if pilot else finished_results
+
+
+def _missing(before: Plan, after: Plan, reason: str) -> dict[str, str]:
+    """The label of each arm that the second plan does not have, with the reason."""
+    names = {arm.name for arm in after.arms}
+    return {arm.label: reason for arm in before.arms if arm.name not in names}
 
 
 def _check_output(folder: Path, design: Literal["confirm", "nested"]) -> None:
@@ -147,7 +155,7 @@ def _timed(
         return plan
     text = describe_cost(plan, kept.timing)
     if kept.minutes is not None:
-        fitted = fit_to_minutes(plan, kept.timing, kept.minutes)
+        fitted = fit_to_minutes(plan, kept.timing, kept.minutes, keep_arms=options.arms is not None)
         plan, text = fitted.plan, describe_cost(fitted.plan, kept.timing)
         if fitted.changes:
             text = (f"To fit {kept.minutes:g} minutes: {', '.join(fitted.changes)}.", *text)

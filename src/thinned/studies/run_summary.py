@@ -2,6 +2,7 @@
 
 import platform
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import torch
@@ -10,14 +11,25 @@ import thinned
 from thinned.errors import InputError, sentence
 from thinned.studies import results
 from thinned.studies.design.plan import Plan
+from thinned.studies.design.unavailable_arms import unavailable_arms
 from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import Store
 
 __all__ = ["finished_part", "summarise_run"]
 
 
-def summarise_run(plan: Plan, finished: Plan, store: Store, command: str | None) -> results.RunSummary:
-    """Summarise the training; ``finished`` is the finished part of the plan."""
+def summarise_run(
+    plan: Plan, finished: Plan, store: Store, command: str | None, untried: Mapping[str, str] | None = None
+) -> results.RunSummary:
+    """Summarise the training.
+
+    Args:
+        plan: the whole plan.
+        finished: the finished part of it.
+        store: holds the networks.
+        command: the command that began the study.
+        untried: label of each arm that was not planned, and why, besides those that the network does not allow.
+    """
     names = {arm.name for arm in finished.arms}
     return results.RunSummary(
         networks=len(store),
@@ -32,6 +44,7 @@ def summarise_run(plan: Plan, finished: Plan, store: Store, command: str | None)
             "python": platform.python_version(),
         },
         command=command,
+        untried={**unavailable_arms(plan), **(untried or {})},
     )
 
 

@@ -243,7 +243,7 @@ def test_an_interval_is_coloured_by_the_side_on_which_it_lies(low, high, where):
 @pytest.mark.parametrize("task", TASKS)
 def test_axes_say_what_they_measure(study, task):
     specs = json.dumps(Page(render(study(task))).specs, ensure_ascii=False)
-    unit = "squared error (standard deviations²)" if task == "regression" else "cross-entropy (nats)"
+    unit = "squared error (target variances)" if task == "regression" else "cross-entropy (nats)"
     assert unit in specs
     assert "share of hidden units dropped" in specs
     assert "no dropout" in specs
@@ -301,6 +301,14 @@ def test_arms_that_were_not_finished_in_time_are_named(study):
     assert "Not finished in time" not in Page(render(found)).text
     found["run"]["left_out"] = ["late dropout", HOSTILE[0]]
     assert f"Not finished in time: late dropout, {HOSTILE[0]}." in " ".join(Page(render(found)).text.split())
+
+
+def test_arms_that_were_not_tried_are_named_with_the_reason(study):
+    found = study("regression")
+    assert "not tried" not in Page(render(found)).text
+    found["run"]["untried"] = {"spatial dropout": HOSTILE[0]}
+    text = " ".join(Page(render(found)).text.split())
+    assert f"Arms that were not tried spatial dropout {HOSTILE[0]}" in text
 
 
 def test_warnings_of_a_kind_stand_together(study):

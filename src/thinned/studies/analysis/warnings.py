@@ -327,8 +327,9 @@ def _nothing_learnt(trained: TrainedNetworks, table: Table) -> Iterator[StudyWar
     kind = WarningKind.NOTHING_LEARNT if is_chance else WarningKind.NO_GAIN_SHOWN
     decimals = interval_decimals(gain.low, gain.high)
     low, high = (number(limit, decimals, signed=True) for limit in (gain.low, gain.high))
+    unit = " (squared error in units of the target's variance)" if table.task == "regression" else ""
     yield kind.warn(
-        f"{capitalise(trained.setting(best).label)}, best on validation, has a test loss of {loss.mean():.3g}; a "
+        f"{capitalise(trained.setting(best).label)}, best on validation, has a test loss of {loss.mean():.3g}{unit}; a "
         f"constant prediction has {constant:.3g} (95\u00a0% interval of the improvement {low} to {high}). "
         f"{METRICS[name].label} is {score:.2f}."
     )

@@ -166,7 +166,9 @@ class DatasetSource:
             return as_batch(default_collate(items))
         except RuntimeError as error:  # what torch.stack says of unequal shapes
             requirement = "examples must have equal shapes, or a collate_fn that makes a batch of them"
-            raise InputError(sentence(requirement, f"stacking says: {error}", "pass collate_fn=")) from None
+            raise InputError(
+                sentence(requirement, f"stacking says: {error}", "pass collate_fn=, or --collate")
+            ) from None
         except TypeError as error:
             requirement = "examples must hold tensors, arrays or numbers"
             remedy = "convert them, as with transform=ToTensor(), or pass collate_fn="

@@ -1,5 +1,6 @@
 """The report's charts of the claims about dropout, as Vega-Lite specifications."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import altair as alt
@@ -79,7 +80,9 @@ def removal_styles(removal: UnitRemoval) -> dict[str, Style]:
 def _loss_by_rate(claim: UnderfittingClaim, reading: Reading, loss: str) -> Spec:
     """Train, validation and test loss against the dropout rate."""
     rates, curves = claim.rates, claim.read(reading)
-    rows = [row for part, losses in curves.losses.items() for row in _line_rows(rates, losses, part)]
+    means = [interval.mean or 0.0 for losses in curves.losses.values() for interval in losses]
+    least = 0.0 if min(means) >= 0 else -math.inf  # a t interval does not know that a loss is never negative
+    rows = [row for part, losses in curves.losses.items() for row in _line_rows(rates, losses, part, least)]
     labels = [
         (curves.best_rate, f"least validation loss: {curves.best_rate:g}"),
         (curves.underfits_from, "underfitting from here on"),
@@ -219,10 +222,12 @@ def _interval_chart(
     return layers(*parts, height=height, arms=rows, names=label_rows(labels), level=[{"at": level}])
 
 
-def _line_rows(xs: Sequence[float], intervals: Sequence[OptionalInterval], name: str) -> list[Row]:
-    """Rows of a line; an unknown value has no row."""
+def _line_rows(
+    xs: Sequence[float], intervals: Sequence[OptionalInterval], name: str, least: float = -math.inf
+) -> list[Row]:
+    """Rows of a line, with limits of at least ``least``; an unknown value has no row."""
     return [
-        {"x": x, "of": name, **interval_fields(interval.known)}
+        {"x": x, "of": name, **interval_fields(interval.known), "low": max(least, interval.known.low)}
         for x, interval in zip(xs, intervals, strict=True)
         if interval.known is not None
     ]

@@ -234,7 +234,7 @@ def _loss_name(results: Results) -> LossName:
     if network is not None and (network.identities.score is not None or results.data.task == "other"):
         return LossName("the score", "mean of the examples")
     if results.data.task == "regression":
-        return LossName("squared error", "standard deviations²" if network is None else "target units²")
+        return LossName("squared error", "target variances" if network is None else "target units²")
     return LossName("cross-entropy", "nats")
 
 

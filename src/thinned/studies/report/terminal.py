@@ -35,6 +35,9 @@ def print_study(results: Results, report: Path, console: Console) -> None:
     parts: list[RenderableType] = [Text(about), Padding(_arm_table(results), (1, 0))]
     if run.left_out:
         parts.append(Text(f"Not finished in time: {', '.join(run.left_out)}.\n"))
+    if run.untried:
+        reasons = "; ".join(f"{label} ({reason})" for label, reason in run.untried.items())
+        parts.append(Text(f"Not tried: {reasons}.\n"))
     if warnings:
         parts += [Text("Warnings (the report has the next steps):"), *(Text(f"- {line}") for line in warnings)]
     parts.append(Text(f"\n{verdict.headline}", style="bold"))

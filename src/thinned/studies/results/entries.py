@@ -116,7 +116,10 @@ class DataSummary(Entry, frozen=True, kw_only=True):
 
 
 class RunSummary(Entry, frozen=True, kw_only=True):
-    """How the networks were trained: time in seconds, versions, and the arms that were not finished in time."""
+    """How the networks were trained: time in seconds, versions, and the arms that were not.
+
+    ``left_out`` were not finished in time; ``untried`` gives the reason why an arm never began.
+    """
 
     networks: PositiveCount
     left_out: tuple[str, ...]
@@ -126,6 +129,7 @@ class RunSummary(Entry, frozen=True, kw_only=True):
     threads: PositiveCount
     versions: dict[str, str]
     command: str | None
+    untried: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class MetricSummary(Entry, frozen=True, kw_only=True):

@@ -91,3 +91,12 @@ def test_the_smallest_design_compares_dropout_with_none_and_says_what_it_costs()
     assert fitted.changes[-1] == "3 folds instead of 5"
     assert any("without dropout on convolutional features alone" in change for change in fitted.changes)
     assert fit_to_minutes(given_test(plan), TIMING, 1e-6).plan.seeds == 5
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_arms_that_must_stay_are_kept_and_folds_or_seeds_become_fewer(given: bool) -> None:
+    plan = own_plan(rows=1000, epochs=10)
+    plan = given_test(plan) if given else plan
+    fitted = fit_to_minutes(plan, TIMING, 1e-6, keep_arms=True).plan
+    assert [arm.name for arm in fitted.arms] == [arm.name for arm in plan.arms]
+    assert (fitted.folds, fitted.seeds) == ((1, 5) if given else (3, 2))

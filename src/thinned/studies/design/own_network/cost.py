@@ -143,7 +143,7 @@ def describe_nested_cost(plan: Plan, timing: Timing) -> str:
     return f"{cost.networks} networks train every setting on every split. That takes about {time}."
 
 
-def fit_to_minutes(plan: Plan, timing: Timing, minutes: float) -> FittedPlan:
+def fit_to_minutes(plan: Plan, timing: Timing, minutes: float, *, keep_arms: bool = False) -> FittedPlan:
     """The largest of a series of ever smaller designs that fits a time, or the smallest where none does.
 
     Grids are thinned first, then arms are left out, groups of sites one by one at first, then folds or seeds become
@@ -153,10 +153,11 @@ def fit_to_minutes(plan: Plan, timing: Timing, minutes: float) -> FittedPlan:
         plan: the plan with all settings.
         timing: measured times.
         minutes: time of both stages.
+        keep_arms: leave out no arm, as where the user named them.
     """
     changes: list[str] = []
     fitted = FittedPlan(plan, cost_of(plan, timing), ())
-    for smaller, change in _smaller(plan):
+    for smaller, change in _smaller(plan, () if keep_arms else _LEFT_OUT):
         if fitted.cost.seconds <= 60 * minutes:
             break
         changes.append(change)
@@ -164,13 +165,13 @@ def fit_to_minutes(plan: Plan, timing: Timing, minutes: float) -> FittedPlan:
     return fitted
 
 
-def _smaller(plan: Plan) -> Iterator[tuple[Plan, str]]:
+def _smaller(plan: Plan, left_out: Sequence[str]) -> Iterator[tuple[Plan, str]]:
     """Ever smaller plans, each with what has changed since the last."""
     thinned = _with_arms(plan, [_thinned(arm) for arm in plan.arms])
     if thinned.settings != plan.settings:
         yield thinned, f"{len(thinned.settings)} settings instead of {len(plan.settings)}"
     plan = thinned
-    for start in _LEFT_OUT:
+    for start in left_out:
         kept = [
             arm for arm in plan.arms if not (arm.name == start or (start[-1] == "_" and arm.name.startswith(start)))
         ]
