@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from thinned.studies.design.arm import Arm
     from thinned.studies.design.setting import Setting
     from thinned.studies.examples.examples import Examples
+    from thinned.studies.recommended_network.load import load_network
     from thinned.studies.training.own_training.run import TrainingRun
     from thinned.tracing import sites
 
@@ -85,6 +86,7 @@ __all__ = [
     "functional",
     "insert_dropout",
     "layers",
+    "load_network",
     "masks",
     "recalibrate_batchnorm",
     "remove_dropout",
@@ -119,6 +121,7 @@ _LAZY_NAMES = {
     "audit": "thinned.audits",
     "convert": "thinned.conversion.api",
     "insert_dropout": "thinned.conversion.insertion",
+    "load_network": "thinned.studies.recommended_network.load",
     "remove_dropout": "thinned.conversion.insertion",
     "study": "thinned.studies.api",
 }

@@ -278,7 +278,7 @@ def test_the_nested_design(tmp_path: Path) -> None:
     assert results.plan.own.stage == "nested"
     assert results.run.networks == 3 * 2
     assert not (tmp_path / "run" / "pilot").exists()
-    assert told[0].startswith("6 networks train every setting on every split.")
+    assert told[0].startswith("6 networks train every setting on every split, and one on all examples, for use.")
 
 
 def test_a_network_without_dropout_gets_some(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
+from html import escape
 from pathlib import Path
 from typing import Unpack, overload
 
+import msgspec
 import pandas as pd
 from torch import nn
 
@@ -23,7 +25,8 @@ from thinned.studies.design.own_network.options import NetworkKeywords, NetworkO
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
 from thinned.studies.model import model, storage
-from thinned.studies.network_api import Workers, study_network
+from thinned.studies.network_api import FinishedNetworks, Workers, study_network
+from thinned.studies.recommended_network.leave import leave_network
 from thinned.studies.report import html as report
 from thinned.studies.run_summary import finished_part, summarise_run
 from thinned.studies.table.load import Table, load
@@ -34,7 +37,7 @@ from thinned.studies.training.engines.open_engine import open_engine
 from thinned.studies.training.jobs import run
 from thinned.studies.training.store import TEMPORARY, Store, open_store, write_text, writing
 
-__all__ = ["ReportProgress", "Study", "finish_study", "load_table", "study"]
+__all__ = ["ReportProgress", "Study", "finish_network_study", "finish_study", "load_table", "study"]
 
 #: called during training with the state of the study and its plan
 ReportProgress = Callable[[Progress, Plan], None]
@@ -44,7 +47,8 @@ class Study:
     """A finished study.
 
     Attributes:
-        folder: where its files are: ``results.json``, ``report.html``, ``study.sqlite`` and ``model/``.
+        folder: where its files are: ``results.json``, ``report.html``, ``study.sqlite``, and ``model/`` or, of a study
+            of a network of one's own, ``network/``, which :func:`thinned.load_network` reads.
         results: the content of ``results.json``, with typed entries: ``study.results.verdict.outcome``.
     """
 
@@ -101,6 +105,12 @@ class Study:
 
     def __repr__(self) -> str:
         return f"Study({str(self.folder)!r}: {self.results.verdict.headline})"
+
+    def _repr_html_(self) -> str:
+        """The verdict and the settings, as a notebook shows them."""
+        verdict = self.results.verdict
+        words = f"<p><strong>{escape(verdict.headline)}</strong> {escape(verdict.detail)}</p>"
+        return f"{words}{self.table.to_html(float_format='{:.4g}'.format, na_rep='–')}"
 
 
 @overload
@@ -227,11 +237,28 @@ def _of_network(
     progress: ReportProgress,
     command: str | None,
 ) -> Study:
-    finished = Study(folder, study_network(data, network, folder, options, workers, progress, command))
+    return finish_network_study(
+        study_network(data, network, folder, options, workers, progress, command), folder, progress
+    )
+
+
+def finish_network_study(finished: FinishedNetworks, folder: Path, progress: ReportProgress) -> Study:
+    """Write results and report, train the recommended network on all examples, and save it.
+
+    The results are written before that network trains, so that nothing is lost whatever happens to it.
+    """
+    found = finished.results
+    before = partial(_written, folder, found)
+    left = leave_network(finished.study, finished.plan, found, folder, progress, before)
+    return _written(folder, msgspec.structs.replace(found, network=left))
+
+
+def _written(folder: Path, content: results.Results) -> Study:
+    study = Study(folder, content)
     with writing():
-        write_text(folder / "results.json", results.serialise(finished.results))
-    finished.report()
-    return finished
+        write_text(folder / "results.json", results.serialise(content))
+    study.report()
+    return study
 
 
 def load_table(data: object, target: str, options: StudyOptions) -> Table:
@@ -270,11 +297,7 @@ def _write(table: Table, plan: Plan, folder: Path, content: results.Results, pro
     recommended = plan.settings[content.verdict.recommended.setting]
     if plan.network is None and storage.saved_setting(folder / "model") != recommended:
         _refit(table, plan, recommended, folder, progress)
-    study = Study(folder, content)
-    with writing():
-        write_text(folder / "results.json", results.serialise(content))
-    study.report()
-    return study
+    return _written(folder, content)
 
 
 def _refit(table: Table, plan: Plan, setting: Setting, folder: Path, progress: ReportProgress) -> None:

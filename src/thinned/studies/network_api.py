@@ -44,7 +44,7 @@ from thinned.studies.training.store import (
 )
 from thinned.studies.user_code import memory_errors
 
-__all__ = ["NetworkProgress", "Workers", "study_network"]
+__all__ = ["FinishedNetworks", "NetworkProgress", "Workers", "study_network"]
 
 #: called during training with the state of the study and the plan of its present stage
 NetworkProgress = Callable[[Progress, Plan], None]
@@ -58,6 +58,20 @@ class Workers(NamedTuple):
     address: str | None = None
 
 
+class FinishedNetworks(NamedTuple):
+    """A study whose networks are trained and analysed.
+
+    Attributes:
+        study: what they were trained from.
+        plan: the plan whose settings were compared.
+        results: what was found.
+    """
+
+    study: NetworkStudy
+    plan: Plan
+    results: results.Results
+
+
 def study_network(
     data: object,
     network: str | Callable[[], nn.Module],
@@ -66,7 +80,7 @@ def study_network(
     workers: Workers,
     progress: NetworkProgress,
     command: str | None,
-) -> results.Results:
+) -> FinishedNetworks:
     """Measure on held-out examples which way to regularise helps a network; see :func:`thinned.study`.
 
     Raises:
@@ -96,8 +110,10 @@ def study_network(
     content = Content(
         _data_summary(examples), plan, summary, networks, rows, epoch_seconds, pilot.trained if pilot else None
     )
-    finished_results = results_of(trained, content)
-    return msgspec.structs.replace(finished_results, pilot=pilot.summary) if pilot else finished_results
+    found = results_of(trained, content)
+    if pilot is not None:
+        found = msgspec.structs.replace(found, pilot=pilot.summary)
+    return FinishedNetworks(study, plan, found)
 
 
 def _missing(before: Plan, after: Plan, reason: str) -> dict[str, str]:

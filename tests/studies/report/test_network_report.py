@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from html import escape
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,10 +12,11 @@ from study_cases import make_records, noisy, own_plan, trained_networks, typed
 
 from thinned.studies.analysis.analyse import Content, results_of
 from thinned.studies.analysis.selection import TrainedNetworks
+from thinned.studies.api import Study
 from thinned.studies.design.plan import Plan
 from thinned.studies.report import html
 from thinned.studies.report.network_sites import site_rows
-from thinned.studies.results import DataSummary, PilotSetting, PilotSummary, Results, RunSummary
+from thinned.studies.results import DataSummary, NetworkSummary, PilotSetting, PilotSummary, Results, RunSummary
 from thinned.studies.training.records import ExampleLosses
 
 HOSTILE = "<script>alert(1)</script>"
@@ -110,3 +113,32 @@ def test_a_given_test_set_is_told_with_its_seeds(seeds: int) -> None:
     assert ("All intervals come from 3 seeds" in told) == (seeds == 3)
     assert "All networks are scored on the given 40 examples" in told
     assert "pilot" not in told
+
+
+def test_the_network_that_is_left(plan: Plan) -> None:
+    """Its lines stand there as they are, or the reason why there is none; nothing of them is markup."""
+    content = make_results(plan, trained_networks(noisy(plan, [0.0] * len(plan.settings), 0.01, 1), plan))
+    left = NetworkSummary(
+        label=HOSTILE, epochs=1, examples=1200, lines=f"# {HOSTILE}\nnetwork = build()\n", failure=None
+    )
+    page = html.render(msgspec.structs.replace(content, network=left))
+    assert "<code># &lt;script&gt;alert(1)&lt;/script&gt;\nnetwork = build()\n</code>" in page
+    assert HOSTILE not in page
+    assert "on all 1,200 examples and from a seed of its own" in text(page)
+    assert "it was trained for 1 epoch, the median" in text(page)
+    assert '<a href="#left">Its weights are saved.</a>' in page
+    failed = msgspec.structs.replace(left, lines=None, failure=f"It diverged {HOSTILE}")
+    page = html.render(msgspec.structs.replace(content, network=failed))
+    assert "There is none. It diverged &lt;script&gt;" in text(page)
+    assert 'href="#left"' not in page
+    assert "The network to use" not in html.render(content)
+
+
+def test_a_notebook_shows_the_verdict_and_the_settings_escaped(plan: Plan) -> None:
+    gains = [0.1 * (setting.drops) for setting in plan.settings]
+    results = make_results(plan, trained_networks(noisy(plan, gains, 0.01, 1), plan))
+    verdict = msgspec.structs.replace(results.verdict, headline=HOSTILE)
+    shown = Study(Path("run"), msgspec.structs.replace(results, verdict=verdict))._repr_html_()
+    assert escape(HOSTILE) in shown
+    assert HOSTILE not in shown
+    assert all(escape(setting.label) in shown for setting in results.settings)

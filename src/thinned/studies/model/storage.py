@@ -1,7 +1,6 @@
 """A saved model's three files: written whole or not at all, read without executing anything."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from thinned.studies.model.metadata import ENCODER, METADATA, WEIGHTS, Files, Mo
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.training.jobs import outputs
 from thinned.studies.training.network import MLP
+from thinned.studies.training.whole_folder import whole_folder
 
 __all__ = ["RESIDUALS", "SavedModel", "load", "make_network", "save", "saved_setting"]
 
@@ -46,16 +46,12 @@ def make_network(metadata: ModelMetadata) -> MLP:
 
 def save(model: SavedModel, folder: Path) -> None:
     """Write the files, whole or not at all; a model that stood there is replaced."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / WEIGHTS).write_bytes(safetensors.torch.save(model.weights))
-    (partial / ENCODER).write_bytes(model.encoder.dumps())
-    files = Files(weights=digest(partial / WEIGHTS), encoder=digest(partial / ENCODER))
-    metadata = msgspec.structs.replace(model.metadata, files=files)
-    (partial / METADATA).write_bytes(msgspec.json.format(msgspec.json.encode(metadata), indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        (partial / WEIGHTS).write_bytes(safetensors.torch.save(model.weights))
+        (partial / ENCODER).write_bytes(model.encoder.dumps())
+        files = Files(weights=digest(partial / WEIGHTS), encoder=digest(partial / ENCODER))
+        metadata = msgspec.structs.replace(model.metadata, files=files)
+        (partial / METADATA).write_bytes(msgspec.json.format(msgspec.json.encode(metadata), indent=1))
 
 
 def load(folder: str | os.PathLike[str]) -> SavedModel:
@@ -75,7 +71,11 @@ def load(folder: str | os.PathLike[str]) -> SavedModel:
         weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
     except FileNotFoundError as error:
         requirement, value = "predicting needs the folder of a finished study", f"{error.filename} does not exist"
-        raise InputError(sentence(requirement, value, "run `thinned study` first")) from None
+        remedy = "run `thinned study` first"
+        if (folder.parent / "network").is_dir():
+            value = f"that in {folder.parent} has a network of your own"
+            remedy = f"thinned.load_network({str(folder.parent / 'network')!r}, build) gives it"
+        raise InputError(sentence(requirement, value, remedy)) from None
     except (SafetensorError, OSError) as error:
         value = f"reading it failed: {error}"
         raise InputError(sentence(f"{folder} must hold a saved model", value, _REMEDY)) from None

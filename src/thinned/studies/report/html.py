@@ -11,7 +11,7 @@ from thinned import pages
 from thinned.studies import wording
 from thinned.studies.report import charts
 from thinned.studies.report.claim_charts import claim_charts, gain_styles, removal_styles
-from thinned.studies.report.network_sites import network_of, pilot_of, site_rows
+from thinned.studies.report.network_sites import left_network, network_of, pilot_of, site_rows
 from thinned.studies.results import (
     ArmResult,
     Claims,
@@ -179,6 +179,7 @@ def render(results: Results) -> str:
             key_figures=_key_figures(results),
             loss=loss,
             meanings=_MEANINGS,
+            left=left_network(results),
             measured=_is_measured(results.claims),
             network=network_of(results),
             pilot=pilot_of(results),

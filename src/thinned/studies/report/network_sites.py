@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from thinned.studies.results import Comparison, PilotSummary, PlannedNetwork, PlannedSite, Results
+from thinned.studies.results import Comparison, NetworkSummary, PilotSummary, PlannedNetwork, PlannedSite, Results
 
-__all__ = ["SiteRow", "network_of", "pilot_of", "site_rows"]
+__all__ = ["SiteRow", "left_network", "network_of", "pilot_of", "site_rows"]
 
 _KINDS = {"module": "layer", "functional": "function", "attention": "in attention", "rnn": "in a recurrent layer"}
 
@@ -39,6 +39,11 @@ def network_of(results: Results) -> PlannedNetwork | None:
 def pilot_of(results: Results) -> PilotSummary | None:
     """The pilot, or None where there was none."""
     return results.pilot if isinstance(results.pilot, PilotSummary) else None
+
+
+def left_network(results: Results) -> NetworkSummary | None:
+    """The network that the study leaves, or None where it leaves none."""
+    return results.network if isinstance(results.network, NetworkSummary) else None
 
 
 def site_rows(results: Results) -> list[SiteRow]:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from thinned.pages import fixed, signed
 from thinned.studies.report.html import WarningGroup, column_decimals, group_warnings, sorted_arms
+from thinned.studies.report.network_sites import left_network
 from thinned.studies.results import Interval, Results
 from thinned.studies.wording import duration
 
@@ -45,7 +46,12 @@ def print_study(results: Results, report: Path, console: Console) -> None:
         parts.append(Text(results.primary.sentence))
     heading = "Provisionally" if verdict.outcome == "budget too small" else "Recommended"
     parts.append(Text(f"{heading}: {verdict.recommended.label}. {verdict.recommended.reason}"))
+    left = left_network(results)
+    if left is not None and left.failure is not None:
+        parts.append(Text(left.failure))
     console.print(Group("", *parts), width=min(WIDTH, console.width))
+    if left is not None and left.lines is not None:
+        console.print(Text(f"\nThe network to use, built again:\n\n{left.lines.rstrip()}"), soft_wrap=True)
     console.print(Text(f"\nReport: {report}"), soft_wrap=True)
 
 

@@ -34,6 +34,7 @@ from thinned.studies.results.entries import (
     Verdict,
 )
 from thinned.studies.results.file import SCHEMA, Results, parse, read, serialise
+from thinned.studies.results.network import NetworkSummary
 from thinned.studies.results.pilot import PilotSetting, PilotSummary
 from thinned.studies.results.plan_summary import (
     PlannedArm,
@@ -62,6 +63,7 @@ __all__ = [
     "LearningCurves",
     "LossSummary",
     "MetricSummary",
+    "NetworkSummary",
     "OptionalInterval",
     "Outcome",
     "PilotSetting",

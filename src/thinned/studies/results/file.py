@@ -24,6 +24,7 @@ from thinned.studies.results.entries import (
     StudyWarning,
     Verdict,
 )
+from thinned.studies.results.network import NetworkSummary
 from thinned.studies.results.pilot import PilotSummary
 from thinned.studies.results.plan_summary import PlanSummary
 
@@ -50,6 +51,7 @@ class Results(Entry, frozen=True, kw_only=True):
     warnings: tuple[StudyWarning, ...]
     claims: Claims
     pilot: PilotSummary | msgspec.UnsetType = msgspec.UNSET
+    network: NetworkSummary | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def score(self) -> MetricSummary:

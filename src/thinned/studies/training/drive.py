@@ -15,7 +15,7 @@ from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import ERRORS, Store, write_text, writing
 from thinned.studies.user_code import UserCodeError
 
-__all__ = ["Progress", "StudyJobs", "drive"]
+__all__ = ["Progress", "StudyJobs", "drive", "logged"]
 
 
 class Progress(NamedTuple):
@@ -72,14 +72,14 @@ def drive(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="thinned-"))) / "run"
         task = Task(jobs.work, jobs.number, folder, jobs.watch)
         enough = lambda: time.perf_counter() > deadline  # noqa: E731
-        stack.enter_context(_logged(store.folder))
+        stack.enter_context(logged(store.folder))
         for _, networks in run_jobs(engine, task, enough=enough, describe=jobs.describe):
             store.add(networks, time.perf_counter() - start)
             start = time.perf_counter()
 
 
 @contextlib.contextmanager
-def _logged(folder: Path) -> Iterator[None]:
+def logged(folder: Path) -> Iterator[None]:
     """Keep the traceback of what the user's code raised in the folder of the run, and say so.
 
     Raises:

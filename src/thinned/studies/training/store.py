@@ -48,8 +48,11 @@ PILOT = "pilot"
 _FILE = "study.sqlite"
 _OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, PILOT}
 _OURS |= {CHECKPOINTS, TIMING, ERRORS, "results.json", "report.html", "model", "network"}
-_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model", TIMING, ERRORS)}
-_MODEL = {"weights.safetensors", "encoder.skops", "model.json"}
+_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model", "network", TIMING, ERRORS)}
+_CONTENTS = {
+    "model": {"weights.safetensors", "encoder.skops", "model.json"},
+    "network": {"weights.safetensors", "setting.json", "build.py", "__pycache__"},
+}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _APPLICATION = 0x7468696E  # "thin": marks a database as ours
 _ELSEWHERE = "choose another folder with --out"
@@ -264,8 +267,9 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         return
     strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
-    if (folder / "model").is_dir():
-        strange += sorted(f"model/{entry.name}" for entry in (folder / "model").iterdir() if entry.name not in _MODEL)
+    for name, contents in _CONTENTS.items():
+        if (folder / name).is_dir():
+            strange += sorted(f"{name}/{e.name}" for e in (folder / name).iterdir() if e.name not in contents)
     others = sorted(entry.name for entry in folder.iterdir() if entry.name not in (PILOT, TIMING))
     if strange or (others and not (folder / _FILE).exists()):
         first = [*strange, *others][0]

@@ -29,8 +29,10 @@ def test_networks_and_seconds_of_each_design() -> None:
     assert cost.nested.seconds == pytest.approx(plan.networks * each)
     each = 0.5 + 10 * (400 * 1e-3 + 200 * 1e-4) + 2 * 100 * 1e-4
     assert cost.pilot.seconds == pytest.approx(cost.pilot.networks * each)
-    assert cost.seconds == cost.pilot.seconds + cost.confirm.seconds
-    assert cost.networks == cost.pilot.networks + cost.confirm.networks
+    last = 0.5 + 10 * 1000 * 1e-3  # on all examples, none of which validates
+    assert cost.seconds == pytest.approx(cost.pilot.seconds + cost.confirm.seconds + last)
+    assert cost.nested_seconds == pytest.approx(cost.nested.seconds + last)
+    assert cost.networks == cost.pilot.networks + cost.confirm.networks + 1
 
 
 def test_processes_share_the_networks() -> None:
@@ -53,6 +55,7 @@ def test_it_is_said_in_words() -> None:
     counts, times, shorter = describe_cost(plan, TIMING._replace(processes=2))
     assert counts.startswith(f"{cost.pilot.networks} networks on half of the examples choose the setting of each of")
     assert f"up to {cost.confirm.networks} fresh ones" in counts
+    assert counts.endswith("One more trains on all examples, for use.")
     assert "minutes in 2 processes" in times
     assert f"the {cost.nested.networks} networks of the full nested design" in times
     assert "fewer arms, rates, epochs, folds or seeds" in shorter

@@ -52,21 +52,30 @@ class StageCost(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The cost of choosing on a pilot and confirming, and that of the full nested design."""
+    """The cost of choosing on a pilot and confirming, that of the full nested design, and of the network to use.
+
+    Each design is followed by one network of the recommended setting on all examples.
+    """
 
     pilot: StageCost
     confirm: StageCost
     nested: StageCost
+    recommended: StageCost
 
     @property
     def seconds(self) -> float:
-        """Time of both stages."""
-        return self.pilot.seconds + self.confirm.seconds
+        """Time of both stages and of the recommended network."""
+        return self.pilot.seconds + self.confirm.seconds + self.recommended.seconds
+
+    @property
+    def nested_seconds(self) -> float:
+        """Time of the full nested design and of the recommended network."""
+        return self.nested.seconds + self.recommended.seconds
 
     @property
     def networks(self) -> int:
-        """Networks of both stages."""
-        return self.pilot.networks + self.confirm.networks
+        """Networks of both stages, and the recommended one."""
+        return self.pilot.networks + self.confirm.networks + self.recommended.networks
 
 
 class FittedPlan(NamedTuple):
@@ -101,6 +110,7 @@ def cost_of(plan: Plan, timing: Timing) -> Cost:
         _stage(pilot, pilot.networks, timing),
         _stage(confirm_plan(plan, first, ""), confirmed, timing),
         _stage(plan, plan.networks, timing),
+        StageCost(1, timing.start + plan.epochs * plan.rows * timing.train),
     )
 
 
@@ -120,15 +130,15 @@ def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
     cost = cost_of(plan, timing)
     half = "the training examples" if plan.network_design.test_examples else "half of the examples"
     processes = f" in {timing.processes} processes" if timing.processes > 1 else ""
-    saved = 1 - cost.seconds / cost.nested.seconds
+    saved = 1 - cost.seconds / cost.nested_seconds
     saving = f"{saved:.0%} less than" if saved > 0 else "no less than"
     counts = (
         f"{cost.pilot.networks} networks on {half} choose the setting of each of {len(plan.arms)} arms, and up to "
-        f"{cost.confirm.networks} fresh ones compare them."
+        f"{cost.confirm.networks} fresh ones compare them. One more trains on all examples, for use."
     )
     times = (
         f"That takes about {_duration(cost.seconds)}{processes}, {saving} the {cost.nested.networks} networks of the "
-        f"full nested design ({_duration(cost.nested.seconds)})."
+        f"full nested design ({_duration(cost.nested_seconds)})."
     )
     epochs = "epochs, " if plan.network_design.trains_itself else ""
     shorter = f"A time limit chooses a smaller design; fewer arms, rates, {epochs}folds or seeds make it shorter, too."
@@ -137,10 +147,10 @@ def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
 
 def describe_nested_cost(plan: Plan, timing: Timing) -> str:
     """A sentence about what the full nested design of a plan costs."""
-    cost = cost_of(plan, timing).nested
+    cost = cost_of(plan, timing)
     processes = f" in {timing.processes} processes" if timing.processes > 1 else ""
-    time = f"{_duration(cost.seconds)}{processes}"
-    return f"{cost.networks} networks train every setting on every split. That takes about {time}."
+    networks = f"{cost.nested.networks} networks train every setting on every split, and one on all examples, for use."
+    return f"{networks} That takes about {_duration(cost.nested_seconds)}{processes}."
 
 
 def fit_to_minutes(plan: Plan, timing: Timing, minutes: float, *, keep_arms: bool = False) -> FittedPlan:
@@ -152,7 +162,7 @@ def fit_to_minutes(plan: Plan, timing: Timing, minutes: float, *, keep_arms: boo
     Args:
         plan: the plan with all settings.
         timing: measured times.
-        minutes: time of both stages.
+        minutes: time of both stages and of the recommended network.
         keep_arms: leave out no arm, as where the user named them.
     """
     changes: list[str] = []

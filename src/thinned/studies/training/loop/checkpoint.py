@@ -27,7 +27,8 @@ class Position(msgspec.Struct, frozen=True):
     Attributes:
         epoch: number of the running epoch, from 0.
         step: number of its finished steps.
-        train: mean training loss after each finished epoch; None where it is not finite.
+        train: mean training loss after each finished epoch; None where it is not finite. Empty without validation
+            examples.
         validation: the same on validation examples.
         best_epoch: 0-based epoch of the least validation loss so far, -1 before the first.
     """

@@ -27,7 +27,7 @@ from thinned.studies.training.loop.reader import Reader
 from thinned.studies.training.loop.streams import Streams
 from thinned.studies.user_code import user_code
 
-__all__ = ["Fitted", "Prepare", "Training", "fit", "make_network"]
+__all__ = ["Fitted", "Prepare", "Training", "fit", "load_state", "make_network", "network_state"]
 
 #: makes the network of a setting of a network as the user builds it
 Prepare = Callable[[nn.Module], nn.Module]
@@ -60,15 +60,30 @@ def fit(
     seed: int,
     report: Callable[[int], None] = lambda epoch: None,
     checkpoint: Checkpoint | None = None,
+    epochs: int | None = None,
 ) -> Fitted:
-    """Train one network; see :func:`thinned.studies.training.loop.train.train_network`."""
+    """Train one network; see :func:`thinned.studies.training.loop.train.train_network`.
+
+    Without validation examples nothing is measured, patience has no meaning, and the last epoch is kept.
+
+    Args:
+        functions: those of the user.
+        prepare: makes the network of the setting of the user's.
+        examples: the examples.
+        split: numbers of the examples that train, validate and test; without test examples the given test set is taken.
+        config: how to train.
+        seed: seed of the study.
+        report: called every half second and after each epoch with the number of finished epochs.
+        checkpoint: where the training goes on from, should it be interrupted; None keeps none.
+        epochs: training ends after so many, while its schedule runs as over the whole budget; None takes the budget.
+    """
     streams, device = Streams(seed, split.repeat, split.fold), config.torch_device()
     with seeded_generators(streams.weights, device):
         network = make_network(functions, prepare, examples, streams, device)
         training = Training(network, functions, examples, split, config, streams)
         if checkpoint is not None and (found := checkpoint.load()) is not None:
             training.resume(*found)
-        training.run(report, checkpoint)
+        training.run(report, checkpoint, epochs)
         fitted = training.finish()
     if checkpoint is not None:
         checkpoint.remove()
@@ -146,10 +161,12 @@ class Training:
         self._optimizer = NetworkOptimizer(network, config, self.steps_of_epoch * config.epochs)
         self._best: dict[str, torch.Tensor] = {}
 
-    def run(self, report: Callable[[int], None], checkpoint: Checkpoint | None = None) -> None:
-        """Train until the budget or the patience ends, or nothing finite is left."""
-        reported = time.monotonic()
-        while self.position.epoch < self._config.epochs and not self._is_over:
+    def run(
+        self, report: Callable[[int], None], checkpoint: Checkpoint | None = None, epochs: int | None = None
+    ) -> None:
+        """Train until the budget, or ``epochs`` of it, or the patience ends, or nothing finite is left."""
+        reported, last = time.monotonic(), epochs or self._config.epochs
+        while self.position.epoch < last and not self._is_over:
             epoch, step = self.position.epoch, self.position.step
             self._network.train()
             for batch, key in self._batches(epoch, step):
@@ -183,7 +200,7 @@ class Training:
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor.to(self._device)
-        _load(self._network, parts["network"])
+        load_state(self._network, parts["network"])
         self._best = parts["best"]
         self._optimizer.load(parts["optimizer"])
 
@@ -192,17 +209,17 @@ class Training:
         network, tests = self._network.eval(), bool(len(self._test))
         at_end = at_best = self._outcome() if tests else None
         if self._best and self.position.best_epoch + 1 < len(self.position.validation):
-            _load(network, self._best)
+            load_state(network, self._best)
             at_best = self._outcome() if tests else None
         return Fitted(network, self.position, at_best, at_end)
 
     @property
     def _is_over(self) -> bool:
         """Whether patience has ended, or the weights are no numbers any more."""
-        epoch, best = self.position.epoch, self.position.best_epoch
-        if self._config.patience is not None and epoch - max(best, 0) > self._config.patience:
+        epoch, best, losses = self.position.epoch, self.position.best_epoch, self.position.validation
+        if losses and self._config.patience is not None and epoch - max(best, 0) > self._config.patience:
             return True
-        if not epoch or self.position.validation[-1] is not None:
+        if not epoch or (losses and losses[-1] is not None):
             return False
         return not all(bool(p.isfinite().all()) for p in self._network.parameters())
 
@@ -230,6 +247,9 @@ class Training:
 
     def _end_epoch(self) -> None:
         """Measure the losses, and keep the state of the best epoch."""
+        if not len(self._validation):
+            self.position = Position(self.position.epoch + 1)
+            return
         network = self._network.eval()
         # on as many training examples as there are validation examples
         train = self._evaluator.mean_loss(network, self._train[: len(self._validation)])
@@ -239,7 +259,7 @@ class Training:
         least = None if best < 0 else before.validation[best]
         if validation is not None and (least is None or validation < least):
             best = before.epoch
-            self._best = {name: tensor.detach().clone() for name, tensor in _state(network)}
+            self._best = {name: tensor.detach().clone() for name, tensor in network_state(network)}
         self.position = Position(
             epoch=before.epoch + 1,
             train=(*before.train, train),
@@ -251,7 +271,7 @@ class Training:
         return self._evaluator.outcome(self._network, self._part, self._test, with_outputs=True)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        named = {f"network/{name}": tensor for name, tensor in _state(self._network)}
+        named = {f"network/{name}": tensor for name, tensor in network_state(self._network)}
         named |= {f"best/{name}": tensor for name, tensor in self._best.items()}
         return named | {f"optimizer/{name}": tensor for name, tensor in self._optimizer.tensors().items()}
 
@@ -275,15 +295,15 @@ def _indices(rows: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.asarray(rows, dtype=np.int64))
 
 
-def _state(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def network_state(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """The whole state: parameters and buffers, also those that a state dict leaves out."""
     return itertools.chain(network.named_parameters(), network.named_buffers())
 
 
 @torch.no_grad()
-def _load(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+def load_state(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Give a network a state; a buffer of another shape is replaced."""
-    for name, tensor in _state(network):
+    for name, tensor in network_state(network):
         if (kept := tensors.get(name)) is None:
             continue
         if tensor.shape == kept.shape:
