@@ -1,12 +1,17 @@
 """``thinned study --data``: examples and a network of one's own from the command line."""
 
+import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from thinned.cli.app import app
 from thinned.studies import Study
+from thinned.studies.design.options import StudyOptions
+from thinned.studies.design.own_network.options import NetworkOptions
 
 MODULE = """
 import torch
@@ -19,6 +24,20 @@ def examples():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(80, 4, generator=generator)
     return x, (x @ torch.randn(4, 3, generator=generator)).argmax(1)
+
+def loss(output, y):
+    return nn.functional.cross_entropy(output, y, label_smoothing=0.1)
+
+def score(output, y):
+    return (output.argmax(1) != y).float()
+
+def sampler(y):
+    return torch.randperm(len(y))
+
+def groups():
+    return [f"speaker {i % 20}" for i in range(80)]
+
+days = list(range(80))
 
 def items():
     x, y = examples()
@@ -54,6 +73,45 @@ def test_a_study_of_examples_says_its_cost_and_leaves_a_report(folder: Path) -> 
     assert {arm.name for arm in results.arms} == {"none", "dropout"}
 
 
+def test_every_option_of_a_network_study_is_one_of_the_command() -> None:
+    """Python and the command line have the same options, under the same names."""
+    command = typer.main.get_command(app).commands["study"]  # type: ignore[attr-defined]
+    names = {parameter.name for parameter in command.params}
+    assert {field.name for field in dataclasses.fields(NetworkOptions)} <= names
+    known = {field.name for kind in (NetworkOptions, StudyOptions) for field in dataclasses.fields(kind)}
+    others = {"out", "file", "target", "data", "network", "column", "jobs", "engine", "address", "shard"}
+    assert names - known <= others
+
+
+def test_training_is_what_the_options_say(folder: Path) -> None:
+    options = ["--optimizer", "sgd", "--momentum", "0.8", "--schedule", "cosine", "--patience", "3", "--clip", "2"]
+    options += ["--precision", "bfloat16", "--learning-rates", "0.1,0.2", "--data-version", "2"]
+    options += [f"--{name}=cli_examples:{name}" for name in ("loss", "score", "sampler", "groups")]
+    options += ["--collate=cli_examples:collate", "--time=cli_examples:days", "--device", "cpu"]
+    own = ["--data", "cli_examples:items", "--network", "cli_examples:build"]
+    result = CliRunner().invoke(app, ["study", *own, "--out", "run", *SMALL, *options])
+    assert result.exit_code == 0, result.output
+    plan = Study.load(folder / "run").results.plan
+    assert isinstance(plan.own, msgspec.Struct)
+    assert dict(plan.own.training) == {
+        "optimizer": "sgd",
+        "momentum": 0.8,
+        "schedule": "cosine",
+        "patience": 3,
+        "clip": 2,
+        "precision": "bfloat16",
+    }
+    assert None not in (plan.own.identities.loss, plan.own.identities.score, plan.own.identities.sampler)
+    assert (plan.group, plan.time) == ("groups", "time")
+
+
+def test_the_help_has_a_section_for_each_kind_of_study() -> None:
+    text = CliRunner().invoke(app, ["study", "--help"], terminal_width=80).stdout
+    places = [text.index(name) for name in ("Options:", "Tables:", "Examples and networks of your own", "Where it")]
+    assert places == sorted(places)
+    assert places[1] < text.index("--hidden") < places[2] < text.index("--optimizer") < places[3]
+
+
 def test_examples_of_unequal_length_have_a_collate_function(folder: Path) -> None:
     items = ["study", "--data", "cli_examples:items", *OWN[2:], *SMALL]
     without = CliRunner().invoke(app, [*items, "--out", "refused"])
@@ -70,18 +128,23 @@ def test_examples_of_unequal_length_have_a_collate_function(folder: Path) -> Non
         ("a study has a table or --data", ["table.csv", *OWN]),
         ("--target must name a column of a table", [*OWN, "--target", "y"]),
         ("--group must name a column of a table", [*OWN, "--group", "y"]),
-        ("--time must name a column of a table", [*OWN, "--time", "y"]),
+        ("time must be given as package.module:name; got 'y'", [*OWN, "--time", "y"]),
+        ("loss must be a function; got list", [*OWN, "--loss", "cli_examples:days"]),
+        ("optimizer is an option of a study of examples", ["table.csv", "--target", "y", "--optimizer", "sgd"]),
         ("a study of --data needs a network", OWN[:2]),
         ("the module of the collate function must be importable", [*OWN, "--collate", "no_such_module:x"]),
-        ("--collate must come with --data", ["table.csv", "--target", "y", "--collate", "cli_examples:collate"]),
+        (
+            "collate_fn is an option of a study of examples",
+            ["table.csv", "--target", "y", "--collate", "cli_examples:collate"],
+        ),
         ("--shard must be of the study of a table", [*OWN, "--shard", "1/2"]),
-        ("hidden is an option of another kind of study", [*OWN, "--hidden", "8"]),
+        ("hidden is an option of a study of a table", [*OWN, "--hidden", "8"]),
         ("give a place or layers=NAME,NAME", [*OWN, "--insert", "place=conv"]),
         ("where must be 'hidden'", [*OWN, "--insert", "everywhere"]),
         ("the module of the data must be importable", ["--data", "no_such_module:x", *OWN[2:]]),
         ("a study needs a table, or examples of any kind", []),
         ("a study of a table needs --target", ["table.csv"]),
-        ("design is an option of another kind of study", ["table.csv", "--target", "y", "--design", "nested"]),
+        ("design is an option of a study of examples", ["table.csv", "--target", "y", "--design", "nested"]),
     ],
 )
 def test_what_has_no_meaning_is_refused_in_a_sentence(folder: Path, words: str, options: list[str]) -> None:

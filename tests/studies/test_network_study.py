@@ -133,6 +133,9 @@ def _tokens() -> tuple[torch.Tensor, torch.Tensor]:
     return x.view(60, 2, 3), y.view(60, 2)
 
 
+METRICS_OF = {"regression": {"rmse", "mae", "r2"}, "multilabel": set(), "tokens": {"token_accuracy"}}
+
+
 def _multilayer(outputs: int) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, outputs))
 
@@ -159,6 +162,7 @@ class Two(nn.Module):
 def test_other_targets(task: str, data: Callable[[], object], network: Callable[[], nn.Module], tmp_path: Path) -> None:
     results = study(tmp_path / "run", data(), network, rates=(0.5,)).results
     assert results.data.task == task
+    assert set(results.metrics) == {"loss", *METRICS_OF[task]}
     assert results.run.networks == NETWORKS
     assert all(math.isfinite(comparison.difference) for comparison in results.comparisons)
 
@@ -262,6 +266,29 @@ def _interval_of_crossed(table: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[
     return mean - half, mean + half
 
 
+def test_the_groups_of_a_given_test_set_count_as_one_example_each(tmp_path: Path) -> None:
+    """A test set that holds every example twice says as much as one that holds it once."""
+    x, y = blobs(18, seed=1)
+    options: dict[str, Any] = {"rates": (0.5,), "seeds": 3}
+    once = study(tmp_path / "once", (blobs(60), (x, y)), groups=(range(60), None), **options).results
+    groups = (range(60), [100 + number for number in range(18)] * 2)
+    twice = study(tmp_path / "twice", (blobs(60), (x.repeat(2, 1), y.repeat(2))), groups=groups, **options).results
+    one, two = (next(c for c in results.comparisons if c.primary) for results in (once, twice))
+    assert (two.low, two.high, two.p_value) == pytest.approx((one.low, one.high, one.p_value), rel=1e-4)
+    assert two.low < two.difference < two.high
+
+
+def test_groups_of_both_sets_are_warned_about(tmp_path: Path) -> None:
+    told: list[str] = []
+    data, groups = (blobs(60), blobs(18, seed=1)), (range(60), range(57, 75))
+    note: Callable[[Progress, Plan], None] = lambda step, plan: told.append(step.doing)  # noqa: E731
+    results = study(tmp_path / "run", data, groups=groups, rates=(0.5,), seeds=2, progress=note).results
+    message = next(warning.message for warning in results.warnings if warning.code == "shared_groups")
+    assert message.startswith("3 of 18 groups of the test set have examples in the training set")
+    assert message in told
+    assert "shared_groups" in results.verdict.warnings
+
+
 def test_few_seeds_of_a_given_test_set_are_warned_of(tmp_path: Path) -> None:
     results = study(tmp_path / "run", (blobs(60), blobs(18, seed=1)), rates=(0.5,), seeds=2).results
     assert "few_seeds" in {warning.code for warning in results.warnings}
@@ -307,7 +334,7 @@ def test_arms_that_never_began_are_named_with_the_reason(tmp_path: Path) -> None
     assert isinstance(results.run.untried, dict)
     assert results.run.untried["my lost arm"] == "its networks diverged in the pilot"
     assert "locked dropout" in results.run.untried
-    limited = study(tmp_path / "limited", arms=["dropout", "weight_decay"], minutes=1e-6).results
+    limited = study(tmp_path / "limited", arms=None, minutes=1e-6).results
     assert isinstance(limited.run.untried, dict)
     assert limited.run.untried["weight decay"] == "left out to fit the time limit"
 
@@ -430,7 +457,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "outputs": ({"network": lambda: nn.Sequential(nn.Linear(3, 2))}, "must have an output for each class"),
     "build": ({"network": Changing()}, "build must make the same network under the same seed"),
     "arm": ({"arms": ["locked"]}, "arms must be among"),
-    "hidden": ({"hidden": (8,)}, "hidden is an option of another kind of study; this one is a study of examples"),
+    "hidden": ({"hidden": (8,)}, "hidden is an option of a study of a table; this one is a study of examples"),
+    "seeds": ({"data": (blobs(60), blobs(18)), "seeds": 1}, "a given test set needs at least 2 seeds; got 1"),
+    "groups": ({"data": (blobs(60), blobs(18)), "groups": range(60)}, "groups must be those of both sets"),
     "limit": ({"design": "nested", "minutes": 1}, "a time limit needs design='confirm'"),
 }
 
@@ -446,6 +475,8 @@ def test_what_can_not_be_studied_is_refused_in_one_sentence(name: str, tmp_path:
 
 def test_a_table_has_no_patience(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": range(60), "y": [0.0, 1.0, 3.0] * 20})
-    with pytest.raises(InputError, match="patience is an option of another kind of study; this one is a study of a"):
+    with pytest.raises(
+        InputError, match="patience is an option of a study of examples; this one is a study of a table"
+    ):
         thinned.study(frame, "y", out=tmp_path / "run", patience=3)  # type: ignore[call-overload]
     assert not (tmp_path / "run").exists()

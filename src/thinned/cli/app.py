@@ -10,6 +10,7 @@ from thinned.cli.console import print_line
 from thinned.cli.explain import explain_command
 from thinned.cli.export import export_command
 from thinned.cli.merge import merge_command
+from thinned.cli.option_sections import SectionedCommand
 from thinned.cli.predict import predict_command
 from thinned.cli.report import report_command
 from thinned.cli.study import demo_command, study_command
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command("study")(study_command)
+app.command("study", cls=SectionedCommand)(study_command)
 app.command("demo")(demo_command)
 app.command("merge")(merge_command)
 app.command("report")(report_command)

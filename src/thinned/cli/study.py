@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypedDict, Unpack, cast
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,6 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from thinned import datasets
 from thinned.cli.console import err_console, exit_with_sentence, input_errors, out_console, print_line
 from thinned.cli.extra import need_study_extra
+from thinned.cli.network_options import NetworkChoices, expand_options
+from thinned.cli.option_sections import NETWORKS, TABLES, WORKERS
 from thinned.cli.options import (
     ColumnKind,
     EpochsOption,
@@ -22,13 +24,11 @@ from thinned.cli.options import (
     Places,
     parse_column,
     parse_names,
-    parse_places,
     parse_rates,
     parse_sizes,
     parse_widths,
 )
 from thinned.errors import InputError, sentence
-from thinned.import_path import import_object
 
 if TYPE_CHECKING:
     from thinned.studies.api import ReportProgress
@@ -63,12 +63,15 @@ _Out = Annotated[
 _File = Annotated[
     Path | None, typer.Argument(metavar="[FILE]", help="A CSV or Parquet file with one row for each example.")
 ]
-_Target = Annotated[str | None, typer.Option(metavar="COL", help="The column of FILE to predict.")]
+_Target = Annotated[
+    str | None, typer.Option(metavar="COL", help="The column of FILE to predict.", rich_help_panel=TABLES)
+]
 _Data = Annotated[
     str | None,
     typer.Option(
         metavar="MODULE:NAME",
         help="In place of FILE: examples of any kind, as (x, y) or a dataset, or a function that returns them.",
+        rich_help_panel=NETWORKS,
     ),
 ]
 _Task = Annotated[
@@ -91,6 +94,7 @@ _Hidden = Annotated[
         metavar="N,N,...",
         parser=parse_widths,
         help="Widths of the hidden layers, as 64,64.  [default: two layers, chosen by the number of rows]",
+        rich_help_panel=TABLES,
     ),
 ]
 _Folds = Annotated[int, typer.Option(metavar="N", help="Number of test folds.")]
@@ -114,6 +118,7 @@ _Sizes = Annotated[
         metavar="N,N,...",
         parser=parse_sizes,
         help="Numbers of training rows at which the gain is measured as well, as 250,500,1000.",
+        rich_help_panel=TABLES,
     ),
 ]
 _Network = Annotated[
@@ -123,40 +128,6 @@ _Network = Annotated[
         help="A function that returns your network. For a table it takes the numbers of inputs and outputs.",
     ),
 ]
-_Train = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MODULE:FUNCTION",
-        help="With --data, a function train(network, run) of yours that trains the network, as by Lightning.",
-    ),
-]
-_Collate = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MODULE:FUNCTION",
-        help="With --data: makes a batch of a list of items, as the collate_fn of a DataLoader.",
-    ),
-]
-_Insert = Annotated[
-    Places | None,
-    typer.Option(
-        metavar="WHERE",
-        parser=parse_places,
-        help="With --data, put dropout into the network: hidden, input, last_hidden, every_weight_layer, or names of "
-        "layers, as layers=conv2,fc1.",
-    ),
-]
-_Design = Annotated[
-    Literal["confirm", "nested"] | None,
-    typer.Option(
-        help="With --data: choose settings on one half and confirm them on the other, or try all settings on every "
-        "split.  [default: confirm]"
-    ),
-]
-_Device = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="With --data: cpu, cuda, mps or another.  [default: an accelerator if any]"),
-]
 _Minutes = Annotated[
     float | None,
     typer.Option(
@@ -165,10 +136,16 @@ _Minutes = Annotated[
     ),
 ]
 _Group = Annotated[
-    str | None, typer.Option(metavar="COL", help="Keep all rows with one value of this column on one side of a split.")
+    str | None,
+    typer.Option(
+        metavar="COL",
+        help="Keep all rows with one value of this column on one side of a split.",
+        rich_help_panel=TABLES,
+    ),
 ]
 _GroupDuplicates = Annotated[
-    bool, typer.Option("--group-duplicates", help="Keep copies of a row on one side of every split.")
+    bool,
+    typer.Option("--group-duplicates", help="Keep copies of a row on one side of every split.", rich_help_panel=TABLES),
 ]
 _Columns = Annotated[
     list[ColumnKind] | None,
@@ -178,37 +155,54 @@ _Columns = Annotated[
         parser=parse_column,
         help="Read a column as number, level, text, date:day-first or date:month-first, or drop it; "
         "repeat for several.",
+        rich_help_panel=TABLES,
     ),
 ]
 _Time = Annotated[
     str | None,
-    typer.Option(metavar="COL", help="Train on the past and test on the future, by this column of dates or numbers."),
+    typer.Option(
+        metavar="COL|PATH",
+        help="Train on the past and test on the future, by this column of dates or numbers. With "
+        "--data: MODULE:NAME of an array, or of a function that returns it.",
+    ),
 ]
 _Jobs = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Cohorts trained at a time, each on one core; -1 is one a core.  [default: all]"),
+    typer.Option(
+        metavar="N",
+        help="Cohorts trained at a time, each on one core; -1 is one a core.  [default: all]",
+        rich_help_panel=WORKERS,
+    ),
 ]
 _Engine = Annotated[
     Literal["loky", "ray", "dask"] | None,
-    typer.Option(help="What runs them: processes of this machine, or a cluster.  [default: loky]"),
+    typer.Option(
+        help="What runs them: processes of this machine, or a cluster.  [default: loky]", rich_help_panel=WORKERS
+    ),
 ]
 _Address = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="A Ray or Dask cluster.  [default: workers on this machine]"),
+    typer.Option(
+        metavar="HOST:PORT", help="A Ray or Dask cluster.  [default: workers on this machine]", rich_help_panel=WORKERS
+    ),
 ]
 _Shard = Annotated[
     str | None,
-    typer.Option(metavar="N/PARTS", help="Train one share of the networks, as 3/16; see `thinned merge`."),
+    typer.Option(
+        metavar="N/PARTS",
+        help="Train one share of the networks, as 3/16; see `thinned merge`.",
+        rich_help_panel=WORKERS,
+    ),
 ]
 
 
+@expand_options
 def study_command(
     out: _Out,
     file: _File = None,
     target: _Target = None,
     data: _Data = None,
     network: _Network = None,
-    collate: _Collate = None,
     task: _Task = None,
     arms: _Arms = None,
     rates: _Rates = None,
@@ -220,10 +214,6 @@ def study_command(
     learning_rate: _LearningRate = 1e-3,
     seed: _Seed = 0,
     sizes: _Sizes = None,
-    train: _Train = None,
-    insert: _Insert = None,
-    design: _Design = None,
-    device: _Device = None,
     minutes: _Minutes = None,
     group: _Group = None,
     time: _Time = None,
@@ -233,6 +223,7 @@ def study_command(
     engine: _Engine = None,
     address: _Address = None,
     shard: _Shard = None,
+    **choices: Unpack[NetworkChoices],
 ) -> None:
     """Measure on held-out rows whether dropout helps, and at which rate.
 
@@ -242,11 +233,11 @@ def study_command(
     need_study_extra()
     options: dict[str, object] = {"task": task, "arms": arms, "rates": rates, "folds": folds, "seeds": seeds}
     options |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    options |= {"network": network, "train": train, "collate_fn": collate, "insert": insert and insert.where}
-    options |= {"design": design, "device": device, "minutes": minutes, "hidden": hidden, "sizes": sizes}
-    options |= {"group": group, "time": time}
+    options |= {"network": network, "minutes": minutes, "hidden": hidden, "sizes": sizes, "group": group, "time": time}
     options |= {"group_duplicates": group_duplicates or None, "columns": dict(column) if column else None}
-    given = {name: value for name, value in options.items() if value is not None}
+    options |= choices
+    given = {name: value.where if isinstance(value, Places) else value for name, value in options.items()}
+    given = {name: value for name, value in given.items() if value is not None}
     source, workers = _Source(file, target, data), _Workers(jobs=jobs, engine=engine, address=address)
     if data is None:
         _study_table(source, out, cast("OptionKeywords", given), workers, shard)
@@ -277,8 +268,6 @@ def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers:
             raise InputError(sentence("a study needs a table, or examples of any kind", value, remedy))
         if source.target is None:
             raise InputError(sentence("a study of a table needs --target", "got none", "name the column to predict"))
-        if "collate_fn" in options:
-            raise InputError(sentence("--collate must come with --data", f"got {source.file}", "leave it out"))
     _train_table(source.file, source.target, out, options, workers, shard)
 
 
@@ -305,8 +294,6 @@ def _study_network(
 ) -> None:
     with input_errors():
         _check_examples(source, options, shard)
-        if "collate_fn" in options:
-            options["collate_fn"] = import_object(str(options["collate_fn"]), "the collate function")
     from thinned.studies import study  # noqa: PLC0415 - takes seconds, for which --help need not wait
     from thinned.studies.report.terminal import print_study  # noqa: PLC0415
 
@@ -327,10 +314,9 @@ def _check_examples(source: _Source, options: dict[str, object], shard: str | No
     """
     if source.file is not None:
         raise InputError(sentence("a study has a table or --data", f"got {source.file} and --data", "leave one out"))
-    columns = (("target", source.target), *((name, options.get(name)) for name in ("group", "time")))
-    for name, value in columns:
+    for name, value in (("target", source.target), ("group", options.get("group"))):
         if value is not None:
-            remedy = "leave it out" if name == "target" else "pass an array to thinned.study in Python"
+            remedy = "leave it out" if name == "target" else "pass --groups MODULE:NAME"
             raise InputError(sentence(f"--{name} must name a column of a table", "got --data", remedy))
     if "network" not in options:
         remedy = "pass --network MODULE:FUNCTION, which returns it"

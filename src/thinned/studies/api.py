@@ -204,9 +204,10 @@ def _checked(options: dict[str, object], own: type, other: type) -> dict[str, ob
     names, others = ({field.name for field in dataclasses.fields(kind)} for kind in (own, other))
     for name in options:
         if name not in names and name in others:
-            kind = "examples" if own is NetworkOptions else "a table"
-            value = f"this one is a study of {kind}"
-            raise InputError(sentence(f"{name} is an option of another kind of study", value, "leave it out"))
+            kinds = ("a table", "examples")
+            its, here = kinds if own is NetworkOptions else reversed(kinds)
+            requirement = f"{name} is an option of a study of {its}"
+            raise InputError(sentence(requirement, f"this one is a study of {here}", "leave it out"))
     return options
 
 

@@ -27,12 +27,13 @@ METRICS = {
     "log_loss": Metric("Log loss", "nats", False),
     "roc_auc": Metric("ROC-AUC", "0.5 = chance, 1 = perfect", True),
     "pr_auc": Metric("PR-AUC", "share of the class = chance, 1 = perfect", True),
-    "accuracy": Metric("Accuracy", "share of rows", True),
+    "accuracy": Metric("Accuracy", "share of examples", True),
     "brier": Metric("Brier score", "squared probability error", False),
     "ece": Metric("Calibration error", "probability", False),
     "rmse": Metric("RMSE", "target units", False),
     "mae": Metric("Mean absolute error", "target units", False),
     "r2": Metric("R²", "share of variance", True),
+    "token_accuracy": Metric("Token accuracy", "share of tokens or pixels", True),
     "loss": Metric("Loss", "mean of the examples", False),
 }
 
@@ -52,10 +53,13 @@ SELECTION = {
 
 def names(task: str) -> list[str]:
     """Return the names of a task's scores; the one that selects comes first."""
+    if task == "tokens":
+        return ["token_accuracy"]
     if task not in TASKS:
         return ["loss"]
     regression = ("rmse", "mae", "r2")
-    return [name for name in METRICS if name != "loss" and (name in regression) == (task == "regression")]
+    others = ("loss", "token_accuracy")
+    return [name for name in METRICS if name not in others and (name in regression) == (task == "regression")]
 
 
 def predictions(task: str, output: Array, center: float = 0.0, spread: float = 1.0) -> Array:

@@ -27,8 +27,6 @@ from thinned.studies.run_summary import finished_part, summarise_run
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.engines.engine import Engine
-from thinned.studies.training.engines.worker import visible_devices
-from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.timing import measure_time
 from thinned.studies.training.network_run import NetworkStudy, run_networks
 from thinned.studies.training.own_training.timing import measure_function
@@ -88,7 +86,10 @@ def study_network(
     """
     study, prepared = prepare_network_study(data, network, options)
     _check_output(folder, options.design)
-    with contextlib.closing(_start(workers, study.config)) as engine:
+    for notice in study.examples.notices:
+        progress(Progress(notice.message, 0), prepared)
+    accelerators = study.config.torch_device().type != "cpu"
+    with contextlib.closing(choose_engine(*workers, accelerators=accelerators)) as engine:
         plan = _timed(study, prepared, folder, options, engine, progress)
         untried = _missing(prepared, plan, "left out to fit the time limit")
         pilot = None
@@ -105,11 +106,11 @@ def study_network(
     splits = network_splits(plan, study.examples)
     examples = study.examples
     ratio = examples.test_count / examples.count if examples.test_count else test_share(splits)
-    trained = TrainedNetworks(networks, finished, ratio)
+    trained = TrainedNetworks(networks, finished, ratio, clusters=examples.test_groups)
     rows = [len(split.train) for split in splits]
-    content = Content(
-        _data_summary(examples), plan, summary, networks, rows, epoch_seconds, pilot.trained if pilot else None
-    )
+    chose = pilot.trained if pilot else None
+    data_summary = _data_summary(examples)
+    content = Content(data_summary, plan, summary, networks, rows, epoch_seconds, chose, examples.notices)
     found = results_of(trained, content)
     if pilot is not None:
         found = msgspec.structs.replace(found, pilot=pilot.summary)
@@ -202,13 +203,6 @@ def _read_timing(path: Path) -> _KeptTiming | None:
     except (OSError, ValueError) as error:
         remedy = "remove it: the times are measured anew, and the design may become another"
         raise InputError(sentence(f"{path} must be as the study wrote it", str(error), remedy)) from None
-
-
-def _start(workers: Workers, config: NetworkConfig) -> Engine:
-    jobs = workers.jobs
-    if jobs is None and workers.engine is None and config.torch_device().type != "cpu":
-        jobs = max(1, len(visible_devices()))
-    return choose_engine(jobs, workers.engine, workers.address)
 
 
 def _pilot(

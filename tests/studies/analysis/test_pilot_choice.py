@@ -64,4 +64,4 @@ def test_the_warnings_of_a_pilot_stand_among_those_of_the_study() -> None:
     told = study_warnings(confirmed, [], pilot=trained_networks(without(2), PLAN, 0.25))
     more = [warning for warning in told if warning not in alone]
     assert [warning.code for warning in more] == ["diverged"]
-    assert more[0].message.startswith("In the pilot: Dropout as it is: 1 of 2 networks")
+    assert more[0].message.startswith("In the pilot: dropout as it is: 1 of 2 networks")

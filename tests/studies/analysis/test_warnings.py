@@ -77,7 +77,9 @@ def test_few_seeds_of_a_given_test_set() -> None:
 
 
 def test_a_test_fold_too_small_to_tell() -> None:
-    assert "Only a difference of 39% of the log loss" in codes(noisy(PLAN, [0] * 7, 0.3, 0), PLAN)["small_test_fold"]
+    assert (
+        "Only a difference of 39\u00a0% of the log loss" in codes(noisy(PLAN, [0] * 7, 0.3, 0), PLAN)["small_test_fold"]
+    )
     assert "small_test_fold" not in codes(noisy(PLAN, [0] * 7, 0.02, 0), PLAN)
     assert "small_test_fold" not in codes(noisy(PLAN, [0, 2, 2, 2, 0, 0, 0], 0.3, 0), PLAN)  # it could tell
 
@@ -116,7 +118,7 @@ def test_a_pilot_at_the_edge_of_its_scales() -> None:
 
     assert best(2) == []
     [message] = best(3)
-    assert "dropout (highest scale of the rates 1.5, 2 of 2 splits)." in message
+    assert "dropout (highest scale of the rates 1.5, 2 of 2 seeds)." in message
 
 
 def test_zero_is_no_edge() -> None:

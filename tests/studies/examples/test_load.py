@@ -88,6 +88,17 @@ def test_sequences_of_unequal_length_need_a_collate_function() -> None:
     assert examples.task == "binary"
 
 
+def test_groups_of_a_given_test_set_are_numbered_with_those_of_the_training_set() -> None:
+    examples = load_examples(((X, Y), (X[:4], Y[:4])), groups=(["b", "a"] * 20, ["a", "c", "c", "d"]))
+    np.testing.assert_array_equal(examples.groups, [1, 0] * 20)
+    np.testing.assert_array_equal(examples.test_groups, [0, 2, 2, 3])
+    alone = load_examples(((X, Y), (X[:4], Y[:4])), groups=(["b", "a"] * 20, None))
+    assert alone.test_groups is None
+    np.testing.assert_array_equal(alone.groups, [1, 0] * 20)
+    plain = load_examples(((X, Y), (X[:4], Y[:4])))
+    assert len({examples.sha256, alone.sha256, plain.sha256}) == 3
+
+
 def test_groups_and_times_are_ranks() -> None:
     dates = np.datetime64("2020-01-01") + np.arange(40)[::-1]
     examples = load_examples((X, Y), groups=["b", "a"] * 20, time=dates)
@@ -138,6 +149,15 @@ class Unseeded(Items):
         ((X, Y), {"task": "ranking"}, "task must be one of"),
         ((X, X), {"task": "regression"}, 'task="regression" needs one target an example'),
         ((X, Y), {"groups": [1, 2]}, "groups must have one entry for each example"),
+        ((X, Y), {"groups": [None, *["a"] * 39]}, "groups must be known of each example; that of example 0 is missing"),
+        (
+            ((X, Y), (X, Y)),
+            {"groups": ["a"] * 40},
+            "groups must be those of both sets; got those of one; pass groups=(",
+        ),
+        (((X, Y), (X, Y)), {"groups": (["a"] * 40, [1] * 39)}, "groups of the test set must have one entry for each"),
+        (((X, Y), (X, Y)), {"groups": (["a"] * 40, range(40))}, "groups of both sets must be names, or numbers"),
+        (((X, Y), (X, Y)), {"groups": (["a"] * 40, ["b"] * 40)}, "a given test set must have at least two groups"),
         ((X, Y), {"time": ["a"] * 40}, "time must be numbers or dates"),
         ((X, Y), {"time": [np.nan] * 40}, "time must be known of each example; that of example 0 is missing"),
         (((X, Y), ((X, X), Y)), {}, "training and test set must have one form"),

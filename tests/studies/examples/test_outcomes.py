@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from thinned.errors import InputError
-from thinned.studies.examples.outcomes import example_losses, scores
+from thinned.studies.examples.outcomes import count_right_tokens, example_losses, scores
 
 LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -104,3 +104,10 @@ def test_an_output_that_does_not_fit_is_refused(task: str, output: object, y: to
     with pytest.raises(InputError) as raised:
         example_losses(task, output, y)  # type: ignore[arg-type]
     assert "\n" not in str(raised.value)
+
+
+def test_right_tokens_are_counted_without_padding() -> None:
+    y = torch.tensor([[0, 1, -100], [2, 2, 2]])
+    logits = torch.nn.functional.one_hot(torch.tensor([[0, 0, 0], [2, 2, 1]]), 4).float()
+    assert count_right_tokens(logits, y) == (3, 5)
+    assert count_right_tokens(logits.transpose(1, 2), y) == (3, 5)

@@ -1,6 +1,7 @@
 """The report of a network of one's own: its sites, the pilot, and how it was measured."""
 
 import dataclasses
+import io
 import re
 from html import escape
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 from study_cases import make_records, noisy, own_plan, trained_networks, typed
 
 from thinned.studies.analysis.analyse import Content, results_of
@@ -16,6 +18,7 @@ from thinned.studies.api import Study
 from thinned.studies.design.plan import Plan
 from thinned.studies.report import html
 from thinned.studies.report.network_sites import site_rows
+from thinned.studies.report.terminal import print_study
 from thinned.studies.results import DataSummary, NetworkSummary, PilotSetting, PilotSummary, Results, RunSummary
 from thinned.studies.training.records import ExampleLosses
 
@@ -142,3 +145,11 @@ def test_a_notebook_shows_the_verdict_and_the_settings_escaped(plan: Plan) -> No
     assert escape(HOSTILE) in shown
     assert HOSTILE not in shown
     assert all(escape(setting.label) in shown for setting in results.settings)
+
+
+def test_the_terminal_does_not_show_the_loss_of_a_classifier_twice(plan: Plan, tmp_path: Path) -> None:
+    content = make_results(plan, trained_networks(noisy(plan, [0.1] * len(plan.settings), 0.01, 1), plan))
+    console = Console(width=100, file=io.StringIO(), record=True)
+    print_study(content, tmp_path / "report.html", console)
+    [heading] = [line for line in console.export_text().splitlines() if line.startswith("arm ")]
+    assert heading.split()[-2:] == ["Loss", "ROC-AUC"]

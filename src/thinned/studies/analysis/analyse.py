@@ -14,6 +14,7 @@ from thinned.studies.analysis.warnings import study_warnings
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import make_splits, test_share
+from thinned.studies.examples.notices import ExampleNotice
 from thinned.studies.metrics import METRICS
 from thinned.studies.results import (
     SCHEMA,
@@ -50,7 +51,12 @@ class Analysis(NamedTuple):
     warnings: tuple[StudyWarning, ...]
 
 
-def analyse(trained: TrainedNetworks, table: Table | None = None, pilot: TrainedNetworks | None = None) -> Analysis:
+def analyse(
+    trained: TrainedNetworks,
+    table: Table | None = None,
+    pilot: TrainedNetworks | None = None,
+    notices: Sequence[ExampleNotice] = (),
+) -> Analysis:
     """Score settings and arms, answer the questions, and decide.
 
     Every arm is read twice: ``best`` takes each network at its best validation epoch (early stopping), ``end`` after
@@ -60,9 +66,10 @@ def analyse(trained: TrainedNetworks, table: Table | None = None, pilot: Trained
         trained: the networks that were trained on all rows of a split.
         table: the studied table, for warnings about it.
         pilot: the networks of the pilot, for warnings about it.
+        notices: what was found in the examples of a network of one's own.
     """
     comparisons = compare_arms(trained)
-    warnings = study_warnings(trained, comparisons, table, pilot)
+    warnings = study_warnings(trained, comparisons, table, pilot, notices)
     return Analysis(
         settings=tuple(_setting_result(trained, setting) for setting in trained.settings),
         arms=tuple(_arm_result(trained, arm) for arm in trained.plan.arms if arm.name in trained.arms),
@@ -105,6 +112,7 @@ class Content(NamedTuple):
         training_rows: number of training rows of each split.
         epoch_seconds: training time of one network for one epoch.
         pilot: the networks of the pilot that chose the settings, if there was one.
+        notices: what was found in the examples of a network of one's own.
     """
 
     data: DataSummary
@@ -114,6 +122,7 @@ class Content(NamedTuple):
     training_rows: Sequence[int]
     epoch_seconds: float
     pilot: TrainedNetworks | None = None
+    notices: Sequence[ExampleNotice] = ()
 
 
 def results_of(trained: TrainedNetworks, content: Content, table: Table | None = None) -> Results:
@@ -124,7 +133,7 @@ def results_of(trained: TrainedNetworks, content: Content, table: Table | None =
         content: what results hold besides.
         table: the studied table, for warnings about it.
     """
-    analysis = analyse(trained, table, content.pilot)
+    analysis = analyse(trained, table, content.pilot, content.notices)
     plan = content.plan
     return Results(
         schema=SCHEMA,

@@ -120,7 +120,7 @@ def _simpler_reason(trained: TrainedNetworks, rival: _Rival, best: int) -> str:
         found = f"{simpler}. {own} {improving}, so no conclusion can be drawn."
     else:
         late = f"; {label} {improving}" if trained.is_budget_limited([best] * len(trained.splits)) else ""
-        found = f"{simpler} but is not shown to be better on test rows ({rival.evidence}){late}."
+        found = f"{simpler} but is not shown to be better on test {trained.noun}s ({rival.evidence}){late}."
     return found + _below_baseline(trained, best, label)
 
 
@@ -132,14 +132,15 @@ def _best_reason(trained: TrainedNetworks, best: int, count: int, beaten: Sequen
         return f"{reason}."
     rival = beaten[-1]
     label = trained.setting(rival.setting).label
-    return f"{reason}, and it beats {label}, the best of the simpler ones, on test rows ({rival.evidence})."
+    return f"{reason}, and it beats {label}, the best of the simpler ones, on test {trained.noun}s ({rival.evidence})."
 
 
 def _refuted_reason(trained: TrainedNetworks, best: int, best_of_pool: int) -> str:
     """A sentence where the setting of least validation loss is not considered."""
     if best == best_of_pool:
         return ""
-    return f" {capitalise(trained.setting(best).label)} had the least validation loss, but scored worse on test rows."
+    label = capitalise(trained.setting(best).label)
+    return f" {label} had the least validation loss, but scored worse on test {trained.noun}s."
 
 
 def _below_baseline(trained: TrainedNetworks, setting: int, subject: str) -> str:
@@ -152,4 +153,4 @@ def _below_baseline(trained: TrainedNetworks, setting: int, subject: str) -> str
     if interval.mean >= 0:
         return ""
     amount = number(-interval.mean, decimals)
-    return f" On test rows {subject} scored {amount} worse than early stopping alone."
+    return f" On test {trained.noun}s {subject} scored {amount} worse than early stopping alone."

@@ -41,6 +41,7 @@ class TrainedNetworks:
             :meth:`scores` and :meth:`losses` give are then those of its examples.
         test_train_ratio: n_test / n_train of a split. Rows that validate count as training rows.
         selection: score by which networks are compared; lower is better.
+        noun: what one entry of the data is called in words.
         clusters: ``(examples,)`` the cluster of each example of a given test set, or None.
 
     Args:
@@ -73,6 +74,7 @@ class TrainedNetworks:
         self.splits = [by_split[place] for place in sorted(by_split)]
         self.test_train_ratio = 1 / max(1, plan.folds - 1) if test_train_ratio is None else test_train_ratio
         self.has_given_test = plan.own is not None and plan.own.test_examples > 0
+        self.noun = "row" if plan.own is None else "example"
         self.selection = SELECTION[plan.task] if plan.own is None else "loss"
         trained = sorted({setting for split in self.splits for setting in split})
         broken = {s: sum(not _is_finite(split[s], self.selection) for split in self.splits) for s in trained}

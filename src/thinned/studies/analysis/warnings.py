@@ -12,6 +12,7 @@ from thinned.studies.design.arms import GRIDS
 from thinned.studies.design.duplicates import find_duplicates
 from thinned.studies.design.own_network.network_arms import NETWORK_GRIDS
 from thinned.studies.design.splits import make_splits
+from thinned.studies.examples.notices import ExampleNotice
 from thinned.studies.metrics import METRICS
 from thinned.studies.results import Comparison, StudyWarning
 from thinned.studies.table.load import Table
@@ -56,25 +57,25 @@ class WarningKind(enum.Enum):
         "Judge by the other scores as well. Look for extreme values in the target, or for overconfident predictions.",
     )
     FEW_ROWS = (
-        "Each network had few rows",
-        "Collect more rows if you can. Until then, compare with a simpler model.",
+        "Each network had few examples",
+        "Collect more examples if you can. Until then, compare with a simpler model.",
     )
-    FEW_SPLITS = ("The intervals come from few splits", "Run the study with more folds or seeds (--folds, --seeds).")
+    FEW_SPLITS = ("The intervals come from few splits", "Run the study with more folds or seeds.")
     FEW_SEEDS = (
         "The intervals come from few seeds",
-        "Run the study with at least 5 seeds (--seeds), better 10.",
+        "Run the study with at least 5 seeds, better 10.",
     )
     SMALL_TEST_FOLD = (
         "Only a large difference could have been detected",
-        "Do not read this as “no difference”. More rows narrow the interval, and so do more seeds (--seeds), less.",
+        "Do not read this as “no difference”. More examples narrow the interval, and so do more seeds, less.",
     )
     FEW_CLASS_ROWS = (
         "A test fold has few rows of a class",
-        "Use fewer folds (--folds), or collect more rows of that class.",
+        "Use fewer folds, or collect more rows of that class.",
     )
     BUDGET = (
         "Some arms were still improving when the budget ended",
-        "Run the study with more epochs (--epochs): these arms may move up.",
+        "Run the study with more epochs: these arms may move up.",
     )
     UNREPORTED = (
         "It is unknown whether networks were still improving",
@@ -82,8 +83,16 @@ class WarningKind(enum.Enum):
     )
     GRID_EDGE = ("Some choices lie at an end of their grid", "Extend the grid beyond the end that was chosen.")
     NO_OVERFITTING = (
-        "Without regularisation the networks fit new rows as well as training rows",
-        "Expect little of regularisation here. A wider network or more epochs (--hidden, --epochs) may do more.",
+        "Without regularisation the networks fit new examples as well as those that they trained on",
+        "Expect little of regularisation here. A wider network or more epochs may do more.",
+    )
+    SHARED_GROUPS = (
+        "The test set has groups of the training set",
+        "Take these groups out of one of the two sets, unless new data will come from the same groups.",
+    )
+    TARGET_SCALE = (
+        "The targets are far from the scale of a network's first outputs",
+        "Subtract the targets' mean, divide by their standard deviation, and run the study again.",
     )
     COLUMN_READING = (
         "Cells of a column can be read in another way",
@@ -119,6 +128,7 @@ def study_warnings(
     comparisons: Sequence[Comparison],
     table: Table | None = None,
     pilot: TrainedNetworks | None = None,
+    notices: Sequence[ExampleNotice] = (),
 ) -> list[StudyWarning]:
     """The warnings of a study, in the order of :class:`WarningKind`.
 
@@ -127,6 +137,7 @@ def study_warnings(
         comparisons: the answers to the questions.
         table: the studied table; without it, warnings about the table are not checked.
         pilot: the networks of the pilot that chose the settings, if there was one.
+        notices: what was found in the examples of a network of one's own.
     """
     warnings = [
         *_diverged(trained),
@@ -142,7 +153,10 @@ def study_warnings(
         warnings += [*_nothing_learnt(trained, table), *_few_class_rows(trained, table)]
         warnings += _readings(table)
     if pilot is not None:
-        warnings += [msgspec.structs.replace(w, message=f"In the pilot: {w.message}") for w in pilot_warnings(pilot)]
+        warnings += [
+            msgspec.structs.replace(w, message=f"In the pilot: {in_text(w.message)}") for w in pilot_warnings(pilot)
+        ]
+    warnings += [WarningKind[notice.code.upper()].warn(notice.message) for notice in notices]
     order = [kind.code for kind in WarningKind]
     return sorted(warnings, key=lambda warning: order.index(warning.code))
 
@@ -189,7 +203,7 @@ def _last(curve: Sequence[float | None]) -> float:
 
 def _few(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     plan = trained.plan
-    rows, noun = plan.rows_outside_test, "rows" if plan.own is None else "examples"
+    rows, noun = plan.rows_outside_test, f"{trained.noun}s"
     if rows < _FEW_ROWS:
         subject = "On average, a network" if plan.time else "Each network"
         yield WarningKind.FEW_ROWS.warn(
@@ -220,7 +234,7 @@ def _coarse(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Iter
     for c in comparisons:
         if c.primary and c.outcome == "not enough evidence" and c.detectable > _TOO_COARSE * score:
             yield WarningKind.SMALL_TEST_FOLD.warn(
-                f"Only a difference of {c.detectable / score:.0%} of the "
+                f"Only a difference of {100 * c.detectable / score:.0f}\u00a0% of the "
                 f"{in_text(METRICS[trained.selection].label)} would have been detected with 80\u00a0% power."
             )
 
@@ -234,7 +248,7 @@ def _budget_limited(trained: TrainedNetworks) -> Iterator[StudyWarning]:
             limited.append(f"{trained.arm_label(name)} ({trained.late_splits(chosen)} of {len(chosen)} splits)")
     if limited and trained.trains_itself:
         yield WarningKind.BUDGET.warn(
-            f"These arms were at their best in the last 5% of {trained.plan.epochs} epochs: {', '.join(limited)}."
+            f"These arms were at their best in the last 5\u00a0% of {trained.plan.epochs} epochs: {', '.join(limited)}."
         )
     elif limited:
         warning = WarningKind.BUDGET.warn(
@@ -257,6 +271,7 @@ def _unreported(trained: TrainedNetworks) -> Iterator[StudyWarning]:
 def _grid_edges(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     """Arms whose chosen setting lies at an end of their grid on most splits, if the grid has an inside."""
     edges = []
+    noun = "seeds" if trained.plan.folds == 1 else "splits"
     for name, settings in trained.arms.items():
         chosen = trained.choose(settings, "best")
         for grid in (*GRIDS, *NETWORK_GRIDS):
@@ -266,7 +281,7 @@ def _grid_edges(trained: TrainedNetworks) -> Iterator[StudyWarning]:
                 # 0 is no regularisation at all: nothing lies beyond
                 if len(values) > 2 and edge > 0 and splits > _MOST * len(chosen):
                     label = trained.arm_label(name)
-                    edges.append(f"{label} ({end} {grid.name} {edge:g}, {splits} of {len(chosen)} splits)")
+                    edges.append(f"{label} ({end} {grid.name} {edge:g}, {splits} of {len(chosen)} {noun})")
     if edges:
         yield WarningKind.GRID_EDGE.warn(f"These arms were mostly chosen at an end of their grid: {', '.join(edges)}.")
 

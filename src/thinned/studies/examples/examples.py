@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from thinned.studies.examples.batch import Batch
+from thinned.studies.examples.notices import ExampleNotice
 from thinned.studies.examples.sources import Source
 from thinned.studies.examples.targets import ExampleTask
 
@@ -55,6 +56,8 @@ class ExampleSet:
         eval: where evaluation reads.
         test: the given test set.
         groups: (count,) int64 number of each example's group.
+        notices: what a user should know of them.
+        test_groups: (test_count,) the same of the given test set; a group of both sets has one number.
         times: (count,) int64 rank of each example's time; equal times have equal ranks.
     """
 
@@ -70,6 +73,8 @@ class ExampleSet:
     test: Source | None = None
     groups: npt.NDArray[np.int64] | None = None
     times: npt.NDArray[np.int64] | None = None
+    test_groups: npt.NDArray[np.int64] | None = None
+    notices: tuple[ExampleNotice, ...] = ()
 
     def source(self, part: Part) -> Source:
         """Where the batches of a part come from: "train", "eval" or "test".

@@ -13,6 +13,8 @@ from thinned.errors import InputError, sentence
 from thinned.import_path import import_object, working_directory
 from thinned.studies.examples.batch import as_batch, input_tensors
 from thinned.studies.examples.examples import Examples, ExampleSet
+from thinned.studies.examples.groups import read_groups, read_numbers
+from thinned.studies.examples.notices import example_notices
 from thinned.studies.examples.sources import ArraySource, Collate, DatasetSource, Source, differs, read_all
 from thinned.studies.examples.targets import ExampleTask, check_task, read_targets
 from thinned.studies.user_code import memory_errors, user_code
@@ -20,6 +22,7 @@ from thinned.studies.user_code import memory_errors, user_code
 __all__ = ["load_examples"]
 
 _FORMS = "data must be a pair (x, y), a map-style dataset, a pair of a training and a test set, or Examples"
+_FEWEST_TESTS = 2  # examples that an interval over them can be made of
 _FEWEST = 4  # examples: fewer can't be dealt to training, validation and test
 
 
@@ -27,10 +30,11 @@ def load_examples(
     data: object,
     *,
     collate_fn: Collate | None = None,
-    groups: npt.ArrayLike | None = None,
-    time: npt.ArrayLike | None = None,
+    groups: object = None,
+    time: object = None,
     task: ExampleTask | None = None,
     data_version: str | None = None,
+    has_loss: bool = False,
 ) -> ExampleSet:
     """Read examples and settle their task.
 
@@ -41,11 +45,12 @@ def load_examples(
         data: ``(x, y)`` of tensors or arrays, a map-style ``torch.utils.data.Dataset``, a pair of a training and a test
             set, :class:`Examples`, a function that returns one of these, or its path "module:function".
         collate_fn: makes ``(x, y)`` of a list of items, as in ``torch.utils.data.DataLoader``.
-        groups: a name or number for each example; those of a group stay together.
+        groups: a name or number for each example; those of a group stay together. With a given test set, a pair of
+            those of both sets, or None in place of the second.
         time: a number or date for each example, by which training precedes testing.
         task: overrides what the targets suggest; see :func:`thinned.studies.examples.targets.read_targets`.
-        data_version: a name that is changed when the data change; by itself a dataset that is not held in memory is
-            known by its length and 64 of its items.
+        data_version: a name that is changed when the data change, for a dataset that is not held in memory.
+        has_loss: the user's own loss trains.
 
     Raises:
         InputError: the data have another form, can't be indexed, are empty, differ from read to read, or don't fit
@@ -62,7 +67,8 @@ def load_examples(
         read_targets(test_y, len(test), targets.task)
         _check_alike(plain, held_test or test)
     chosen = train if evaluation is not None else plain
-    sources = [chosen, plain, *([] if held_test is None else [held_test])]
+    numbers = read_groups(groups, len(train), 0 if test is None else len(test))
+    times = None if time is None else read_numbers(time, len(train), "time")
     return ExampleSet(
         name=name,
         count=len(train),
@@ -70,12 +76,14 @@ def load_examples(
         task=targets.task,
         classes=targets.classes,
         target=targets.values,
-        sha256=_sha256(sources, data_version),
+        sha256=_sha256([chosen, plain, held_test], data_version, numbers.of_examples, numbers.of_test, times),
         train=chosen,
         eval=plain,
         test=held_test,
-        groups=None if groups is None else _numbers(groups, len(train), "groups"),
-        times=None if time is None else _numbers(time, len(train), "time"),
+        groups=numbers.of_examples,
+        times=times,
+        test_groups=numbers.of_test,
+        notices=example_notices(targets, numbers, has_loss=has_loss),
     )
 
 
@@ -142,6 +150,8 @@ def _sources(parts: _Parts, collate_fn: Collate | None) -> _Sources:
         raise InputError(sentence("train and eval must be the same examples at the same indices", value))
     if len(train) < _FEWEST:
         raise InputError(sentence(f"a study needs at least {_FEWEST} examples", f"got {len(train)}"))
+    if test is not None and len(test) < _FEWEST_TESTS:
+        raise InputError(sentence(f"a given test set needs at least {_FEWEST_TESTS} examples", f"got {len(test)}"))
     return _Sources(train, evaluation, test)
 
 
@@ -208,23 +218,9 @@ def _check_alike(train: Source, test: Source) -> None:
         raise InputError(sentence("training and test set must have one form", value))
 
 
-def _numbers(values: npt.ArrayLike, count: int, name: str) -> npt.NDArray[np.int64]:
-    """The rank of each value."""
-    array = np.asarray(values)
-    if array.shape != (count,):
-        value = f"its shape is {array.shape} for {count:,} examples"
-        raise InputError(sentence(f"{name} must have one entry for each example", value))
-    if array.dtype.kind == "O":
-        array = array.astype(str)
-    if name == "time" and array.dtype.kind not in "iufM":
-        raise InputError(sentence("time must be numbers or dates", f"got {array.dtype}", "pass numpy.datetime64"))
-    missing = np.isnat(array) if array.dtype.kind == "M" else array != array  # noqa: PLR0124 - NaN
-    if missing.any():
-        value = f"that of example {int(missing.argmax())} is missing"
-        raise InputError(sentence(f"{name} must be known of each example", value))
-    return np.unique(array, return_inverse=True)[1].reshape(-1).astype(np.int64)
-
-
-def _sha256(sources: Sequence[Source], data_version: str | None) -> str:
-    distinct = list({id(source): source for source in sources}.values())
-    return hashlib.sha256(repr([[s.digest() for s in distinct], data_version]).encode()).hexdigest()
+def _sha256(sources: Sequence[Source | None], data_version: str | None, *numbers: npt.NDArray[np.int64] | None) -> str:
+    distinct = list({id(source): source for source in sources if source is not None}.values())
+    digest = hashlib.sha256(repr([[s.digest() for s in distinct], data_version]).encode())
+    for values in numbers:
+        digest.update(b"" if values is None else values.tobytes())
+    return digest.hexdigest()

@@ -13,7 +13,7 @@ from thinned.studies import metrics
 from thinned.studies.examples.targets import ExampleTask
 from thinned.studies.user_code import user_code
 
-__all__ = ["ExampleScore", "example_losses", "output_tensor", "scores"]
+__all__ = ["ExampleScore", "count_right_tokens", "example_losses", "output_tensor", "scores"]
 
 #: from a network's output and the targets of a batch to a number for each example; lower is better
 ExampleScore = Callable[..., torch.Tensor]
@@ -84,6 +84,21 @@ def example_losses(
     return errors.reshape(len(y), -1).mean(1)
 
 
+def count_right_tokens(output: torch.Tensor, y: torch.Tensor) -> tuple[int, int]:
+    """Number of tokens or pixels whose own class is the most probable one, and of all but those of −100.
+
+    Args:
+        output: ``(n, classes, …)`` or ``(n, …, classes)`` logits.
+        y: ``(n, …)`` classes.
+
+    Raises:
+        InputError: the output does not fit the targets.
+    """
+    counted = y != _IGNORED
+    predicted = output.argmax(_class_axis(output, y))
+    return int(((predicted == y) & counted).sum()), int(counted.sum())
+
+
 def scores(task: ExampleTask, outputs: torch.Tensor | None, y: torch.Tensor, losses: torch.Tensor) -> dict[str, float]:
     """Scores of a network on a test set: the mean loss, and those of its task.
 
@@ -133,6 +148,13 @@ def _labels(y: torch.Tensor) -> torch.Tensor:
 
 
 def _token_losses(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    errors = F.cross_entropy(z.movedim(_class_axis(z, y), 1), y, reduction="none", ignore_index=_IGNORED)
+    counted = (y != _IGNORED).reshape(len(y), -1).sum(1)
+    return errors.reshape(len(y), -1).sum(1) / counted.clamp_min(1)
+
+
+def _class_axis(z: torch.Tensor, y: torch.Tensor) -> int:
+    """The axis of the classes of tokens: the second or the last."""
     first = z.ndim == y.ndim + 1 and z.shape[0] == y.shape[0] and z.shape[2:] == y.shape[1:]
     last = z.ndim == y.ndim + 1 and z.shape[:-1] == y.shape
     if first and last:
@@ -141,9 +163,7 @@ def _token_losses(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         raise InputError(sentence("the classes must be on one axis of the output", value, remedy))
     if not first and not last:
         raise _misfit(z, y, "(examples, classes, …) or (examples, …, classes)")
-    errors = F.cross_entropy(z.movedim(-1, 1) if last else z, y, reduction="none", ignore_index=_IGNORED)
-    counted = (y != _IGNORED).reshape(len(y), -1).sum(1)
-    return errors.reshape(len(y), -1).sum(1) / counted.clamp_min(1)
+    return -1 if last else 1
 
 
 def _misfit(z: torch.Tensor, y: torch.Tensor, wanted: str) -> InputError:

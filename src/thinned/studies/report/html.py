@@ -27,14 +27,15 @@ from thinned.studies.results import (
     StudyWarning,
 )
 
-__all__ = ["WarningGroup", "column_decimals", "group_warnings", "render", "sorted_arms"]
+__all__ = ["WarningGroup", "column_decimals", "group_warnings", "render", "scored_on", "sorted_arms"]
 
 #: the meaning of each score for a reader who meets it for the first time; its unit comes from the results
 _MEANINGS = {
     "log_loss": "distance of the predicted probabilities from what happened",
-    "roc_auc": "share of pairs of rows of different classes that are ranked in the right order",
+    "roc_auc": "share of pairs of examples of different classes that are ranked in the right order",
     "pr_auc": "mean precision over all thresholds",
-    "accuracy": "share of rows whose own class is the most probable one",
+    "accuracy": "share of examples whose own class is the most probable one",
+    "token_accuracy": "share of tokens or pixels whose own class is the most probable one",
     "brier": "mean squared distance of the predicted probabilities from what happened",
     "ece": "mean distance of the predicted probabilities from observed frequencies",
     "rmse": "typical error; large errors weigh more (root mean squared error)",
@@ -185,7 +186,7 @@ def render(results: Results) -> str:
             pilot=pilot_of(results),
             site_rows=site_rows(results),
             unit="row" if network_of(results) is None else "example",
-            scored_on=_scored_on(results.plan),
+            scored_on=scored_on(results.plan),
             notes=_setting_notes(results),
             outcome=_OUTCOMES[results.verdict.outcome],
             outcomes=_OUTCOMES,
@@ -239,7 +240,8 @@ def _loss_name(results: Results) -> LossName:
     return LossName("cross-entropy", "nats")
 
 
-def _scored_on(plan: PlanSummary) -> str:
+def scored_on(plan: PlanSummary) -> str:
+    """What means are taken over: test folds, or seeds and the examples of a given test set."""
     given = isinstance(plan.own, PlannedNetwork) and plan.own.test_examples > 0
     return f"{plan.seeds} seeds and the test examples" if given else f"{plan.splits} test folds"
 

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from thinned.pages import fixed, signed
-from thinned.studies.report.html import WarningGroup, column_decimals, group_warnings, sorted_arms
-from thinned.studies.report.network_sites import left_network
+from thinned.studies.report.html import WarningGroup, column_decimals, group_warnings, scored_on, sorted_arms
+from thinned.studies.report.network_sites import left_network, network_of
 from thinned.studies.results import Interval, Results
 from thinned.studies.wording import duration
 
@@ -28,9 +28,10 @@ def print_study(results: Results, report: Path, console: Console) -> None:
         console: where to print.
     """
     run, verdict = results.run, results.verdict
+    base = "early stopping alone" if network_of(results) is None else "no regularisation"
     about = (
         f"{run.networks:,} networks in {duration(run.seconds)} ({run.networks_per_second:.3g} a second). Means over "
-        f"{results.plan.splits} test folds at the best validation epoch; improvement over early stopping alone."
+        f"{scored_on(results.plan)} at the best validation epoch; improvement over {base}."
     )
     warnings = [_warning_line(group) for group in group_warnings(results.warnings)]
     parts: list[RenderableType] = [Text(about), Padding(_arm_table(results), (1, 0))]
@@ -62,19 +63,31 @@ def _warning_line(group: WarningGroup) -> str:
 
 def _arm_table(results: Results) -> Table:
     table, places = Table(box=None, pad_edge=False), column_decimals(results)
-    # the score that selects is the one that improves
-    names = list(dict.fromkeys([results.selection, *results.metrics]))[:_SCORES]
+    names = _shown_scores(results)
     table.add_column("arm")
     for heading in ("improvement", "95 % interval", *(results.metrics[name].label for name in names)):
         table.add_column(heading, justify="right", no_wrap=True)
     for arm in sorted_arms(results.arms):
         scores = [fixed(arm.best.scores[name].mean, places[name]) for name in names]
         if arm.name == "none":
-            table.add_row("early stopping alone", "–", "–", *scores, style="bold")
+            label = "early stopping alone" if network_of(results) is None else arm.label
+            table.add_row(label, "–", "–", *scores, style="bold")
             continue
-        label = Text(f"{arm.label} (never recommended)" if arm.warning else arm.label)
-        table.add_row(label, *_improvement_cells(arm.best.improvement, places["difference"]), *scores)
+        named = Text(f"{arm.label} (never recommended)" if arm.warning else arm.label)
+        table.add_row(named, *_improvement_cells(arm.best.improvement, places["difference"]), *scores)
     return table
+
+
+def _shown_scores(results: Results) -> list[str]:
+    """The score that selects and improves, and others that differ from it; accuracy first for a network of one's own.
+
+    The loss of a classifier is its log loss where the user has no score.
+    """
+    best = [arm.best.scores for arm in results.arms]
+    others = [name for name in results.metrics if any(s[name].mean != s[results.selection].mean for s in best)]
+    if network_of(results) is not None:
+        others.sort(key=lambda name: name not in ("accuracy", "token_accuracy"))
+    return [results.selection, *others][:_SCORES]
 
 
 def _improvement_cells(improvement: Interval, places: int) -> tuple[str, str]:

@@ -91,6 +91,7 @@ class PlannedIdentities(Entry, frozen=True, kw_only=True):
     loss: str | None
     score: str | None
     train: str | None
+    sampler: str | None = None
 
 
 class PlannedInsertion(Entry, frozen=True, kw_only=True):

@@ -351,11 +351,11 @@ class _OwnEntry(msgspec.Struct):
 
 def _own_difference(before: _OwnEntry, now: _OwnEntry) -> str | None:
     """What differs in the part of a network of one's own; None where it is a consequence of something else."""
-    words = {"build": "the network", "loss": "the loss", "score": "the score"}
+    words = {"build": "the network", "loss": "the loss", "score": "the score", "sampler": "the sampler"}
     words["train"] = "the training function"
     one, two = before.identities, now.identities
     for name, word in words.items():
-        if one[name] != two[name]:
+        if one.get(name) != two.get(name):
             return f"the source of {word} has changed since"
     if one["state"] != two["state"]:
         return "the network's initial state has changed since"

@@ -95,7 +95,7 @@ class FittedPlan(NamedTuple):
 def cost_of(plan: Plan, timing: Timing) -> Cost:
     """The cost of a plan with all its settings, by the networks that each design trains.
 
-    The confirmation's networks are an upper limit: arms whose chosen setting is the same share their networks. All
+    The confirmation's networks are an upper limit: arms whose pilot chooses the same setting share their networks. All
     networks are counted with their whole budget, although patience may end some early.
 
     Args:
@@ -103,8 +103,10 @@ def cost_of(plan: Plan, timing: Timing) -> Cost:
         timing: measured times.
     """
     # a mix chooses among the settings of the others: its networks are those of another arm
-    first = {arm.name: arm.settings[0] for arm in plan.arms if arm.kind != "mix"}
-    confirmed = len(first) * plan.folds * plan.seeds
+    arms = [arm for arm in plan.arms if arm.kind != "mix"]
+    first = {arm.name: arm.settings[0] for arm in arms}
+    known = {arm.settings for arm in arms if len(arm.settings) == 1}  # of two groups, one off is the other alone
+    confirmed = (len(known) + sum(len(arm.settings) > 1 for arm in arms)) * plan.folds * plan.seeds
     pilot = pilot_plan(plan)
     return Cost(
         _stage(pilot, pilot.networks, timing),

@@ -1,5 +1,6 @@
 """Makes the plan of a study of a network of one's own from its examples, its sites and the user's options."""
 
+from thinned.errors import InputError, sentence
 from thinned.studies.design.budget import default_batch_size, default_epochs
 from thinned.studies.design.own_network.network_arms import network_arms, network_questions
 from thinned.studies.design.own_network.network_design import Identities, NetworkDesign
@@ -13,6 +14,7 @@ __all__ = ["GIVEN_TEST_SEEDS", "budget_of_options", "make_network_plan"]
 
 #: networks of each setting where a test set is given: the interval needs at least five
 GIVEN_TEST_SEEDS = 10
+_FEWEST_SEEDS = 2  # that an interval over seeds can be made of
 _REPEATS = 2  # of the test folds
 _TRAINING = ("optimizer", "momentum", "schedule", "patience", "clip", "precision")
 
@@ -55,6 +57,9 @@ def make_network_plan(
     arms = network_arms(sites.sites, options.arms, options.rates, options.learning_rates)
     epochs, batch_size = budget_of_options(options, examples)
     seeds = options.seeds or (GIVEN_TEST_SEEDS if examples.test_count else _REPEATS)
+    if examples.test_count and seeds < _FEWEST_SEEDS:
+        requirement = f"a given test set needs at least {_FEWEST_SEEDS} seeds"
+        raise InputError(sentence(requirement, f"got {seeds}", f"take {GIVEN_TEST_SEEDS}, the default"))
     return Plan(
         arms=arms,
         folds=1 if examples.test_count else options.folds,

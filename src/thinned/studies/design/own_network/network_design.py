@@ -23,6 +23,7 @@ class Identities:
         loss: SHA-256 of the source of the loss.
         score: SHA-256 of the source of the score.
         train: SHA-256 of the source of the user's training function.
+        sampler: SHA-256 of the source of the sampler.
     """
 
     build: str | None = None
@@ -30,6 +31,7 @@ class Identities:
     loss: str | None = None
     score: str | None = None
     train: str | None = None
+    sampler: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,10 @@ __all__ = ["NetworkKeywords", "NetworkOptions"]
 Loss = Callable[..., torch.Tensor]
 Sampler = Callable[[torch.Tensor], Iterable[int]]
 Train = Callable[..., object]
+#: a value for each example, a function that returns them, or the path of either
+Values = str | npt.ArrayLike | Callable[[], object]
+#: of the training set, and of the test set where one is given
+Groups = Values | tuple[npt.ArrayLike, npt.ArrayLike | None]
 #: options of the study's own training, which a training function of the user's replaces
 _OUR_TRAINING = (
     *("epochs", "batch_size", "optimizer", "momentum", "schedule", "patience", "clip", "precision"),
@@ -27,6 +31,8 @@ _OUR_TRAINING = (
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """The options of :func:`thinned.study` with examples and a network of one's own.
+
+    A function, or what a function returns, may be given by its path "module:name".
 
     Attributes:
         task: "binary", "multiclass", "regression", "multilabel" (0/1 for each label), "tokens" (a class for each token
@@ -52,8 +58,10 @@ class NetworkOptions:
         loader_workers: processes that read a dataset that is not held in memory.
         seed: the number from which everything random follows.
         groups: ``(examples,)`` a name or number for each example, such as its speaker; those of a group stay together.
+            Where a test set is given, a pair of those of the training set and of the test set, or None in its place
+            where test examples are independent. Or a function that returns them.
         time: ``(examples,)`` a number or date for each example; networks train on older examples than they are tested
-            on.
+            on. Or a function that returns them.
         collate_fn: makes ``(x, y)`` of a list of items, as that of ``torch.utils.data.DataLoader``.
         loss: takes the network's output and the targets of a batch and returns the loss that training lowers; None
             takes that of the task.
@@ -92,12 +100,12 @@ class NetworkOptions:
     device: str | None = None
     loader_workers: int = 0
     seed: int = 0
-    groups: npt.ArrayLike | None = None
-    time: npt.ArrayLike | None = None
-    collate_fn: Collate | None = None
-    loss: Loss | None = None
-    score: Loss | None = None
-    sampler: Sampler | None = None
+    groups: Groups | None = None
+    time: Values | None = None
+    collate_fn: str | Collate | None = None
+    loss: str | Loss | None = None
+    score: str | Loss | None = None
+    sampler: str | Sampler | None = None
     train: str | Train | None = None
     insert: bool | str | Sequence[str] = False
     data_version: str | None = None
@@ -123,9 +131,6 @@ class NetworkOptions:
             self._check_own_training()
 
     def _check_own_training(self) -> None:
-        if not isinstance(self.train, str) and not callable(self.train):
-            value = f"got {type(self.train).__name__}"
-            raise InputError(sentence("train must be a function train(network, run), or its path", value))
         for field in dataclasses.fields(self):
             if field.name in _OUR_TRAINING and getattr(self, field.name) != field.default:
                 requirement = f"{field.name} is an option of the study's own training"
@@ -154,12 +159,12 @@ class NetworkKeywords(TypedDict, total=False):
     device: str | None
     loader_workers: int
     seed: int
-    groups: npt.ArrayLike | None
-    time: npt.ArrayLike | None
-    collate_fn: Collate | None
-    loss: Loss | None
-    score: Loss | None
-    sampler: Sampler | None
+    groups: Groups | None
+    time: Values | None
+    collate_fn: str | Collate | None
+    loss: str | Loss | None
+    score: str | Loss | None
+    sampler: str | Sampler | None
     train: str | Train | None
     insert: bool | str | Sequence[str]
     data_version: str | None

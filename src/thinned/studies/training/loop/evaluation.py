@@ -29,11 +29,13 @@ class Outcome(NamedTuple):
         losses: ``(n,)``.
         outputs: ``(n, outputs)`` logits or values; None where the task has no scores of its own.
         y: ``(n, …)`` targets; None without outputs.
+        right_tokens: number of tokens that are predicted right, and of all; None where the task has none.
     """
 
     losses: torch.Tensor
     outputs: torch.Tensor | None
     y: torch.Tensor | None
+    right_tokens: tuple[int, int] | None = None
 
     @property
     def is_finite(self) -> bool:
@@ -43,6 +45,10 @@ class Outcome(NamedTuple):
 
     def scores(self, task: ExampleTask) -> dict[str, float | None]:
         """Mean loss, and scores of the task."""
+        if self.right_tokens is not None:
+            right, count = self.right_tokens
+            mean = float(self.losses.double().mean()) if self.is_finite else None
+            return {"loss": mean, "token_accuracy": right / max(1, count)}
         if not self.is_finite:
             return dict.fromkeys(["loss", *(() if self.outputs is None else metrics.names(task))])
         y = self.losses if self.y is None else self.y
@@ -80,16 +86,20 @@ class Evaluator(NamedTuple):
         seed_generators(self.key, self.device)
         losses, outputs, targets = [], [], []
         keeps = with_outputs and self.task in metrics.TASKS
+        tokens: list[tuple[int, int]] = []
         for batch in self.reader.batches(part, torch.split(indices, self.chunk)):
             with precision_of(self.device, self.precision), user_code("the network must evaluate every batch"):
                 output = call_network(network, batch.x)
             losses.append(outcomes.example_losses(self.task, output, batch.y, self.score))
+            if with_outputs and self.task == "tokens" and self.score is None:
+                tokens.append(outcomes.count_right_tokens(outcomes.output_tensor(output), batch.y))
             if keeps and (z := self._comparable(output, len(batch.y))) is not None:
                 outputs.append(z)
                 targets.append(batch.y)
         joined = torch.cat(losses).cpu()
         if not outputs:
-            return Outcome(joined, None, None)
+            right = (sum(right for right, _ in tokens), sum(count for _, count in tokens)) if tokens else None
+            return Outcome(joined, None, None, right)
         return Outcome(joined, torch.cat(outputs).cpu(), torch.cat(targets).cpu())
 
     def _comparable(self, output: object, examples: int) -> torch.Tensor | None:
