@@ -52,7 +52,7 @@ def prepare_network_study(
         time=options.time,
         task=options.task,
         data_version=options.data_version,
-        has_loss=options.loss is not None,
+        has_loss=options.loss is not None or options.train is not None,
     )
     build = import_object(network, "the network") if isinstance(network, str) else network
     if not callable(build):
