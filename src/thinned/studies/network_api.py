@@ -15,7 +15,13 @@ from thinned.studies import results
 from thinned.studies.analysis.analyse import Content, results_of
 from thinned.studies.analysis.pilot_choice import choose_settings, summarise_pilot
 from thinned.studies.analysis.selection import TrainedNetworks
-from thinned.studies.design.own_network.cost import Timing, describe_cost, describe_nested_cost, fit_to_minutes
+from thinned.studies.design.own_network.cost import (
+    Timing,
+    describe_cost,
+    describe_fitted,
+    describe_nested_cost,
+    fit_to_minutes,
+)
 from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.design.own_network.pilot import network_splits
 from thinned.studies.design.own_network.stages import confirm_plan, pilot_plan
@@ -173,9 +179,7 @@ def _timed(
     text = describe_cost(plan, kept.timing)
     if kept.minutes is not None:
         fitted = fit_to_minutes(plan, kept.timing, kept.minutes, keep_arms=options.arms is not None)
-        plan, text = fitted.plan, describe_cost(fitted.plan, kept.timing)
-        if fitted.changes:
-            text = (f"To fit {kept.minutes:g} minutes: {', '.join(fitted.changes)}.", *text)
+        plan, text = fitted.plan, describe_fitted(fitted, kept.timing, kept.minutes)
     progress(Progress(" ".join(text), 0), plan)
     return plan
 

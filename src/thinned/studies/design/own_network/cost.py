@@ -19,6 +19,7 @@ __all__ = [
     "Timing",
     "cost_of",
     "describe_cost",
+    "describe_fitted",
     "describe_nested_cost",
     "fit_to_minutes",
 ]
@@ -145,6 +146,16 @@ def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
     epochs = "epochs, " if plan.network_design.trains_itself else ""
     shorter = f"A time limit chooses a smaller design; fewer arms, rates, {epochs}folds or seeds make it shorter, too."
     return counts, times, shorter
+
+
+def describe_fitted(fitted: FittedPlan, timing: Timing, minutes: float) -> tuple[str, ...]:
+    """Sentences about a plan that was made smaller: what has changed, what it costs, and whether that fits the time."""
+    counts, times, _ = describe_cost(fitted.plan, timing)
+    changes = (f"To fit {minutes:g} minutes: {', '.join(fitted.changes)}.",) if fitted.changes else ()
+    if fitted.cost.seconds <= 60 * minutes:
+        return *changes, counts, times
+    too_long = f"No smaller design is left for {minutes:g} minutes: fewer epochs, or arms that you name, are shorter."
+    return *changes, counts, times, too_long
 
 
 def describe_nested_cost(plan: Plan, timing: Timing) -> str:
