@@ -128,8 +128,10 @@ from torch.nn.functional import dropout as drop
 from torch.utils.checkpoint import checkpoint
 from paddle.nn import functional as F
 
+KEEP = 0.9
+
 class Net(tnn.Module):
-    def __init__(self, p):
+    def __init__(self, p, rate=0.75):
         self.used, self.lstm = Dropout(p), None
         self.dead = Dropout(0.3)  # TD301
         self.placeholder = Dropout(0.0)
@@ -137,6 +139,9 @@ class Net(tnn.Module):
         self.high = Dropout(p=0.8)  # TD303
         self.lstm = tnn.LSTM(3, 4, dropout=0.5)  # TD302
         self.deep = tnn.LSTM(3, 4, 2, dropout=0.5)
+        self.named = Dropout(KEEP)  # TD304
+        self.inverse = Dropout(1 - KEEP)
+        self.default = Dropout(rate)  # TD303
 
     def forward(self, x):
         x = fun.dropout(x, 0.5)  # TD101
@@ -156,6 +161,7 @@ class Net(tnn.Module):
         x = fun.scaled_dot_product_attention(x, x, x, dropout_p=self.p)  # TD101
         x = fun.scaled_dot_product_attention(x, x, x, None, 0.0)
         x = fun.dropout(x, 0.5)  # TD101 thinned: ignore
+        x = self.named(self.inverse(self.default(x)))
         return self.keep(self.high(self.lstm(self.deep(self.placeholder(x)))))
 
     def early(self, x):

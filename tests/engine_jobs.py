@@ -1,5 +1,6 @@
 """Jobs for tests of engines; workers import them by name."""
 
+import importlib
 import os
 import signal
 import time
@@ -70,6 +71,32 @@ class Slow(Recorder):
         for step in range(1, 600 if number else 2):
             report(step)
             time.sleep(0.1)
+        return number * number
+
+
+class Pair(Recorder):
+    """A job waits until another one runs at the same time, so that two workers take part."""
+
+    def __call__(self, number: int, report: Report) -> int:
+        self.begin(number)
+        partner = self.folder / f"{number ^ 1}-0"
+        deadline = time.monotonic() + 60
+        while not partner.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return number * number
+
+
+class Greedy(Recorder):
+    """Job 1 asks a library for a petabyte."""
+
+    def __init__(self, folder: Path, library: str) -> None:
+        super().__init__(folder)
+        self.library = library
+
+    def __call__(self, number: int, report: Report) -> int:
+        self.begin(number)
+        if number == 1:
+            importlib.import_module(self.library).ones(2**47)
         return number * number
 
 

@@ -1,6 +1,7 @@
 """The audit: what it leaves alone, and what it says."""
 
 import copy
+import inspect
 import random
 import types
 from pathlib import Path
@@ -240,3 +241,26 @@ def test_a_repair_of_a_lazy_model_changes_the_model_itself():
     model = nn.Sequential(nn.LazyConv2d(8, 3), nn.ReLU(), nn.Dropout(0.2), nn.Conv2d(8, 2, 3))
     result = thinned.audit(model, X, fix=True)
     assert (list(result), type(model[2]), type(model[0])) == ([], nn.Dropout2d, nn.LazyConv2d)
+
+
+def test_a_finding_without_a_call_names_the_line_that_builds_the_module():
+    [finding] = [finding for finding in thinned.audit(Defined(), torch.randn(4, 3)) if finding.module == "dead"]
+    first = inspect.getsourcelines(Defined)[1]
+    assert (finding.file, finding.line) == (__file__, first + 3) == (finding.definition_file, finding.definition_line)
+
+
+def test_a_comment_silences_at_the_call_and_at_the_definition():
+    result = thinned.audit(Defined(), torch.randn(4, 3))
+    assert {finding.module for finding in result} == {"dead"}
+    assert result.suppressed == 2
+
+
+class Defined(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dead = nn.Dropout(0.3)
+        self.silenced = nn.Dropout(0.2)  # thinned: ignore[TD301]
+        self.high, self.last = nn.Dropout(0.8), nn.Linear(3, 2)  # thinned: ignore
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.high(x.relu()))

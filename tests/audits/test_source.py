@@ -36,6 +36,18 @@ if not (self.training and self.p > 0):
     return x
 return F.dropout(x, 0.5)
 ---
+if self.p > 0 and (self.training or self.always):
+    return F.dropout(x, 0.5, training=True)
+return x
+---
+if not (self.training or self.always):
+    return x
+return F.dropout(x, 0.5)
+---
+if self.deep or self.always:
+    return F.dropout(x, 0.5)  # TD101
+return x
+---
 if not self.training and self.p == 0:
     return x
 return F.dropout(x, 0.5)  # TD101

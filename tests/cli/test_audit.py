@@ -34,6 +34,18 @@ def clean():
 def words():
     return nn.Sequential(nn.Embedding(9, 8), nn.Dropout(0.9), nn.Linear(8, 2))
 
+class High(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+        self.drop = nn.Dropout(0.8)
+
+    def forward(self, x):
+        return self.last(self.drop(self.first(x)))
+
+def high():
+    return High()
+
 number = 3
 
 def fails():
@@ -144,6 +156,22 @@ def test_one_result_in_four_forms(run, tmp_path):
     assert place == {"artifactLocation": {"uri": "audited.py"}, "region": {"startLine": 12}}
     assert (first["level"], second["level"]) == ("error", "warning")
     assert second["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "dead"
+
+
+def test_every_result_in_sarif_has_a_file_and_a_line(run):
+    for factory in ("Net", "clean", "high"):
+        log = json.loads(run(f"audited:{factory}", "--input", "8,4", "--rows", "100", "--format", "sarif").output)
+        places = [place for result in log["runs"][0]["results"] for place in result["locations"]]
+        assert places
+        assert all(place["physicalLocation"]["artifactLocation"]["uri"] == "audited.py" for place in places)
+        assert all(place["physicalLocation"]["region"]["startLine"] > 1 for place in places)
+
+
+def test_one_mistake_is_reported_once_when_read_and_run(run):
+    for factory, size, code in (("high", "8,4", "TD303"), ("words", "8,5:int64", "TD304")):
+        words = (f"audited:{factory}", "--input", size, "--source", "audited.py", "--format", "json")
+        found = [finding["code"] for finding in json.loads(run(*words).output)["findings"]]
+        assert found.count(code) == 1
 
 
 def test_reading_a_folder(run, tmp_path):

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from torch import nn
 
 from thinned.audits.finding_filter import FindingFilter
-from thinned.audits.findings import SEVERITIES, Audit
+from thinned.audits.findings import SEVERITIES, Audit, Finding
 from thinned.audits.fixing import repair_model
+from thinned.audits.observation.class_source import definition_line
 from thinned.audits.observation.observation import Observation, observe
 from thinned.audits.rules import RULES
 from thinned.errors import sentence
@@ -116,9 +117,18 @@ def examine(
     finding_filter = finding_filter or FindingFilter()
     modes = {name: module.training for name, module in named(model)} if modes is None else modes
     observation = observe(model, args, kwargs, rows=rows, modes=modes)
-    findings = [finding for rule in RULES.values() for finding in rule().check(observation)]
+    findings = [_defined(finding, observation) for rule in RULES.values() for finding in rule().check(observation)]
     reported = [finding for finding in findings if finding_filter.accepts(finding)]
     reported.sort(key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
     n_suppressed = len(findings) - len(reported)
     audit = Audit(type(model).__name__, tuple(reported), (), n_suppressed, len(observation.training))
     return Examination(audit, observation)
+
+
+def _defined(finding: Finding, observation: Observation) -> Finding:
+    """The finding with the line that defines its module, which stands for the call's where that is not known."""
+    line = definition_line(finding.module, observation.modules)
+    if line is None:
+        return finding
+    finding = replace(finding, definition_file=line.file, definition_line=line.line)
+    return finding if finding.file is not None else replace(finding, file=line.file, line=line.line)

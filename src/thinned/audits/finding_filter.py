@@ -59,9 +59,11 @@ def _entries(texts: Iterable[str]) -> list[_Entry]:
 
 
 def _ignored_by_comment(finding: Finding) -> bool:
-    if finding.file is None or finding.line is None:
-        return False
-    comment = _COMMENT.search(linecache.getline(finding.file, finding.line))
+    return any(_silences(linecache.getline(file, line), finding.code) for file, line in finding.lines)
+
+
+def _silences(source_line: str, code: str) -> bool:
+    comment = _COMMENT.search(source_line)
     if comment is None:
         return False
-    return comment[1] is None or finding.code in {code.strip().upper() for code in comment[1].split(",")}
+    return comment[1] is None or code in {text.strip().upper() for text in comment[1].split(",")}

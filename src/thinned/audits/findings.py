@@ -30,6 +30,8 @@ class Finding:
         class_name: class of that module.
         file: source file of the call; None where unknown.
         line: line in that file, counted from 1; None where unknown.
+        definition_file: source file that defines the module; None where unknown.
+        definition_line: line in that file that builds the module, or the first line of its class.
         evidence: the facts of this finding, with numbers.
         why: reason why they matter.
         source: paper, documentation or issue that says so.
@@ -51,12 +53,20 @@ class Finding:
     fix: str
     data: dict[str, JSON] = field(default_factory=dict)
     confirmed: bool = True
+    definition_file: str | None = None
+    definition_line: int | None = None
 
     @property
     def message(self) -> str:
         """The evidence and the reason why it matters."""
         doubt = "" if self.confirmed else " (read in the source, not run)"
         return f"{self.evidence}{doubt}. {self.why}"
+
+    @property
+    def lines(self) -> tuple[tuple[str, int], ...]:
+        """Files and lines on which a comment silences this finding: of the call, and of the module's definition."""
+        places = ((self.file, self.line), (self.definition_file, self.definition_line))
+        return tuple((file, line) for file, line in places if file is not None and line is not None)
 
     @property
     def location(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from thinned.audits.findings import Finding
-from thinned.audits.observation.source_code import SourceCall, SourceClass, parse
+from thinned.audits.observation.source_code import SourceCall, SourceClass, SourceFile, parse
 from thinned.audits.rules import RULES
 from thinned.errors import InputError, sentence
 
@@ -46,6 +46,11 @@ def audit_text(text: str, file: str = "<text>") -> list[Finding]:
     return sorted(findings, key=lambda finding: (finding.line or 0, finding.code))
 
 
-def _check(part: SourceCall | SourceClass) -> Iterator[Finding]:
+def _check(part: SourceCall | SourceClass | SourceFile) -> Iterator[Finding]:
     for rule in RULES.values():
-        yield from rule().check_call(part) if isinstance(part, SourceCall) else rule().check_class(part)
+        if isinstance(part, SourceCall):
+            yield from rule().check_call(part)
+        elif isinstance(part, SourceClass):
+            yield from rule().check_class(part)
+        else:
+            yield from rule().check_file(part)

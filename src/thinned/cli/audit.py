@@ -1,7 +1,9 @@
 """``thinned audit``: the command."""
 
+import inspect
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +22,7 @@ from thinned.audits.output.sarif import to_sarif
 from thinned.audits.source import audit_source
 from thinned.cli.audit_inputs import ForwardInputs, build_model, inputs_of_shapes, read_inputs
 from thinned.errors import InputError, sentence
+from thinned.import_path import import_object
 
 __all__ = ["audit_command"]
 
@@ -106,7 +109,28 @@ def _audit(
     except Exception as error:
         fact, remedy = f"it raised {type(error).__name__}: {error}", "see --input and --input-file"
         raise InputError(sentence(f"{import_path} must run on the inputs", fact, remedy)) from error
+    result = _with_file(result, import_path, from_source)
     return result if from_source is None else _merged(result, from_source)
+
+
+def _with_file(result: Audit, import_path: str, from_source: Audit | None) -> Audit:
+    """Give findings that have no line, as of an nn.Sequential, that of the factory, or the one that was read there."""
+    factory = import_object(import_path, "the model")
+    try:
+        lines, line = inspect.getsourcelines(factory)  # type: ignore[arg-type]
+        file = inspect.getsourcefile(factory)  # type: ignore[arg-type]
+    except (TypeError, OSError):  # the model itself, or a callable without source
+        lines, line, file = [], 1, sys.modules[import_path.partition(":")[0]].__file__
+    if file is None:
+        return result
+    read = {f.code: f.line for f in from_source or () if f.file and Path(f.file).resolve() == Path(file).resolve()}
+
+    def placed(finding: Finding) -> Finding:
+        read_line = read.get(finding.code) or line
+        is_inside = line <= read_line < line + len(lines)
+        return replace(finding, file=file, line=read_line if is_inside else line)
+
+    return replace(result, findings=tuple(finding if finding.file else placed(finding) for finding in result))
 
 
 def _audit_source(source: Path, finding_filter: FindingFilter) -> Audit:
@@ -117,14 +141,15 @@ def _audit_source(source: Path, finding_filter: FindingFilter) -> Audit:
 
 def _merged(result: Audit, from_source: Audit) -> Audit:
     """Findings of the passes, and those of the source that the passes did not confirm."""
-    confirmed = {_code_and_line(finding) for finding in result}
-    unconfirmed = tuple(finding for finding in from_source if _code_and_line(finding) not in confirmed)
+    confirmed = {place for finding in result for place in _places(finding)}
+    unconfirmed = tuple(finding for finding in from_source if not confirmed & _places(finding))
     suppressed = result.suppressed + from_source.suppressed
     return Audit(result.model, result.findings + unconfirmed, (), suppressed, result.sites)
 
 
-def _code_and_line(finding: Finding) -> tuple[str, Path | None, int | None]:
-    return finding.code, Path(finding.file).resolve() if finding.file else None, finding.line
+def _places(finding: Finding) -> set[tuple[str, Path, int]]:
+    """The code of a finding with each line that it concerns."""
+    return {(finding.code, Path(file).resolve(), line) for file, line in finding.lines}
 
 
 def _to_meta(value: object) -> object:

@@ -10,7 +10,13 @@ import msgspec
 from torch import nn
 
 from thinned.errors import InputError, sentence
-from thinned.studies.design.own_network.cost import Timing, describe_cost, describe_nested_cost, fit_to_minutes
+from thinned.studies.design.own_network.cost import (
+    Timing,
+    describe_cost,
+    describe_fitted,
+    describe_nested_cost,
+    fit_to_minutes,
+)
 from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.design.own_network.pilot import network_splits
 from thinned.studies.design.own_network.stages import pilot_plan
@@ -20,10 +26,9 @@ from thinned.studies.network_results import FinishedNetworks, Pilot, finish_netw
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.engines.engine import Engine
-from thinned.studies.training.engines.worker import visible_devices
-from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.timing import measure_time
 from thinned.studies.training.network_run import NetworkStudy, run_networks
+from thinned.studies.training.own_training.timing import measure_function
 from thinned.studies.training.store import (
     PILOT,
     TEMPORARY,
@@ -36,7 +41,7 @@ from thinned.studies.training.store import (
 )
 from thinned.studies.user_code import memory_errors
 
-__all__ = ["NetworkProgress", "Workers", "check_output", "start_engine", "study_network"]
+__all__ = ["NetworkProgress", "Workers", "check_output", "study_network"]
 
 #: called during training with the state of the study and the plan of its present stage
 NetworkProgress = Callable[[Progress, Plan], None]
@@ -68,7 +73,8 @@ def study_network(
     check_output(folder, options.design)
     for notice in study.examples.notices:
         progress(Progress(notice.message, 0), prepared)
-    with contextlib.closing(start_engine(workers, study.config)) as engine:
+    accelerators = study.config.torch_device().type != "cpu"
+    with contextlib.closing(choose_engine(*workers, accelerators=accelerators)) as engine:
         plan = _timed(study, prepared, folder, options, engine, progress)
         untried = missing_arms(prepared, plan, "left out to fit the time limit")
         pilot = None
@@ -111,6 +117,8 @@ def _timed(
         requirement = f"minutes must be those by which the study in {folder} was designed"
         raise InputError(sentence(requirement, f"{value}, and now {minutes:g}", "leave minutes out"))
     if kept is None:
+        if study.functions.train is not None:
+            progress(Progress("training one network, to measure the time", 0), plan)
         kept = _KeptTiming(_measure(study, plan, engine.workers), minutes)
         with writing():
             folder.mkdir(parents=True, exist_ok=True)
@@ -121,9 +129,7 @@ def _timed(
     text = describe_cost(plan, kept.timing)
     if kept.minutes is not None:
         fitted = fit_to_minutes(plan, kept.timing, kept.minutes, keep_arms=options.arms is not None)
-        plan, text = fitted.plan, describe_cost(fitted.plan, kept.timing)
-        if fitted.changes:
-            text = (f"To fit {kept.minutes:g} minutes: {', '.join(fitted.changes)}.", *text)
+        plan, text = fitted.plan, describe_fitted(fitted, kept.timing, kept.minutes)
     progress(Progress(" ".join(text), 0), plan)
     return plan
 
@@ -132,6 +138,10 @@ def _measure(study: NetworkStudy, plan: Plan, processes: int) -> Timing:
     pilot = pilot_plan(plan)
     split = network_splits(pilot, study.examples)[0]
     setting = max(plan.settings, key=lambda setting: setting.drops)  # dropout costs time
+    if study.functions.train is not None:
+        with memory_errors():
+            seconds = measure_function(study, setting, plan.settings, split)
+        return Timing(seconds / len(split.train), 0.0, processes=processes)
     apply = partial(study.application, setting=setting)
     with memory_errors():
         measured = measure_time(study.functions, apply, study.examples, split, study.config)
@@ -147,14 +157,6 @@ def _read_timing(path: Path) -> _KeptTiming | None:
     except (OSError, ValueError) as error:
         remedy = "remove it: the times are measured anew, and the design may become another"
         raise InputError(sentence(f"{path} must be as the study wrote it", str(error), remedy)) from None
-
-
-def start_engine(workers: Workers, config: NetworkConfig) -> Engine:
-    """Start what networks train on: one process for each accelerator where there are some."""
-    jobs = workers.jobs
-    if jobs is None and workers.engine is None and config.torch_device().type != "cpu":
-        jobs = max(1, len(visible_devices()))
-    return choose_engine(jobs, workers.engine, workers.address)
 
 
 def _pilot(study: NetworkStudy, plan: Plan, folder: Path, engine: Engine, progress: NetworkProgress) -> Pilot:

@@ -14,11 +14,11 @@ from thinned.studies.api import Study, finish_network_study
 from thinned.studies.design.own_network.options import NetworkKeywords, NetworkOptions
 from thinned.studies.design.own_network.stages import pilot_plan
 from thinned.studies.design.plan import Plan
-from thinned.studies.network_api import NetworkProgress, Workers, check_output, start_engine
+from thinned.studies.network_api import NetworkProgress, check_output
 from thinned.studies.network_preparation import prepare_network_study
 from thinned.studies.network_results import Pilot, finish_networks, finish_pilot
 from thinned.studies.training.drive import Progress
-from thinned.studies.training.engines.choose import EngineName
+from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.merged_stores import add_networks, check_same
 from thinned.studies.training.network_origin import NetworkOrigin, network_origin
 from thinned.studies.training.network_run import run_networks
@@ -91,7 +91,8 @@ def train_network_shard(
         _keep_pilot(folder, [stored])
         plan = finish_pilot(plan, stored.networks).confirm
     origin = network_origin(str(part), data, network, chosen)
-    workers = start_engine(Workers(jobs, engine, address), study.config)
+    accelerators = study.config.torch_device().type != "cpu"
+    workers = choose_engine(jobs, engine, address, accelerators=accelerators)
     with contextlib.closing(workers), open_store(place, plan) as store:
         store.keep_origin(plan, Origin(None, "", msgspec.to_builtins(origin)))
         report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731

@@ -8,7 +8,7 @@ import torch
 from thinned.tracing.recorder import VIEWS
 from thinned.tracing.tensor_map import TensorMap
 
-__all__ = ["DataFlow", "Origin", "Step"]
+__all__ = ["WEIGHT_FUNCTIONS", "DataFlow", "Origin", "Step"]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -26,7 +26,7 @@ _POOLS = _names(
     "upsample upsample_nearest pad mean sum amax"
 )
 _MIXES = _names("add iadd radd sub isub rsub mul imul rmul div truediv cat concat stack where lerp addcmul")
-_WEIGHTS = _names(
+WEIGHT_FUNCTIONS = _names(
     "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear bilinear embedding "
     "embedding_bag lstm gru rnn_tanh rnn_relu lstm_cell gru_cell multi_head_attention_forward "
     "scaled_dot_product_attention matmul bmm mm einsum addmm baddbmm"
@@ -94,7 +94,7 @@ class DataFlow:
         """Note that the function ``name`` took the inputs and made the outputs."""
         plain = name.strip("_")
         step = _step(plain, name)
-        origin = self._new_origin(inputs, plain) if plain in _WEIGHTS else self._passed_on(inputs, plain)
+        origin = self._new_origin(inputs, plain) if plain in WEIGHT_FUNCTIONS else self._passed_on(inputs, plain)
         dropouts: dict[int, Step] = {}
         if step is not None:
             for tensor in inputs if step is Step.MIX else inputs[:1]:

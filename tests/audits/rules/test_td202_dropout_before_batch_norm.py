@@ -61,3 +61,35 @@ def test_the_measured_shift_is_that_of_theory() -> None:
     torch.manual_seed(0)
     [finding] = [f for f in thinned.audit(model, torch.randn(64, 3, 9, 9)) if f.code == "TD202"]
     assert finding.data["variance_ratio"] == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("dead", [0, 12, 24])
+def test_dead_channels_do_not_dilute_the_shift(dead: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 40)
+    with torch.no_grad():
+        layer.bias[:dead] = -50
+    model = nn.Sequential(layer, nn.ReLU(), nn.Dropout(0.3), nn.BatchNorm1d(40), nn.Linear(40, 2))
+    [finding] = thinned.audit(model, torch.randn(512, 8))
+    assert (finding.code, finding.severity) == ("TD202", "warning")
+    assert finding.data["variance_ratio"] == pytest.approx(1.67, abs=0.1)  # the same channels, other masks
+
+
+class Sum(nn.Module):
+    """Dropout on a small part of a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part, self.drop, self.norm = nn.Linear(8, 8), nn.Dropout(0.3), nn.BatchNorm1d(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x + self.drop(0.1 * self.part(x)))
+
+
+def test_what_is_not_measured_is_no_warning() -> None:
+    assert thinned.audit(Sum(), torch.randn(512, 8)).codes() == set()
+    assert thinned.audit(Sum(), torch.randn(16, 8)).codes() == set()  # by several passes
+    [finding] = thinned.audit(Sum().to("meta"), torch.randn(512, 8, device="meta"))
+    assert (finding.code, finding.severity) == ("TD202", "info")
+    assert "was not measured" in finding.message
+    assert ".." not in finding.message

@@ -15,6 +15,8 @@ from audit_corpus import (
 )
 from torch import nn
 
+import thinned
+
 
 class DropPath(nn.Module):
     """Stochastic depth over the axes that it is told."""
@@ -59,3 +61,25 @@ def cases() -> Iterator[Case]:
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
 def test_a_planted_mistake_is_found_and_its_twin_is_not(case: Case) -> None:
     check_twins(case)
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch", "axis", "found"),
+    [
+        (16, 4, "steps", True),  # a multiple of the batch, as frames within it would be
+        (4, 4, "steps", True),  # two axes of one length
+        (4, 4, "batch", False),
+        (16, 4, "batch", False),
+        (6, 4, "frames", False),  # frames within the batch, with as many features as there are rows
+    ],
+)
+def test_the_axis_of_the_batch_is_found_where_lengths_do_not_tell(steps, batch, axis, found) -> None:
+    def body(m: Any, x: torch.Tensor) -> torch.Tensor:
+        if axis == "frames":
+            x = x.flatten(0, 1).unsqueeze(1).expand(-1, batch, -1)
+        x = x.transpose(0, 1) if axis == "steps" else x
+        return m.head(x + m.path(m.layer(x)))
+
+    layers = {"layer": nn.Linear(FEATURES, FEATURES), "head": nn.Linear(FEATURES, 3)}
+    result = thinned.audit(Body(body, path=DropPath(0.2, (0,)), **layers), torch.randn(batch, steps, FEATURES))
+    assert ("TD205" in result.codes()) is found

@@ -136,3 +136,65 @@ def block() -> nn.Module:
 def test_parts_that_did_not_run_are_not_unused(parts: dict[str, nn.Module], modules: set[str]) -> None:
     result = thinned.audit(Parts(**parts), torch.randn(4, 4))
     assert {finding.module for finding in result if finding.code == "TD301"} == modules
+
+
+class Labels(nn.Module):
+    """Some labels become the class of no label, as in classifier-free guidance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.dropout_prob = nn.Embedding(11, 8), 0.1
+
+    def forward(self, labels: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            labels = torch.where(torch.rand(len(labels)) < self.dropout_prob, 10, labels)
+        return self.table(labels)
+
+
+class Forgotten(Labels):
+    def forward(self, labels: torch.Tensor) -> torch.Tensor:
+        return self.table(labels)
+
+
+class Above(Labels):
+    def forward(self, labels: torch.Tensor) -> torch.Tensor:
+        return super().forward(labels)
+
+
+def unused(module: nn.Module, rate: float) -> torch.Tensor:
+    return torch.rand(4) < rate * module.dropout_prob
+
+
+class ByFunction(Labels):
+    def forward(self, labels: torch.Tensor) -> torch.Tensor:
+        unused(self, 1.0)
+        return self.table(labels)
+
+
+@pytest.mark.parametrize(
+    ("cls", "found"), [(Labels, False), (Forgotten, True), (Above, False), (ByFunction, False)]
+)  # fmt: skip
+def test_a_rate_that_a_method_reads_is_used(cls: type[nn.Module], found: bool) -> None:
+    result = thinned.audit(cls(), torch.randint(0, 10, (16,)))
+    assert ("TD301" in result.codes()) is found
+
+
+class OneRate(nn.Module):
+    """A layer that nothing reads, or whose rate a function takes, beside a function of the same rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.out, self.resid = nn.Linear(8, 8), nn.Linear(8, 2), nn.Dropout(0.1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(F.dropout(self.query(x), 0.1, self.training))
+
+
+class ItsRate(OneRate):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(F.dropout(self.query(x), self.resid.p, self.training))
+
+
+@pytest.mark.parametrize(("cls", "found"), [(OneRate, True), (ItsRate, False)])
+def test_a_function_of_the_same_rate_hides_no_dead_layer(cls: type[nn.Module], found: bool) -> None:
+    assert ("TD301" in thinned.audit(cls(), torch.randn(4, 8)).codes()) is found

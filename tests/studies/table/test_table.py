@@ -164,7 +164,8 @@ def test_a_given_frame_is_not_changed():
     frame.index = frame.index[::-1]
     before = frame.copy(deep=True)
     features = load(frame, "churn").features
-    features.loc[:, "total_day_minutes"] = 0.0
+    with pytest.raises(ValueError, match="read-only"):  # the cells are the frame's own
+        features.iloc[0, features.columns.get_loc("total_day_minutes")] = 0.0
     pd.testing.assert_frame_equal(frame, before)
 
 

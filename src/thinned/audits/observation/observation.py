@@ -1,9 +1,8 @@
 """The passes of an audit, and everything that the rules look at."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -13,23 +12,16 @@ from thinned.audits.observation.evaluation_difference import EvaluationDifferenc
 from thinned.audits.observation.modules import can_drop, rate_of
 from thinned.audits.observation.passes import Passes, one_at_a_time, restored_generators
 from thinned.audits.observation.random_masks import AppliedMask, differing_masks
-from thinned.audits.observation.recorder import BatchNormCall, ObservedDropout
+from thinned.audits.observation.recorder import ObservedDropout
+from thinned.audits.observation.variance_shifts import VarianceShift, measure_shifts
 from thinned.tracing.modules import named
 from thinned.tracing.preserve import uninitialised, untouched
 from thinned.tracing.site import Op
 from thinned.tracing.tensor_map import tensors
 
-__all__ = ["Observation", "VarianceShift", "observe"]
+__all__ = ["Observation", "observe"]
 
-_LEAST_CHANNEL_SIZE = 32  # from fewer values no variance is estimated
 _PROBES = 24  # calls of a drop-path module to see its axes; all agree by chance with (1 - 2 p (1 - p))^24
-
-
-class VarianceShift(NamedTuple):
-    """A batch norm after dropout; ``ratio`` is the variance with dropout over that without, None if not measured."""
-
-    batch_norm: BatchNormCall
-    ratio: float | None
 
 
 @dataclass(frozen=True)
@@ -50,6 +42,7 @@ class Observation:
         noise: functions by which the model draws random numbers of its own in evaluation.
         drop_path_axes: axes along which the decisions of a drop-path module differ, by name.
         drop_path_shapes: shape of the input of a drop-path module, by name.
+        drop_path_batch_axes: axis of that input that grows with the batch, by name, where its lengths leave it open.
         batch_size: length of the first axis of the first input.
         rows: number of training rows; None if the user did not give it.
     """
@@ -66,6 +59,7 @@ class Observation:
     noise: tuple[Op, ...]
     drop_path_axes: dict[str, set[int]]
     drop_path_shapes: dict[str, tuple[int, ...]]
+    drop_path_batch_axes: dict[str, int]
     batch_size: int | None
     rows: int | None
 
@@ -84,7 +78,7 @@ def observe(
         modules = dict(named(passes.model))
         training = passes.first_recorded(True, 0)
         training_dropouts = training.dropouts()
-        shifts = list(_variance_shifts(training.batch_norms, passes)) if training.batch_norms else []
+        shifts = measure_shifts(training.batch_norms, passes)
         evaluation = passes.first_recorded(False, 1)
         evaluation_dropouts, second_outputs = evaluation.dropouts(), passes.evaluated(2)
         agree = outputs_agree(evaluation.outputs, second_outputs)
@@ -92,6 +86,8 @@ def observe(
         difference = None
         if not agree and not random_masks and not any(dropout.drops for dropout in evaluation_dropouts):
             difference = locate_difference(passes, evaluation.outputs, second_outputs)
+        input_tensors = (tensor for tensor in tensors((args, dict(kwargs))) if tensor.ndim)
+        batch_size = next((tensor.shape[0] for tensor in input_tensors), None)
         return Observation(
             modules=dict(named(model)),
             training=training_dropouts,
@@ -105,7 +101,8 @@ def observe(
             noise=tuple(dict.fromkeys(evaluation.noise)),
             drop_path_axes=_drop_path_axes(modules, training.drop_path_shapes, passes),
             drop_path_shapes=training.drop_path_shapes,
-            batch_size=next((tensor.shape[0] for tensor in tensors((args, dict(kwargs))) if tensor.ndim), None),
+            drop_path_batch_axes=_drop_path_batch_axes(training.drop_path_shapes, batch_size, passes),
+            batch_size=batch_size,
             rows=rows,
         )
 
@@ -141,20 +138,6 @@ def _fixed_seeds(dropouts: list[ObservedDropout], passes: Passes) -> set[int]:
         for dropout, seed in zip(dropouts, seeds, strict=False)
         if dropout.forward_seed is not None and dropout.forward_seed == seed
     }
-
-
-def _variance_shifts(batch_norms: list[BatchNormCall], passes: Passes) -> Iterator[VarianceShift]:
-    """Compare the variances at batch norms with those of a training pass from the same state without dropout."""
-    plain_pass = passes.recorded(True, 0, without_dropout=True)
-    plain_variances = {(call.path, call.call_index): call.variance for call in plain_pass.batch_norms}
-    for call in batch_norms:
-        plain = plain_variances.get((call.path, call.call_index))
-        measured = call.variance is not None and plain is not None and call.channel_size >= _LEAST_CHANNEL_SIZE
-        if call.variance is None or plain is None or not measured or not float(plain.mean()) > 0:
-            yield VarianceShift(call, None)
-            continue
-        floor = 1e-3 * plain.mean()  # a channel that is all but constant has no variance to shift
-        yield VarianceShift(call, float((call.variance / plain.clamp(min=floor)).clamp(max=100).mean()))
 
 
 def _inactive_modules(modules: dict[str, nn.Module], modes: Mapping[str, bool], passes: Passes) -> list[str]:
@@ -198,6 +181,23 @@ def _drop_path_axes(
         with passes.mode(True, 30), torch.no_grad():
             masks = [_mask(module, like.new_ones(small)) for _ in range(_PROBES)]
         axes[path] = {d for mask in masks if mask is not None for d in range(mask.ndim) if _varies(mask, d)}
+    return axes
+
+
+def _drop_path_batch_axes(shapes: dict[str, tuple[int, ...]], batch_size: int | None, passes: Passes) -> dict[str, int]:
+    """Where the batch may be one of two axes, run a batch of one more, and see which axis has grown."""
+    if batch_size is None or not any(shape[:1] and batch_size in shape[1:] for shape in shapes.values()):
+        return {}
+    try:
+        larger = passes.recorded(True, 0, one_more_of=batch_size).drop_path_shapes
+    except Exception:  # noqa: BLE001 - a forward may insist on its batch, or on the relation of its inputs
+        return {}
+    axes = {}
+    for path, shape in shapes.items():
+        sizes = zip(shape, larger.get(path, ()), strict=False)
+        grown = [axis for axis, (size, larger_size) in enumerate(sizes) if larger_size > size]
+        if len(grown) == 1:
+            axes[path] = grown[0]
     return axes
 
 

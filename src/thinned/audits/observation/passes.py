@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from thinned.audits.observation.recorder import AuditRecorder
 from thinned.audits.observation.restore_parameters import RestoreParameters
@@ -58,7 +59,16 @@ class Passes:
             yield
 
     def first_recorded(self, training: bool, seed: int) -> AuditRecorder:
-        """As :meth:`recorded`, and find out whether this forward needs gradients, as one that returns forces does."""
+        """As :meth:`recorded`, and find out whether this forward needs gradients, as one that returns forces does.
+
+        A training pass builds a graph of gradients, which tells what is trained, and keeps no values for it.
+        """
+        if training and not self._gradients:
+            try:
+                with torch.autograd.graph.saved_tensors_hooks(_forget, _refuse):
+                    return self.recorded(training, seed, gradients=True)
+            except Exception:  # noqa: BLE001, S110 - it may need values, as of a backward pass within
+                pass
         try:
             return self.recorded(training, seed)
         except RuntimeError:
@@ -68,10 +78,26 @@ class Passes:
         return self.recorded(training, seed)
 
     def recorded(
-        self, training: bool, seed: int, *, without_dropout: bool = False, find_masks: bool = False
+        self,
+        training: bool,
+        seed: int,
+        *,
+        without_dropout: bool = False,
+        find_masks: bool = False,
+        one_more_of: int | None = None,
+        gradients: bool = False,
     ) -> AuditRecorder:
-        """Run the model and record the pass."""
-        with self.mode(training, seed):
+        """Run the model and record the pass.
+
+        Args:
+            training: mode.
+            seed: number that the pass's random seed is made from.
+            without_dropout: let no dropout drop.
+            find_masks: record masks that the model applies by itself.
+            one_more_of: repeat the first row of each input that has this many rows.
+            gradients: build the graph of gradients.
+        """
+        with self.mode(training, seed), torch.set_grad_enabled(gradients or self._gradients):
             recorder = AuditRecorder(
                 self.model,
                 measure=self.measure,
@@ -82,7 +108,10 @@ class Passes:
                 for module in self.model.modules():
                     if is_thinned(module):
                         module.train(False)
-            recorder.run(copied_arguments(self._args), copied_arguments(self._kwargs))
+            args, kwargs = copied_arguments((self._args, self._kwargs))
+            if one_more_of is not None:
+                args, kwargs = tree_map(partial(_with_another_row, rows=one_more_of), (args, kwargs))
+            recorder.run(args, kwargs)
         return recorder
 
     def evaluated(self, seed: int, hook: Hook | None = None) -> list[torch.Tensor]:
@@ -95,6 +124,21 @@ class Passes:
         ):
             result = self.model(*copied_arguments(self._args), **copied_arguments(self._kwargs))
             return [tensor.detach() for tensor in output_tensors(result)]
+
+
+def _forget(tensor: torch.Tensor) -> None:
+    """Keep nothing of a tensor that a backward pass would need."""
+
+
+def _refuse(_: None) -> torch.Tensor:
+    raise RuntimeError("a pass of an audit has no backward pass")
+
+
+def _with_another_row(value: object, rows: int) -> object:
+    """A tensor of ``rows`` rows with its first row again at the end; anything else as it is."""
+    if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == rows:
+        return torch.cat([value, value[:1]])
+    return value
 
 
 @contextmanager

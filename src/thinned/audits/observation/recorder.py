@@ -1,10 +1,11 @@
 """Record one pass of an audit: every dropout, its neighbours, and the line of source that calls it."""
 
+import inspect
 import os
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -13,7 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from thinned.audits.observation.dropout_uses import DropoutUses, Use
 from thinned.audits.observation.modules import is_drop_path, is_dropout_module
+from thinned.audits.observation.needed_input import NeededInput, needed_input
 from thinned.audits.observation.random_masks import AppliedMask, Location, MaskFinder, digest_of
 from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.ops.torch_private import functorch_active
@@ -29,6 +32,7 @@ __all__ = ["AuditRecorder", "BatchNormCall", "ObservedDropout", "OutsideModule"]
 
 #: folders of torch and of thinned, with their separator so that torchvision is not among them; code that was executed
 _LIBRARY_CODE = (*(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[2])), "<")
+_AUTOGRAD_FUNCTION = inspect.getsourcefile(torch.autograd.Function)
 _ELEMENT_KINDS = ("functional", "module")
 _BATCH_NORM_ARGUMENTS = ("input", "running_mean", "running_var", "weight", "bias", "training")
 
@@ -62,6 +66,8 @@ class _Context(NamedTuple):
     earlier_dropouts: tuple[int, ...]
     checkpoint_keeps_random_state: bool | None
     forward_seed: int | None
+    in_no_grad: bool
+    needed_input: NeededInput | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class ObservedDropout:
         index: number of the call in its pass, counted from 0.
         site: producer, consumers, rate and shape, as :mod:`thinned.sites` describes them.
         is_output: True if its result is an output of the model.
+        uses: what becomes of its result.
         module: innermost module of the model around the call.
         path: qualified name of that module.
         outside_module: the dropout module that was called, where that is not part of the model.
@@ -81,11 +88,14 @@ class ObservedDropout:
         earlier_dropouts: indices of the dropouts that its input carries, with no weight between.
         checkpoint_keeps_random_state: setting of the activation checkpointing around it; None without checkpointing.
         forward_seed: seed that the forward pass had set before; None if it had set none.
+        in_no_grad: True if the forward pass had switched gradients off.
+        needed_input: variable that it overwrote in place, and that is read again; None if there is none.
     """
 
     index: int
     site: Site
     is_output: bool
+    uses: Use
     module: nn.Module
     path: str
     outside_module: OutsideModule | None
@@ -95,6 +105,8 @@ class ObservedDropout:
     earlier_dropouts: tuple[int, ...]
     checkpoint_keeps_random_state: bool | None
     forward_seed: int | None
+    in_no_grad: bool
+    needed_input: NeededInput | None
 
     @property
     def drops(self) -> bool:
@@ -155,6 +167,8 @@ class AuditRecorder(Recorder):
         self._model, self._measure, self._without_dropout = model, measure, without_dropout
         self._find_masks = find_masks
         self._flow = DataFlow()
+        self._uses = DropoutUses()
+        self._gradients = torch.is_grad_enabled()
         self._contexts: list[_Context] = []
         self._output_dropouts: set[int] = set()
         self._batch_norm_calls: Counter[str] = Counter()
@@ -173,6 +187,7 @@ class AuditRecorder(Recorder):
             self._parameters.restore()
         for tensor in result:
             steps = self._flow.dropouts(tensor)
+            self._uses.add_output(tensor, steps)
             self._output_dropouts |= {index for index, step in steps.items() if step is Step.VIEW}
         self.outputs = [tensor.detach() for tensor in result]
 
@@ -180,7 +195,7 @@ class AuditRecorder(Recorder):
         """The dropouts of the pass, in order; complete when the pass is over."""
         pairs = zip(self.sites(), self._contexts, strict=True)
         return [
-            ObservedDropout(index, site, index in self._output_dropouts, *context)
+            ObservedDropout(index, site, index in self._output_dropouts, self._uses.uses.get(index, Use.NONE), *context)
             for index, (site, context) in enumerate(pairs)
         ]
 
@@ -213,7 +228,7 @@ class AuditRecorder(Recorder):
 
     def _add_masks(self, finder: MaskFinder, name: str, arguments: list[torch.Tensor]) -> None:
         for mask in finder.masks(name, arguments):
-            location, _ = _call_stack(sys._getframe())
+            location = _call_stack(sys._getframe()).location
             with torch._C.DisableTorchFunction():
                 zero_fraction = float(mask.double().mean())
                 self.masks.append(AppliedMask(self._path()[0], location, zero_fraction, digest_of(mask)))
@@ -236,7 +251,11 @@ class AuditRecorder(Recorder):
         super()._consume(source, made, name)
         if self._mask_finder is not None:
             self._mask_finder.add_function(source, made, name)
-        self._flow.add_function(source, made, "dropout" if any(map(is_thinned, self._stack[-1:])) else name)
+        name = "dropout" if any(map(is_thinned, self._stack[-1:])) else name
+        carried = {index: step for tensor in source for index, step in self._flow.dropouts(tensor).items()}
+        gradients = any(tensor.requires_grad for tensor in made) if self._gradients else None
+        self._uses.add_function(source, made, name, carried, gradients)
+        self._flow.add_function(source, made, name)
 
     def _site(
         self,
@@ -251,21 +270,29 @@ class AuditRecorder(Recorder):
         super()._site(kind, op, call, source, made, *producer)
         path, module = self._path()
         is_element_kind = kind in _ELEMENT_KINDS
-        location, checkpoint_keeps_random_state = _call_stack(sys._getframe())
+        stack = _call_stack(sys._getframe())
+        overwrites = bool(source and made and made[0] is source[0] and call.active and call.p)
         context = _Context(
             module,
             path,
             outside_module=self._outside_module(),
-            location=location,
+            location=stack.location,
             zero_fraction=self._zero_fraction(made, call) if is_element_kind else None,
             origin=self._flow.origin(source[0]) if source else None,
             earlier_dropouts=self._earlier_dropouts(source) if is_element_kind else (),
-            checkpoint_keeps_random_state=checkpoint_keeps_random_state,
+            checkpoint_keeps_random_state=stack.checkpoint_keeps_random_state,
             forward_seed=None if torch.initial_seed() == self._seed else torch.initial_seed(),
+            in_no_grad=self._gradients and not torch.is_grad_enabled() and not stack.in_autograd_function,
+            needed_input=needed_input(source[0], _user_frames(sys._getframe())) if overwrites else None,
         )
         self._contexts += [context] * (len(self.drafts) - first)
+        if stack.in_autograd_function:
+            self._uses.note(first, Use.TRAINED)  # by a backward pass of that function's own
         if is_element_kind and made:
             self._flow.add_dropout(made[0], first)
+            self._uses.add_dropout(source[0] if source else None, made[0], first)
+        elif op == "multi_head_attention_forward" and len(made) > 1:
+            self._uses.add_dropout(None, made[1], first)  # the weights, which torch returns after dropout
 
     def _outside_module(self) -> OutsideModule | None:
         inner = self._stack[-1] if self._stack else None
@@ -284,14 +311,38 @@ class AuditRecorder(Recorder):
             return 1 - int(torch.count_nonzero(made[0].detach())) / made[0].numel()
 
 
-def _call_stack(frame: FrameType | None) -> tuple[Location | None, bool | None]:
-    """The innermost line of the user's code, and whether the checkpointing around it keeps the random state."""
-    location, keeps_random_state = None, None
+class _CallStack(NamedTuple):
+    """Facts about the calls around a function.
+
+    Attributes:
+        location: the innermost line of the user's code.
+        checkpoint_keeps_random_state: setting of the activation checkpointing; None without checkpointing.
+        in_autograd_function: True within a torch.autograd.Function, which runs without gradients.
+    """
+
+    location: Location | None
+    checkpoint_keeps_random_state: bool | None
+    in_autograd_function: bool
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of a pass, innermost first."""
     while frame is not None and frame.f_code is not AuditRecorder.run.__code__:
-        file = frame.f_code.co_filename
-        if location is None and not file.startswith(_LIBRARY_CODE):
-            location = Location(file, frame.f_lineno)
-        if frame.f_code.co_name == "checkpoint" and "preserve" in frame.f_locals:
-            keeps_random_state = bool(frame.f_locals["preserve"])
+        yield frame
         frame = frame.f_back
-    return location, keeps_random_state
+
+
+def _user_frames(frame: FrameType) -> Iterator[FrameType]:
+    return (frame for frame in _frames(frame) if not frame.f_code.co_filename.startswith(_LIBRARY_CODE))
+
+
+def _call_stack(frame: FrameType) -> _CallStack:
+    location, keeps_random_state, in_function = None, None, False
+    for inner in _frames(frame):
+        code = inner.f_code
+        if location is None and not code.co_filename.startswith(_LIBRARY_CODE):
+            location = Location(code.co_filename, inner.f_lineno)
+        if code.co_name == "checkpoint" and "preserve" in inner.f_locals:
+            keeps_random_state = bool(inner.f_locals["preserve"])
+        in_function |= code.co_name == "apply" and code.co_filename == _AUTOGRAD_FUNCTION
+    return _CallStack(location, keeps_random_state, in_function)

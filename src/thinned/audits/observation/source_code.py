@@ -1,12 +1,15 @@
 """Read Python source into its calls and classes: names resolved through imports, training-only code marked."""
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
+import operator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 __all__ = [
     "SourceCall",
     "SourceClass",
+    "SourceFile",
     "SourceScope",
     "constant",
     "depends_on_training",
@@ -23,6 +26,10 @@ _DROPOUT_LAYERS |= {f"thinned.{name}" for name in _TORCH_LAYERS | {"DropPath", "
 _RECURRENT_LAYERS = {f"{_NN}{name}" for name in ("LSTM", "GRU", "RNN")}
 
 
+_ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
+_RATE_NAMES = {"p", "dropout", "dropout_p", "dropout_prob", "dropout_rate", "drop_prob", "drop_rate", "rate"}
+
+
 @dataclass(frozen=True)
 class SourceScope:
     """The surroundings of a piece of code.
@@ -32,12 +39,14 @@ class SourceScope:
         classes: names of the classes around it, outermost first.
         function: innermost function around it within those classes; None outside of functions.
         training_only: True if it runs in training mode only.
+        constants: numbers that the file assigns to names of its own.
     """
 
     file: str
     classes: tuple[str, ...]
     function: ast.FunctionDef | None
     training_only: bool
+    constants: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -59,6 +68,38 @@ class SourceScope:
         """Names of the function's parameters."""
         nodes = ast.walk(self.function.args) if self.function else iter(())
         return {node.arg for node in nodes if isinstance(node, ast.arg)}
+
+    def number(self, node: ast.expr | None) -> float | None:
+        """The value of a literal number, of a name that stands for one, or of arithmetic on such; None elsewhere.
+
+        A parameter stands for its default.
+        """
+        value = constant(node)
+        if isinstance(value, float | int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
+            left, right = self.number(node.left), self.number(node.right)
+            return None if left is None or right is None else _ARITHMETIC[type(node.op)](left, right)
+        if not isinstance(node, ast.Name):
+            return None
+        values = self.assigned_values().get(node.id, [])
+        if node.id in self.parameters:
+            return None if values else self.number(self._default(node.id))
+        if values:
+            return self.number(values[0]) if len(values) == 1 and not _names_in(values[0]) & {node.id} else None
+        return self.constants.get(node.id)
+
+    def _default(self, name: str) -> ast.expr | None:
+        """The default of a parameter."""
+        arguments = self.function.args if self.function else None
+        if arguments is None:
+            return None
+        plain = [*arguments.posonlyargs, *arguments.args]
+        pairs = list(zip(reversed(plain), reversed(arguments.defaults), strict=False))
+        pairs += [
+            (arg, default) for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default
+        ]
+        return next((default for arg, default in pairs if arg.arg == name), None)
 
     def assigned_values(self) -> dict[str, list[ast.expr]]:
         """Expressions that the function assigns to each of its local names."""
@@ -117,11 +158,10 @@ class SourceCall:
 
     @property
     def rate(self) -> float | None:
-        """The rate of a dropout function or layer; None where it is not a literal number."""
+        """The rate of a dropout function or layer; None where the source does not say."""
         if self.dropout_function is None and self.dropout_layer is None:
             return None
-        p = constant(self.argument("p", 1 if self.dropout_function else 0))
-        return float(p) if isinstance(p, float | int) and not isinstance(p, bool) else None
+        return self.scope.number(self.argument("p", 1 if self.dropout_function else 0))
 
 
 @dataclass(frozen=True)
@@ -150,23 +190,55 @@ class SourceClass:
         return read | {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
-def parse(text: str, file: str) -> list[SourceCall | SourceClass]:
-    """The calls and classes of a file, outer ones first.
+@dataclass(frozen=True)
+class SourceFile:
+    """A whole file.
+
+    Attributes:
+        tree: its syntax tree.
+        scope: its surroundings: the file alone.
+    """
+
+    tree: ast.Module
+    scope: SourceScope
+
+
+def parse(text: str, file: str) -> list[SourceCall | SourceClass | SourceFile]:
+    """The file itself, and its calls and classes, outer ones first.
 
     Raises:
         SyntaxError: ``text`` is not Python.
     """
-    reader = _Reader(file)
-    reader.visit(ast.parse(text))
-    return reader.parts
+    tree = ast.parse(text)
+    reader = _Reader(file, tree)
+    reader.visit(tree)
+    return [SourceFile(tree, SourceScope(file, (), None, False)), *reader.parts]
+
+
+def _numbers(tree: ast.Module) -> dict[str, float]:
+    """Numbers that a file assigns to names, each once."""
+    numbers: dict[str, float] = {}
+    names = Counter(
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    )
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name, value = statement.targets[0].id, constant(statement.value)
+            if names[name] == 1 and isinstance(value, float | int) and not isinstance(value, bool):
+                numbers[name] = float(value)
+    return numbers
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
 class _Reader(ast.NodeVisitor):
     """Walk a file; keep the names that its imports give, and know what runs in training mode only."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, tree: ast.Module) -> None:
         self.parts: list[SourceCall | SourceClass] = []
-        self._file = file
+        self._file, self._constants = file, _numbers(tree)
         self._names: dict[str, str] = {}
         self._classes: list[str] = []
         self._functions: list[ast.FunctionDef] = []
@@ -175,7 +247,7 @@ class _Reader(ast.NodeVisitor):
 
     def _scope(self) -> SourceScope:
         function = self._functions[-1] if self._functions else None
-        return SourceScope(self._file, tuple(self._classes), function, self._training_only)
+        return SourceScope(self._file, tuple(self._classes), function, self._training_only, self._constants)
 
     def _name(self, node: ast.expr) -> str:
         attributes: list[str] = []
@@ -209,7 +281,8 @@ class _Reader(ast.NodeVisitor):
         for statement in ast.walk(methods["__init__"]) if "__init__" in methods else ():
             if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(statement.value, ast.Call):
                 continue
-            call = SourceCall(statement.value, self._name(statement.value.func), self._scope())
+            scope = replace(self._scope(), function=methods["__init__"])
+            call = SourceCall(statement.value, self._name(statement.value.func), scope)
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             attributes = [target.attr for target in targets if isinstance(target, ast.Attribute)]
             layers += [(attribute, call) for attribute in attributes if call.dropout_layer]
@@ -288,8 +361,17 @@ def _training_implied(test: ast.expr, holds: bool) -> bool | None:
         modes = [_training_implied(value, holds) for value in test.values]
         if isinstance(test.op, ast.And) is holds:  # all parts hold, or all fail: one that says something is enough
             return next((mode for mode in modes if mode is not None), None)
+        parts = zip(modes, test.values, strict=True)
+        if isinstance(test.op, ast.Or) and True in modes and all(mode or _is_flag(part) for mode, part in parts):
+            return True  # in training, or where the author asks for it, as "self.training or self.monte_carlo" does
         return modes[0] if len(set(modes)) == 1 else None
     return holds if is_training(test) else None
+
+
+def _is_flag(node: ast.expr) -> bool:
+    """True for a name or attribute that is not the name of a rate."""
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
+    return name is not None and name not in _RATE_NAMES
 
 
 def is_training(node: ast.AST) -> bool:

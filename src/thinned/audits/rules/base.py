@@ -11,7 +11,7 @@ from thinned.audits.findings import JSON, Finding, Severity
 from thinned.audits.observation.observation import Observation
 from thinned.audits.observation.random_masks import Location
 from thinned.audits.observation.recorder import ObservedDropout
-from thinned.audits.observation.source_code import SourceCall, SourceClass, SourceScope
+from thinned.audits.observation.source_code import SourceCall, SourceClass, SourceFile, SourceScope
 
 __all__ = ["REGISTERED", "Repair", "Rule"]
 
@@ -67,6 +67,10 @@ class Rule:
 
     def check_class(self, source_class: SourceClass) -> Iterator[Finding]:  # noqa: ARG002
         """Yield the findings in a class that was read and not run."""
+        return iter(())
+
+    def check_file(self, source_file: SourceFile) -> Iterator[Finding]:  # noqa: ARG002
+        """Yield the findings in a file that was read and not run."""
         return iter(())
 
     def repair(self, finding: Finding, observation: Observation) -> Repair | None:  # noqa: ARG002

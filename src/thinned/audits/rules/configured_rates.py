@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from thinned.audits.observation.class_source import reads_attribute
 from thinned.audits.observation.modules import is_dropout_module, rate_of
 from thinned.audits.observation.observation import Observation
 
@@ -20,6 +21,8 @@ def has_run(path: str, observation: Observation) -> bool:
         return True
     if _is_in_idle_part(path, enclosing, observation) or _has_active_alternative(path, observation):
         return True
+    if not reads_attribute(observation.modules[enclosing], _attribute_below(enclosing, path)):
+        return False  # so no function takes its rate from there
     functions = [
         dropout
         for dropout in observation.training
@@ -28,6 +31,11 @@ def has_run(path: str, observation: Observation) -> bool:
         and same_rate(dropout.site.p, rate_of(module))
     ]
     return any(_owner_of_rate(dropout.path, dropout.site.p, observation) == enclosing for dropout in functions)
+
+
+def _attribute_below(enclosing: str, path: str) -> str:
+    """Name of the attribute of the enclosing module that leads to a path."""
+    return path.removeprefix(enclosing).strip(".").partition(".")[0]
 
 
 def _is_in_idle_part(path: str, enclosing: str, observation: Observation) -> bool:

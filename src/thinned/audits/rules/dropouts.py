@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from thinned.audits.observation.dropout_uses import LOSSES, Use
 from thinned.audits.observation.random_masks import Location
 from thinned.audits.observation.recorder import ObservedDropout
 from thinned.tracing.recorder import VIEWS
@@ -9,23 +10,7 @@ from thinned.tracing.recorder import VIEWS
 __all__ = ["describe", "first_at_each_line", "is_elementwise", "is_on_output"]
 
 _SQUASHES = frozenset(["softmax", "log_softmax", "sigmoid", "logsigmoid", "softmin"])
-_LOSSES = frozenset(
-    [
-        "cross_entropy",
-        "nll_loss",
-        "mse_loss",
-        "l1_loss",
-        "smooth_l1_loss",
-        "huber_loss",
-        "binary_cross_entropy",
-        "kl_div",
-        "binary_cross_entropy_with_logits",
-        "gaussian_nll_loss",
-        "poisson_nll_loss",
-        "multi_margin_loss",
-    ]
-)
-_ENDS = _LOSSES | _SQUASHES | {"LogSoftmax", "Softmax"}
+_ENDS = LOSSES | _SQUASHES | {"LogSoftmax", "Softmax"}
 _PASSED = _SQUASHES | {view.strip("_") for view in VIEWS}
 
 
@@ -58,4 +43,6 @@ def is_on_output(dropout: ObservedDropout) -> bool:
     if not origin.op.startswith(("linear", "conv", "addmm", "bilinear")) or not set(origin.later_ops) <= _PASSED:
         return False
     consumers = {op.name.strip("_") for op in dropout.site.consumers}
-    return consumers <= _ENDS if consumers else dropout.is_output
+    if not consumers:
+        return dropout.is_output
+    return consumers <= LOSSES or (consumers <= _ENDS and Use.FINAL in dropout.uses)

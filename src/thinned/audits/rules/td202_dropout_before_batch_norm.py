@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 from thinned.audits.findings import Finding, Severity
-from thinned.audits.observation.observation import Observation, VarianceShift
+from thinned.audits.observation.observation import Observation
 from thinned.audits.observation.recorder import ObservedDropout
+from thinned.audits.observation.variance_shifts import NOTABLE_RATIO, VarianceShift
 from thinned.audits.rules.base import Rule
 from thinned.audits.rules.dropouts import describe, first_at_each_line
 
 __all__ = ["DropoutBeforeBatchNorm"]
 
-#: Li et al. 2019 see accuracy suffer from shifts of some tenths; dropout after batch norm gives less than 1.05
-_LEAST_RATIO = 1.1
+_LEAST_MEASURED = 1.03  # dropout on a small part of a sum shifts less than this
 
 
 class DropoutBeforeBatchNorm(Rule):
@@ -31,9 +31,14 @@ class DropoutBeforeBatchNorm(Rule):
             for index in shift.batch_norm.dropouts:
                 if observation.training[index].drops and _ratio(shift) >= _ratio(worst.get(index)):
                     worst[index] = shift
-        for dropout, _ in first_at_each_line(observation.training[index] for index in sorted(worst)):
+        shifted = [
+            observation.training[index]
+            for index, shift in sorted(worst.items())
+            if shift.ratio is None or shift.ratio >= _LEAST_MEASURED
+        ]
+        for dropout, _ in first_at_each_line(shifted):
             shift = worst[dropout.index]
-            severity: Severity = "warning" if (shift.ratio or _theoretical_ratio(dropout)) >= _LEAST_RATIO else "info"
+            severity: Severity = "warning" if (shift.ratio or 0) >= NOTABLE_RATIO else "info"
             path = shift.batch_norm.path
             evidence = f"{describe(dropout)} comes before {path}{_ratio_in_words(dropout, shift)}"
             fix = f"move it behind {path}, or thinned.recalibrate_batchnorm(model, batches) after training"
@@ -50,8 +55,8 @@ def _ratio_in_words(dropout: ObservedDropout, shift: VarianceShift) -> str:
         return f"; the variance there, with dropout over without: {shift.ratio:.2f}"
     size = shift.batch_norm.channel_size
     return (
-        f". In theory dropout multiplies the variance there by about {_theoretical_ratio(dropout):.2f}; "
-        f"it was not measured (only {size} values per channel)."
+        f". The shift was not measured, or {size} values per channel are too few for that; dropout multiplies "
+        f"the variance of plain values of mean 0 by {_theoretical_ratio(dropout):.2f}, and that of a sum by less"
     )
 
 

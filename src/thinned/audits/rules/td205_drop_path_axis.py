@@ -29,7 +29,8 @@ class DropPathAxis(Rule):
         for path, shape in observation.drop_path_shapes.items():
             module, p = observation.modules[path], rate_of(observation.modules[path])
             wrong_axes = observation.drop_path_axes.get(path, set()) - {0}
-            batch_moved = bool(batch_size and batch_size > 1 and shape[0] % batch_size and batch_size in shape[1:])
+            moved_by_length = bool(batch_size and batch_size > 1 and shape[0] % batch_size and batch_size in shape[1:])
+            batch_moved = observation.drop_path_batch_axes.get(path, int(moved_by_length)) != 0
             if not p or not (wrong_axes or batch_moved):
                 continue
             problem = (

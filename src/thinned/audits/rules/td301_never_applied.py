@@ -8,6 +8,7 @@ from functools import partial
 from torch import nn
 
 from thinned.audits.findings import Finding, Severity
+from thinned.audits.observation.class_source import reads_attribute
 from thinned.audits.observation.modules import is_drop_path, is_dropout_module, rate_of
 from thinned.audits.observation.observation import Observation
 from thinned.audits.observation.source_code import SourceClass, constant
@@ -71,6 +72,8 @@ class NeverApplied(Rule):
                 continue
             if any(part.startswith(prefix) and rate_of(other) == p for part, other in observation.modules.items()):
                 continue  # the rate of a part, which has findings of its own
+            if reads_attribute(module, name):
+                continue  # for a mask that it draws itself, as of labels or modalities
             evidence = f"the attribute {name}={p:g} is the rate of no dropout that ran in this module"
             fix = f"apply self.{name} in forward, or remove it"
             yield self.module_finding("info", path, module, evidence, fix, p=p, attribute=name)

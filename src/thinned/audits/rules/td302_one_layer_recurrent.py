@@ -34,9 +34,9 @@ class OneLayerRecurrent(Rule):
         """A recurrent layer is built with dropout > 0 and one layer."""
         if call.recurrent_layer is None:
             return
-        p, n_layers = constant(call.argument("dropout")), call.argument("num_layers", 2)
+        p, n_layers = call.scope.number(call.argument("dropout")), call.argument("num_layers", 2)
         one_layer = n_layers is None or constant(n_layers) == 1
-        if isinstance(p, float | int) and 0 < p <= 1 and one_layer:
+        if p is not None and 0 < p <= 1 and one_layer:
             evidence = _evidence(f"nn.{call.recurrent_layer}", p)
             yield self.source_finding(call.scope, call.node, evidence, _fix(p), p=p)
 

@@ -135,7 +135,7 @@ def load(
     settled = settled_frame(cells, {name: decision.reading for name, decision in decisions.items()})
     readings = {column.name: decisions[column.name].reading for column in features}
     return Table(
-        settled[[column.name for column in features]],
+        pd.DataFrame({column.name: settled[column.name] for column in features}, copy=False),
         found.values,
         found.task,
         found.classes,

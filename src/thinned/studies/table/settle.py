@@ -144,15 +144,20 @@ def _mistaken(
 
 
 def settled_frame(columns: Sequence[Column], readings: Mapping[str, ColumnReading]) -> pd.DataFrame:
-    """Read columns: numbers, times in UTC, and categories of everything else."""
+    """Read columns: numbers, times in UTC, and categories of everything else.
+
+    Cells that are numbers already are not copied, and can't be written to.
+    """
     series = {column.name: _settled(column, readings[column.name]) for column in columns}
-    return pd.DataFrame(series) if series else pd.DataFrame()
+    return pd.DataFrame(series, copy=False) if series else pd.DataFrame()
 
 
 def _settled(column: Column, reading: ColumnReading) -> Series:
     if isinstance(reading, NumberReading):
         if isinstance(column.cells, Numbers):
-            return pd.Series(column.cells.values)
+            values = np.ascontiguousarray(column.cells.values).view()  # a large table of numbers is in memory once
+            values.flags.writeable = False
+            return pd.Series(values, copy=False)
         if isinstance(column.cells, Text) and bool(column.cells.matches(_WHOLE).all()):
             return pd.Series(np.asarray(compute.cast(column.cells.texts, "int64"), dtype=np.int64))
         return pd.Series(read_numbers(column, reading)[0])

@@ -360,6 +360,7 @@ class _OwnEntry(msgspec.Struct):
 def _own_difference(before: _OwnEntry, now: _OwnEntry) -> str | None:
     """What differs in the part of a network of one's own; None where it is a consequence of something else."""
     words = {"build": "the network", "loss": "the loss", "score": "the score", "sampler": "the sampler"}
+    words["train"] = "the training function"
     one, two = before.identities, now.identities
     for name, word in words.items():
         if one.get(name) != two.get(name):
@@ -367,6 +368,8 @@ def _own_difference(before: _OwnEntry, now: _OwnEntry) -> str | None:
     if one["state"] != two["state"]:
         return "the network's initial state has changed since"
     values = dict(now.training)
+    if ("train" in values) != ("train" in dict(before.training)):
+        return "one of the two is trained by a function of the user's"
     for name, value in before.training:
         if value != values[name]:
             return f"{name} was {value!r} and is {values[name]!r}"

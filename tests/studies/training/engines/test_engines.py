@@ -1,5 +1,8 @@
 """Every engine runs every job once, tries again what was lost, and says what it can't do in a sentence."""
 
+import contextlib
+import importlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ import joblib
 import pytest
 
 from thinned.errors import InputError
+from thinned.studies.training.engines import choose as choose_module
 from thinned.studies.training.engines import run_jobs as run_jobs_module
 from thinned.studies.training.engines import worker as worker_module
 from thinned.studies.training.engines.choose import check_engine, choose_engine, main_objects
@@ -117,6 +121,16 @@ def test_want_of_memory_is_one_sentence(name: str, request: pytest.FixtureReques
         run(make_engine(name, request), work, 1, tmp_path)
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_a_worker_without_memory_is_one_sentence(library: str, tmp_path: Path) -> None:
+    """More than any machine has is asked of the library itself."""
+    (tmp_path / "begun").mkdir()
+    work = jobs.Greedy(tmp_path / "begun", library)
+    with pytest.raises(InputError, match=r"training needs memory; job 2 failed 3 times.*; take fewer jobs"):
+        run(Joblib(2, "loky"), work, 3, tmp_path)
+    assert len(list((tmp_path / "begun").iterdir())) == 2 + 3
+
+
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_killed_worker_loses_the_jobs_in_flight_alone(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -179,15 +193,66 @@ def stop_later(reports: list[list[int]], values: list[int]) -> None:
         raise KeyboardInterrupt
 
 
-def test_each_worker_sees_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def devices_of_processes(folder: Path) -> dict[str, set[str]]:
+    """The devices that each process saw while it did jobs of :class:`engine_jobs.Recorder`."""
+    devices: dict[str, set[str]] = {}
+    for path in folder.iterdir():
+        process, device = path.read_text().split()[:2]
+        devices.setdefault(process, set()).add(device)
+    return devices
+
+
+@pytest.mark.parametrize("name", ["loky", CLUSTERS[1]])
+def test_each_worker_sees_one_device(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was free for two jobs keeps its device."""
+    for module in ("joblib_engine", "dask_engine") if name == "dask" else ("joblib_engine",):
+        engine_module = importlib.import_module(f"thinned.studies.training.engines.{module}")
+        monkeypatch.setattr(engine_module, "visible_devices", lambda: ("4", "7"))
+    (tmp_path / "begun").mkdir()
+    with contextlib.closing(choose_engine(2, name)) as engine:
+        run(engine, jobs.Pair(tmp_path / "begun"), 8, tmp_path)
+    devices = sorted(devices_of_processes(tmp_path / "begun").values(), key=sorted)
+    assert devices == [{"4"}, {"7"}]
+
+
+@pytest.mark.slow
+def test_ray_deals_its_devices(tmp_path: Path) -> None:
+    """Two devices that Ray is told of: two jobs at a time, though there are four cores, each with a device alone."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        with contextlib.closing(choose_engine(engine="ray", accelerators=True)) as engine:
+            assert engine.workers == 2
+            (tmp_path / "begun").mkdir()
+            run(engine, jobs.Pair(tmp_path / "begun"), 8, tmp_path)
+        assert set().union(*devices_of_processes(tmp_path / "begun").values()) == {"0", "1"}
+    finally:
+        ray.shutdown()
+
+
+def test_a_ray_without_the_devices_that_jobs_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(InputError, match=r"needs a Ray cluster with GPUs; this one has none; start it with --num-gpus"):
+        choose_engine(engine="ray", accelerators=True)
+
+
+def test_threads_of_the_driver_leave_its_devices_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from thinned.studies.training.engines import joblib_engine
 
     monkeypatch.setattr(joblib_engine, "visible_devices", lambda: ("4", "7"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     (tmp_path / "begun").mkdir()
-    run(Joblib(2, "loky"), jobs.Recorder(tmp_path / "begun"), 8, tmp_path)
-    devices = dict(path.read_text().split()[:2] for path in (tmp_path / "begun").iterdir())
-    assert set(devices.values()) <= {"4", "7"}
-    assert len(set(devices.values())) == len(devices)
+    run(Joblib(2, "threading"), jobs.Recorder(tmp_path / "begun"), 4, tmp_path)
+    assert devices_of_processes(tmp_path / "begun") == {str(os.getpid()): {"4,7"}}
+
+
+def test_as_many_jobs_as_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose_module, "visible_devices", lambda: ("0", "1", "2"))
+    assert choose_engine(accelerators=True).workers == 3
+    monkeypatch.setattr(choose_module, "visible_devices", lambda: ())
+    assert isinstance(choose_engine(accelerators=True), Serial)
 
 
 def test_devices_are_those_the_caller_sees(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """The numbers of a study do not depend on where, how, and in what order its networks were trained."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,12 +10,13 @@ import engine_jobs
 import numpy as np
 import pandas as pd
 import pytest
+from same_results import assert_same
 from typer.testing import CliRunner
 
 import thinned
 from thinned.cli.app import app
 from thinned.errors import InputError
-from thinned.studies.results.file import Results, read, serialise
+from thinned.studies.results.file import Results, read
 from thinned.studies.shards import merge_shards, train_shard
 from thinned.studies.training import drive as drive_module
 from thinned.studies.training import store as store_module
@@ -31,7 +31,6 @@ OPTIONS: dict[str, Any] = {
     "hidden": (8,),
     "epochs": 3,
 }
-PARTS = ("settings", "arms", "comparisons", "verdict", "claims")
 
 
 def make_frame() -> pd.DataFrame:
@@ -53,19 +52,6 @@ def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one(csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The results of one process."""
     return thinned.study(csv, "y", out=tmp_path_factory.mktemp("one"), jobs=1, **OPTIONS).results
-
-
-def assert_same(results: Results, expected: Results) -> None:
-    one, other = (json.loads(serialise(content)) for content in (results, expected))
-    for part in PARTS:
-        assert without_seconds(one[part]) == without_seconds(other[part])
-
-
-def without_seconds(value: Any) -> Any:
-    """A part of the results but for the time that training took."""
-    if isinstance(value, dict):
-        return {name: without_seconds(entry) for name, entry in value.items() if name != "seconds"}
-    return [without_seconds(entry) for entry in value] if isinstance(value, list) else value
 
 
 def test_two_processes(one: Results, csv: Path, tmp_path: Path) -> None:

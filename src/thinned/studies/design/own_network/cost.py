@@ -19,6 +19,7 @@ __all__ = [
     "Timing",
     "cost_of",
     "describe_cost",
+    "describe_fitted",
     "describe_nested_cost",
     "fit_to_minutes",
 ]
@@ -95,7 +96,7 @@ class FittedPlan(NamedTuple):
 def cost_of(plan: Plan, timing: Timing) -> Cost:
     """The cost of a plan with all its settings, by the networks that each design trains.
 
-    The confirmation's networks are an upper limit: arms whose chosen setting is the same share their networks. All
+    The confirmation's networks are an upper limit: arms whose pilot chooses the same setting share their networks. All
     networks are counted with their whole budget, although patience may end some early.
 
     Args:
@@ -103,8 +104,10 @@ def cost_of(plan: Plan, timing: Timing) -> Cost:
         timing: measured times.
     """
     # a mix chooses among the settings of the others: its networks are those of another arm
-    first = {arm.name: arm.settings[0] for arm in plan.arms if arm.kind != "mix"}
-    confirmed = len(first) * plan.folds * plan.seeds
+    arms = [arm for arm in plan.arms if arm.kind != "mix"]
+    first = {arm.name: arm.settings[0] for arm in arms}
+    known = {arm.settings for arm in arms if len(arm.settings) == 1}  # of two groups, one off is the other alone
+    confirmed = (len(known) + sum(len(arm.settings) > 1 for arm in arms)) * plan.folds * plan.seeds
     pilot = pilot_plan(plan)
     return Cost(
         _stage(pilot, pilot.networks, timing),
@@ -140,8 +143,19 @@ def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
         f"That takes about {_duration(cost.seconds)}{processes}, {saving} the {cost.nested.networks} networks of the "
         f"full nested design ({_duration(cost.nested_seconds)})."
     )
-    shorter = "A time limit chooses a smaller design; fewer arms, rates, epochs, folds or seeds make it shorter, too."
+    epochs = "epochs, " if plan.network_design.trains_itself else ""
+    shorter = f"A time limit chooses a smaller design; fewer arms, rates, {epochs}folds or seeds make it shorter, too."
     return counts, times, shorter
+
+
+def describe_fitted(fitted: FittedPlan, timing: Timing, minutes: float) -> tuple[str, ...]:
+    """Sentences about a plan that was made smaller: what has changed, what it costs, and whether that fits the time."""
+    counts, times, _ = describe_cost(fitted.plan, timing)
+    changes = (f"To fit {minutes:g} minutes: {', '.join(fitted.changes)}.",) if fitted.changes else ()
+    if fitted.cost.seconds <= 60 * minutes:
+        return *changes, counts, times
+    too_long = f"No smaller design is left for {minutes:g} minutes: fewer epochs, or arms that you name, are shorter."
+    return *changes, counts, times, too_long
 
 
 def describe_nested_cost(plan: Plan, timing: Timing) -> str:
@@ -214,7 +228,9 @@ def _with_arms(plan: Plan, arms: Sequence[Arm]) -> Plan:
         dataclasses.replace(arm, settings=tuple(s for s in arm.settings if s in union)) if arm.kind == "mix" else arm
         for arm in arms
     )
-    design = dataclasses.replace(plan.network_design, questions=network_questions(changed))
+    own = plan.network_design
+    questions = network_questions(changed, trains_itself=own.trains_itself)
+    design = dataclasses.replace(own, questions=questions)
     return dataclasses.replace(plan, arms=changed, own=design)
 
 

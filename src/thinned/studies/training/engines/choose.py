@@ -12,6 +12,7 @@ from thinned.errors import InputError, sentence
 from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.engines.joblib_engine import Joblib
 from thinned.studies.training.engines.serial import Serial
+from thinned.studies.training.engines.worker import visible_devices
 
 __all__ = ["EngineName", "check_engine", "choose_engine", "is_configured", "main_objects"]
 
@@ -44,32 +45,35 @@ def choose_engine(
     engine: EngineName | None = None,
     address: str | None = None,
     main: Mapping[str, Callable[..., object]] | None = None,
+    *,
+    accelerators: bool = False,
 ) -> Engine:
     """Start an engine or connect to it.
 
     Args:
         jobs: how many jobs at a time, -1 for as many as there are cores. None takes what ``joblib.parallel_config``
-            says, all of a cluster, or else as many as torch has threads.
+            says, all of a cluster, or else as many as torch has threads, or as there are accelerators.
         engine: "loky" (processes on this machine), "ray" or "dask"; None takes the backend of
             ``joblib.parallel_config``, and else loky.
         address: of the cluster.
         main: objects of the caller's ``__main__`` that jobs look for.
+        accelerators: each job computes on an accelerator.
 
     Raises:
-        InputError: as :func:`check_engine`, or there is no cluster at the address.
+        InputError: as :func:`check_engine`, or there is no cluster at the address, or it has no accelerators.
     """
     check_engine(jobs, engine, address)
-    cores = torch.get_num_threads()
+    units = max(1, len(visible_devices())) if accelerators else torch.get_num_threads()
     if engine == "ray":
         from thinned.studies.training.engines.ray_engine import Ray  # noqa: PLC0415 - an extra
 
-        return Ray(joblib.cpu_count() if jobs == -1 and address is None else _positive(jobs), address, main)
+        return Ray(_given(jobs, address), address, main, accelerators=accelerators)
     if engine == "dask":
         from thinned.studies.training.engines.dask_engine import Dask  # noqa: PLC0415 - an extra
 
-        return Dask(joblib.cpu_count() if jobs == -1 and address is None else _positive(jobs), address, cores, main)
+        return Dask(_given(jobs, address), address, units, main)
     if jobs is None and not is_configured():
-        jobs = cores
+        jobs = units
     chosen = Joblib(jobs, engine, main)
     return Serial() if chosen.workers == 1 else chosen
 
@@ -81,8 +85,11 @@ def main_objects(name: str | None) -> dict[str, Callable[..., object]]:
     return {attribute: value} if callable(value) else {}
 
 
-def _positive(jobs: int | None) -> int | None:
-    return None if jobs == -1 else jobs
+def _given(jobs: int | None, address: str | None) -> int | None:
+    """The number of jobs, or None for all workers of a cluster."""
+    if jobs == -1:
+        return joblib.cpu_count() if address is None else None
+    return jobs
 
 
 def is_configured() -> bool:

@@ -15,15 +15,18 @@ import distributed
 from thinned.errors import InputError, sentence
 from thinned.studies.training.engines.engine import Lost, Outcome
 from thinned.studies.training.engines.futures import FutureEngine
-from thinned.studies.training.engines.worker import Run, RunFiles, run_job
+from thinned.studies.training.engines.worker import Run, RunFiles, run_job, visible_devices
 
 __all__ = ["Dask"]
 
-_CONNECT = 15.0  # seconds
+_CONNECT, _FIRST_WORKER = 15.0, 90.0  # seconds; a busy machine may take a minute to start a process
 
 
 class Dask(FutureEngine[Any]):
     """Jobs as Dask tasks.
+
+    Each process of a cluster that is started here sees one accelerator. Those of another cluster see what they were
+    started with: dask-cuda starts one for each accelerator.
 
     Args:
         jobs: how many at a time; None takes all threads of the cluster.
@@ -45,7 +48,7 @@ class Dask(FutureEngine[Any]):
             with contextlib.suppress(ValueError):
                 self._client = distributed.get_client()
                 return
-            self._cluster = _local_cluster(jobs or cores)
+            self._cluster, self._devices = _local_cluster(jobs or cores), visible_devices()
         self._own = True
         try:
             self._client = distributed.Client(self._cluster or address, timeout=_CONNECT, set_as_default=False)
@@ -54,12 +57,24 @@ class Dask(FutureEngine[Any]):
             raise InputError(sentence("training needs a Dask scheduler at --address", found)) from None
 
     @property
+    def _address(self) -> str:
+        scheduler = self._client.scheduler  # None while the client connects again
+        return "--address" if scheduler is None else str(scheduler.address)
+
+    @property
     def workers(self) -> int:
         """As many as the cluster has threads now: it may grow and shrink."""
         return max(1, self._jobs or sum(self._client.nthreads().values()))
 
     def _share(self, files: RunFiles) -> Any:
-        self._client.wait_for_workers(1, timeout=_CONNECT)
+        try:
+            # those that were started here come together: the first one would be given all jobs
+            self._client.wait_for_workers(len(self._cluster.workers) if self._cluster else 1, timeout=_FIRST_WORKER)
+        except TimeoutError:
+            found = f"the scheduler at {self._address} has too few after {_FIRST_WORKER:.0f} s"
+            raise InputError(
+                sentence("training needs workers of Dask", found, "start some with `dask worker`")
+            ) from None
         seen = self._client.run(Path(files.folder).is_dir)
         return None if all(seen.values()) else self._client.scatter(files.content(), broadcast=True)
 
@@ -67,12 +82,13 @@ class Dask(FutureEngine[Any]):
         return self._client.submit(run_job, run, number, shared, pure=False)
 
     def _wait(self, futures: list[Any], seconds: float) -> list[Any]:
+        # a lost connection cancels all futures at once, and then the client tries to connect again
+        with contextlib.suppress(TimeoutError, distributed.CancelledError), self._client.as_current():
+            distributed.wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
         if self._client.status != "running":
-            found = f"that at {self._client.scheduler.address} no longer answers"
+            found = f"that at {self._address} no longer answers"
             remedy = "start it again; the same command goes on from the finished networks"
             raise InputError(sentence("training needs its Dask scheduler", found, remedy))
-        with contextlib.suppress(TimeoutError), self._client.as_current():
-            distributed.wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
         return [future for future in futures if future.done()]
 
     def _outcome(self, future: Any, number: int) -> Outcome[Any]:

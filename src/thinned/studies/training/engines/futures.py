@@ -24,6 +24,7 @@ class FutureEngine(ABC, Generic[F]):
 
     def __init__(self, main: Mapping[str, Callable[..., object]] | None = None) -> None:
         self._main = main or {}
+        self._devices: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -54,7 +55,7 @@ class FutureEngine(ABC, Generic[F]):
         """Run the jobs."""
         in_flight: dict[F, int] = {}
         with run_files(task) as files:
-            run = Run(str(files.folder), os.getpid(), (), module_path(), self._main)
+            run = Run(str(files.folder), os.getpid(), self._devices, module_path(), self._main)
             shared = self._share(files)
             try:
                 while True:

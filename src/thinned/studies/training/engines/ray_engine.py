@@ -24,35 +24,45 @@ _TRIES = 3  # looks in a row that fail before the head counts as gone; Ray itsel
 
 
 class Ray(FutureEngine[Any]):
-    """Jobs as Ray tasks of one CPU each.
+    """Jobs as Ray tasks of one CPU each, and of one GPU where they compute on it; Ray gives each task its own.
 
     Args:
         jobs: how many at a time; None takes all CPUs of the cluster.
         address: of a cluster, as "auto" or "10.0.0.1:6379"; None takes the running one, or starts one here.
         main: see :class:`thinned.studies.training.engines.worker.Run`.
+        accelerators: each job computes on a GPU.
 
     Raises:
-        InputError: there is no cluster at the address.
+        InputError: there is no cluster at the address, or it has no GPU that jobs need.
     """
 
     def __init__(
-        self, jobs: int | None, address: str | None, main: Mapping[str, Callable[..., object]] | None = None
+        self,
+        jobs: int | None,
+        address: str | None,
+        main: Mapping[str, Callable[..., object]] | None = None,
+        *,
+        accelerators: bool = False,
     ) -> None:
         super().__init__(main)
         self._started = not ray.is_initialized()
         if self._started:
             _connect(jobs, address)
-        self._jobs = jobs
+        self._jobs, self._unit = jobs, "GPU" if accelerators else "CPU"
+        if accelerators and ray.cluster_resources().get("GPU", 0) < 1:
+            found = "this one has none"
+            remedy = "start it with --num-gpus, or train on the CPU with --device cpu"
+            raise InputError(sentence("training on an accelerator needs a Ray cluster with GPUs", found, remedy))
         # a failed job is tried again by the driver, which counts
-        self._remote = ray.remote(num_cpus=1, max_retries=0)(run_job)
+        self._remote = ray.remote(num_cpus=1, num_gpus=int(accelerators), max_retries=0)(run_job)
         head = ray.get_runtime_context().gcs_address
         self._head = (head.rpartition(":")[0].strip("[]"), int(head.rpartition(":")[2]))
         self._checked, self._misses = time.monotonic(), 0
 
     @property
     def workers(self) -> int:
-        """As many as the cluster has CPUs now: it may grow and shrink."""
-        return max(1, self._jobs or int(ray.cluster_resources().get("CPU", 1)))
+        """As many as the cluster has CPUs now, or GPUs where jobs need them: it may grow and shrink."""
+        return max(1, self._jobs or int(ray.cluster_resources().get(self._unit, 1)))
 
     def _share(self, files: RunFiles) -> Any:
         alone = sum(node["Alive"] for node in ray.nodes()) == 1

@@ -38,7 +38,7 @@ class Run(NamedTuple):
     Attributes:
         folder: of the files.
         driver: process number of the driver, by which its children notice that it was killed.
-        devices: accelerators, one of which each worker sees; empty if there is none.
+        devices: accelerators, one of which each worker sees; empty if there is none, or the cluster deals them.
         path: where the driver looks for modules, such as that of a user's network.
         main: objects by name that the driver's ``__main__`` holds and jobs look for, as a notebook's network.
     """
@@ -142,6 +142,8 @@ def warm_up(driver: int) -> None:
 def _prepare_process(run: Run) -> None:
     if run.driver == os.getppid():
         _follow(run.driver)
+    if run.driver == os.getpid():
+        return  # a thread of the driver, whose surroundings are the caller's
     if len(run.devices) > 1 and os.environ.get("CUDA_VISIBLE_DEVICES") not in run.devices:
         os.environ["CUDA_VISIBLE_DEVICES"] = run.devices[_place(Path(run.folder)) % len(run.devices)]
 
