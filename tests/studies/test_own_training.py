@@ -61,6 +61,17 @@ def test_from_a_function_to_a_verdict(whole: Study) -> None:
     ]
 
 
+def test_a_report_says_nothing_of_early_stopping(whole: Study, tmp_path: Path) -> None:
+    page = whole.report(tmp_path / "report.html").read_text()
+    assert whole.results.verdict.headline[:30] in page
+    assert "own_training:train" in page
+    text = page[page.index("<body>") : page.index("<script")].lower()
+    for words in ("early stopping", "stop early", "full budget", "best epoch,"):
+        assert words not in text
+    assert "early stopping" not in whole.verdict
+    assert "best epoch" not in whole.verdict
+
+
 def test_the_same_call_again_trains_nothing(whole: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("a network was trained")
