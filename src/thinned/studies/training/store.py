@@ -28,6 +28,7 @@ __all__ = [
     "StoredRun",
     "check_folder",
     "finished_networks",
+    "holds_store",
     "open_store",
     "read_store",
     "write_text",
@@ -64,10 +65,12 @@ class Origin(NamedTuple):
     Attributes:
         file: absolute path of the table, or None for a data frame.
         target: the column to predict.
+        own: what a study of a network of one's own was made of, as JSON types; None of a table's.
     """
 
     file: str | None
     target: str
+    own: object = None
 
 
 class StoredRun(NamedTuple):
@@ -157,13 +160,18 @@ def _count_networks(folder: Path) -> int:
     return 0  # not a store, as the run itself reports
 
 
+def holds_store(folder: Path) -> bool:
+    """Tell whether a folder holds the store of a run."""
+    return (folder / _FILE).is_file()
+
+
 def read_store(folder: Path) -> StoredRun:
     """Read the store of a shard, which stays as it is.
 
     Raises:
         InputError: the folder holds none, or one that no shard has written.
     """
-    if not (folder / _FILE).is_file():
+    if not holds_store(folder):
         raise InputError(sentence("merging needs the folders of shards", f"{folder} holds no {_FILE}"))
     try:
         with closing(sqlite3.connect(folder / _FILE)) as connection:
