@@ -12,6 +12,7 @@ from thinned.cli.app import app
 from thinned.studies import Study
 from thinned.studies.design.options import StudyOptions
 from thinned.studies.design.own_network.options import NetworkOptions
+from thinned.studies.results import PlannedNetwork
 
 MODULE = """
 import torch
@@ -46,6 +47,19 @@ def items():
 def collate(batch):
     rows, labels = zip(*batch)
     return torch.stack([nn.functional.pad(row, (0, 4 - len(row))) for row in rows]), torch.tensor(labels)
+
+def train(network, run):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for epoch in range(2):
+        for x, y in torch.utils.data.DataLoader(run.training, batch_size=8, shuffle=True):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(x), y).backward()
+            optimizer.step()
+        run.report(epoch + 1, 1 / (epoch + 1))
+
+def too_few(network, run):
+    train(network, run)
+    return [0.5]
 """
 SMALL = ["--epochs", "2", "--folds", "2", "--seeds", "1", "--rates", "0.3", "--arms", "dropout", "--jobs", "1"]
 OWN = ["--data", "cli_examples:examples", "--network", "cli_examples:build"]
@@ -210,6 +224,35 @@ def test_shards_of_both_stages(folder: Path) -> None:
 )
 def test_shards_without_meaning_are_refused(folder: Path, words: str, options: list[str]) -> None:
     result = CliRunner().invoke(app, ["study", *OWN, *options, "--out", "run", *SMALL])
+    assert result.exit_code == 2, result.output
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert not (folder / "run").exists()
+
+
+OWN_LOOP = ["--folds", "2", "--seeds", "1", "--rates", "0.3", "--arms", "dropout", "--jobs", "1", "--device", "cpu"]
+
+
+def test_a_training_function_is_named_by_its_path(folder: Path) -> None:
+    result = CliRunner().invoke(app, ["study", *OWN, "--train", "cli_examples:train", "--out", "run", *OWN_LOOP])
+    assert result.exit_code == 0, result.output
+    assert "improvement over no regularisation" in " ".join(result.stdout.split())
+    assert "best validation epoch" not in result.stdout
+    own = Study.load(folder / "run").results.plan.own
+    assert isinstance(own, PlannedNetwork)
+    assert own.training == (("train", "cli_examples:train"),)
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("must give one loss for each of", ["--train", "cli_examples:too_few"]),
+        ("train must use run.weight_decay", ["--train", "cli_examples:train", "--arms", "dropout,weight_decay"]),
+        ("epochs is an option of the study's own training", ["--train", "cli_examples:train", "--epochs", "3"]),
+        ("the module of the training function must be importable", ["--train", "no_such_module:train"]),
+    ],
+)
+def test_a_bad_training_function_is_a_sentence(folder: Path, words: str, options: list[str]) -> None:
+    result = CliRunner().invoke(app, ["study", *OWN, "--out", "run", *OWN_LOOP, *options])
     assert result.exit_code == 2, result.output
     assert words in " ".join(result.stderr.replace("│", " ").split())
     assert not (folder / "run").exists()

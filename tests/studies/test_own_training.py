@@ -88,6 +88,17 @@ def test_the_function_trains_the_network_that_is_left(tmp_path: Path) -> None:
     assert not (tmp_path / "run/.checkpoints").exists()
 
 
+def test_a_report_says_nothing_of_early_stopping(whole: Study, tmp_path: Path) -> None:
+    page = whole.report(tmp_path / "report.html").read_text()
+    assert whole.results.verdict.headline[:30] in page
+    assert "own_training:train" in page
+    text = page[page.index("<body>") : page.index("<script")].lower()
+    for words in ("early stopping", "stop early", "full budget", "best epoch,"):
+        assert words not in text
+    assert "early stopping" not in whole.verdict
+    assert "best epoch" not in whole.verdict
+
+
 def test_the_same_call_again_trains_nothing(whole: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("a network was trained")
@@ -210,7 +221,7 @@ def test_a_time_limit_counts_whole_networks(tmp_path: Path) -> None:
     study(tmp_path / "run", arms=None, minutes=0.001, progress=watch)
     assert said[0] == "training one network, to measure the time"
     (cost,) = [text for text in dict.fromkeys(said) if text.startswith("To fit 0.001 minutes")]
-    assert cost.endswith("No smaller design is left for 0.001 minutes: arms that you name are shorter.")
+    assert "No smaller design is left for 0.001 minutes: arms that you name are shorter." in cost
     assert finished_networks(tmp_path / "run") < 12 + 12
 
 

@@ -382,7 +382,10 @@ def test_an_interruption_that_a_framework_swallows_ends_the_study(leaves: bool) 
             if leaves:
                 raise SystemExit(1) from None
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        trained(swallow)
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trained(swallow)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -154,10 +154,10 @@ def describe_fitted(fitted: FittedPlan, timing: Timing, minutes: float) -> tuple
     changes = (f"To fit {minutes:g} minutes: {', '.join(fitted.changes)}.",) if fitted.changes else ()
     if fitted.cost.seconds <= 60 * minutes:
         return *changes, counts, times
-    shorter = "arms that you name"
-    if fitted.plan.network_design.trains_itself:
-        shorter = "fewer epochs, or arms that you name,"
-    too_long = f"No smaller design is left for {minutes:g} minutes: {shorter} are shorter."
+    shorter = "fewer epochs, or arms that you name, are shorter"
+    if not fitted.plan.network_design.trains_itself:
+        shorter = "arms that you name are shorter"
+    too_long = f"No smaller design is left for {minutes:g} minutes: {shorter}."
     return *changes, counts, times, too_long
 
 
