@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from thinned.studies.design.setting import Setting
     from thinned.studies.examples.examples import Examples
     from thinned.studies.recommended_network.load import load_network
+    from thinned.studies.training.own_training.run import TrainingRun
     from thinned.tracing import sites
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "MultiheadAttention",
     "Setting",
     "Study",
+    "TrainingRun",
     "WordDropout",
     "__version__",
     "address",
@@ -114,6 +116,7 @@ _LAZY_NAMES = {
     "InsertionReport": "thinned.conversion.insertion",
     "Setting": "thinned.studies.design.setting",
     "Study": "thinned.studies.api",
+    "TrainingRun": "thinned.studies.training.own_training.run",
     "address": "thinned.conversion.api",
     "audit": "thinned.audits",
     "convert": "thinned.conversion.api",

@@ -158,6 +158,12 @@ def test_one_result_in_four_forms(run, tmp_path):
     assert second["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "dead"
 
 
+def test_paragraphs_are_wrapped_and_headings_are_not(run):
+    lines = run("audited:Net", "--input", "8,4").output.splitlines()
+    assert max(map(len, (line for line in lines if not line.startswith("TD") and "fix:" not in line))) <= 100
+    assert next(line for line in lines if line.startswith("TD101")).endswith("audited.py:12  [Net]")
+
+
 def test_every_result_in_sarif_has_a_file_and_a_line(run):
     for factory in ("Net", "clean", "high"):
         log = json.loads(run(f"audited:{factory}", "--input", "8,4", "--rows", "100", "--format", "sarif").output)

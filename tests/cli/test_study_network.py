@@ -12,6 +12,7 @@ from thinned.cli.app import app
 from thinned.studies import Study
 from thinned.studies.design.options import StudyOptions
 from thinned.studies.design.own_network.options import NetworkOptions
+from thinned.studies.results import PlannedNetwork
 
 MODULE = """
 import torch
@@ -46,6 +47,19 @@ def items():
 def collate(batch):
     rows, labels = zip(*batch)
     return torch.stack([nn.functional.pad(row, (0, 4 - len(row))) for row in rows]), torch.tensor(labels)
+
+def train(network, run):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for epoch in range(2):
+        for x, y in torch.utils.data.DataLoader(run.training, batch_size=8, shuffle=True):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(x), y).backward()
+            optimizer.step()
+        run.report(epoch + 1, 1 / (epoch + 1))
+
+def too_few(network, run):
+    train(network, run)
+    return [0.5]
 """
 SMALL = ["--epochs", "2", "--folds", "2", "--seeds", "1", "--rates", "0.3", "--arms", "dropout", "--jobs", "1"]
 OWN = ["--data", "cli_examples:examples", "--network", "cli_examples:build"]
@@ -79,7 +93,20 @@ def test_every_option_of_a_network_study_is_one_of_the_command() -> None:
     names = {parameter.name for parameter in command.params}
     assert {field.name for field in dataclasses.fields(NetworkOptions)} <= names
     known = {field.name for kind in (NetworkOptions, StudyOptions) for field in dataclasses.fields(kind)}
-    others = {"out", "file", "target", "data", "network", "column", "jobs", "engine", "address", "shard"}
+    others = {
+        "out",
+        "file",
+        "target",
+        "data",
+        "network",
+        "column",
+        "jobs",
+        "engine",
+        "address",
+        "shard",
+        "stage",
+        "pilot",
+    }
     assert names - known <= others
 
 
@@ -137,7 +164,7 @@ def test_examples_of_unequal_length_have_a_collate_function(folder: Path) -> Non
             "collate_fn is an option of a study of examples",
             ["table.csv", "--target", "y", "--collate", "cli_examples:collate"],
         ),
-        ("--shard must be of the study of a table", [*OWN, "--shard", "1/2"]),
+        ("--stage and --pilot must come with --data", ["table.csv", "--target", "y", "--stage", "pilot"]),
         ("hidden is an option of a study of a table", [*OWN, "--hidden", "8"]),
         ("give a place or layers=NAME,NAME", [*OWN, "--insert", "place=conv"]),
         ("where must be 'hidden'", [*OWN, "--insert", "everywhere"]),
@@ -152,3 +179,80 @@ def test_what_has_no_meaning_is_refused_in_a_sentence(folder: Path, words: str, 
     assert result.exit_code == 2, result.output
     assert words in " ".join(result.stderr.replace("│", " ").split())
     assert not (folder / "run" / "results.json").exists()
+
+
+def test_shards_of_both_stages(folder: Path) -> None:
+    """Two shards of each stage, merged, are the study of one command."""
+
+    def run(*command: str) -> str:
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        return " ".join(result.stdout.split())
+
+    study = ("study", *OWN, *SMALL, "--device", "cpu", "--insert", "hidden")
+    for number in "12":
+        told = run(*study, "--stage", "pilot", "--shard", f"{number}/2", "--out", f"pilots/{number}")
+        assert f"Shard {number}/2: pilots/{number} holds 2 finished networks." in told
+    told = run("merge", "pilots/2", "pilots/1", "--out", "pilot")
+    assert (
+        told
+        == "The pilot is complete: pilot holds its 4 networks. Stage confirm follows: --stage confirm --pilot pilot"
+    )
+    for number in "12":
+        run(*study, "--stage", "confirm", "--pilot", "pilot", "--shard", f"{number}/2", "--out", f"shards/{number}")
+    assert "The network to use, built again:" in run("merge", "shards/1", "shards/2", "--out", "run")
+    run(*study, "--out", "alone")
+    merged, alone = (Study.load(folder / name).results for name in ("run", "alone"))
+    assert merged.settings == alone.settings
+    assert merged.verdict == alone.verdict
+    assert (folder / "run/network/weights.safetensors").read_bytes() == (
+        folder / "alone/network/weights.safetensors"
+    ).read_bytes()
+    result = CliRunner().invoke(app, ["merge", "shards/1", "shards/2", "--out", "other", "--table", "x.csv"])
+    assert result.exit_code == 2
+    assert "--table must come with the shards of a table" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("--stage must come with --shard", ["--stage", "pilot"]),
+        ("--pilot must come with --shard", ["--pilot", "x"]),
+        ("a shard must have the stage pilot or confirm", ["--shard", "1/2"]),
+        ("no measured time may change", ["--shard", "1/2", "--stage", "pilot", "--minutes", "3"]),
+    ],
+)
+def test_shards_without_meaning_are_refused(folder: Path, words: str, options: list[str]) -> None:
+    result = CliRunner().invoke(app, ["study", *OWN, *options, "--out", "run", *SMALL])
+    assert result.exit_code == 2, result.output
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert not (folder / "run").exists()
+
+
+OWN_LOOP = ["--folds", "2", "--seeds", "1", "--rates", "0.3", "--arms", "dropout", "--jobs", "1", "--device", "cpu"]
+
+
+def test_a_training_function_is_named_by_its_path(folder: Path) -> None:
+    result = CliRunner().invoke(app, ["study", *OWN, "--train", "cli_examples:train", "--out", "run", *OWN_LOOP])
+    assert result.exit_code == 0, result.output
+    assert "improvement over no regularisation" in " ".join(result.stdout.split())
+    assert "best validation epoch" not in result.stdout
+    own = Study.load(folder / "run").results.plan.own
+    assert isinstance(own, PlannedNetwork)
+    assert own.training == (("train", "cli_examples:train"),)
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("must give one loss for each of", ["--train", "cli_examples:too_few"]),
+        ("train must use run.weight_decay", ["--train", "cli_examples:train", "--arms", "dropout,weight_decay"]),
+        ("epochs is an option of the study's own training", ["--train", "cli_examples:train", "--epochs", "3"]),
+        ("the module of the training function must be importable", ["--train", "no_such_module:train"]),
+    ],
+)
+def test_a_bad_training_function_is_a_sentence(folder: Path, words: str, options: list[str]) -> None:
+    result = CliRunner().invoke(app, ["study", *OWN, "--out", "run", *OWN_LOOP, *options])
+    assert result.exit_code == 2, result.output
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert not (folder / "run").exists()

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from thinned.import_path import import_object
 __all__ = ["audit_command"]
 
 Format = Literal["rich", "json", "sarif", "html"]
+_WIDTH = 100  # of a paragraph, at most
 _STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 
 
@@ -161,7 +163,7 @@ def _write(result: Audit, format_: Format, out: Path | None) -> None:
     if format_ == "rich":
         if out is None:
             console = Console()
-            for line in _lines(result):
+            for line in _lines(result, min(console.width, _WIDTH) if console.is_terminal else _WIDTH):
                 console.print(line, soft_wrap=True)
         else:
             out.write_text(f"{result}\n", "utf-8")
@@ -176,15 +178,22 @@ def _write(result: Audit, format_: Format, out: Path | None) -> None:
         out.write_text(text, "utf-8")
 
 
-def _lines(result: Audit) -> Iterator[Text]:
-    """The result for a terminal."""
+def _wrapped(text: str, width: int) -> str:
+    """A paragraph under its heading; words stay whole, as names of files do."""
+    return textwrap.fill(
+        text, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _lines(result: Audit, width: int) -> Iterator[Text]:
+    """The result for a terminal; a heading stays on one line, so that its file and line can be opened."""
     for finding, *others in result.groups():
         head = (f"{finding.code} {finding.severity}", _STYLES[finding.severity])
         yield Text.assemble(head, f"  {finding.location}  [{finding.class_name}]")
-        yield Text(f"  {finding.message}.")
-        yield Text(f"  source: {finding.source}", style="dim")
+        yield Text(_wrapped(f"{finding.message}.", width))
+        yield Text(_wrapped(f"source: {finding.source}", width), style="dim")
         yield Text.assemble("  fix: ", (finding.fix, "green"))
         if others:
             names = ", ".join(other.module for other in others[:3]) + (", …" if others[3:] else "")
-            yield Text(f"  and {len(others)} more like it: {names}")
+            yield Text(_wrapped(f"and {len(others)} more like it: {names}", width))
     yield Text(f"{result.model}: {result.summary}")

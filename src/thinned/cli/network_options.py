@@ -42,6 +42,10 @@ class NetworkChoices(TypedDict):
         str | None,
         _option("A function of the training targets that gives the positions to train on in an epoch.", "MODULE:NAME"),
     ]
+    train: Annotated[
+        str | None,
+        _option("A function train(network, run) of yours that trains each network, as with Lightning.", "MODULE:NAME"),
+    ]
     collate_fn: Annotated[
         str | None,
         typer.Option(

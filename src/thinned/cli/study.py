@@ -2,16 +2,13 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypedDict, Unpack, cast
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from thinned import datasets
-from thinned.cli.console import err_console, exit_with_sentence, input_errors, out_console, print_line
+from thinned.cli.console import input_errors, out_console, print_line, study_progress
 from thinned.cli.extra import need_study_extra
 from thinned.cli.network_options import NetworkChoices, expand_options
 from thinned.cli.option_sections import NETWORKS, TABLES, WORKERS
@@ -31,11 +28,8 @@ from thinned.cli.options import (
 from thinned.errors import InputError, sentence
 
 if TYPE_CHECKING:
-    from thinned.studies.api import ReportProgress
     from thinned.studies.design.options import OptionKeywords
     from thinned.studies.design.own_network.options import NetworkKeywords
-    from thinned.studies.design.plan import Plan
-    from thinned.studies.training.drive import Progress as StudyProgress
 
 __all__ = ["demo_command", "study_command"]
 
@@ -44,6 +38,14 @@ class _Workers(TypedDict):
     jobs: int | None
     engine: Literal["loky", "ray", "dask"] | None
     address: str | None
+
+
+class _Part(NamedTuple):
+    """The share of a study that is trained, of which stage, and the folder of the pilot; all None for the whole."""
+
+    shard: str | None = None
+    stage: Literal["pilot", "confirm"] | None = None
+    pilot: Path | None = None
 
 
 class _Source(NamedTuple):
@@ -194,6 +196,16 @@ _Shard = Annotated[
         rich_help_panel=WORKERS,
     ),
 ]
+_Stage = Annotated[
+    Literal["pilot", "confirm"] | None,
+    typer.Option(
+        help="With --data and --shard, the stage that is trained: pilot, merge, then confirm.", rich_help_panel=WORKERS
+    ),
+]
+_Pilot = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="With --stage confirm, the folder of the merged pilot.", rich_help_panel=WORKERS),
+]
 
 
 @expand_options
@@ -223,6 +235,8 @@ def study_command(
     engine: _Engine = None,
     address: _Address = None,
     shard: _Shard = None,
+    stage: _Stage = None,
+    pilot: _Pilot = None,
     **choices: Unpack[NetworkChoices],
 ) -> None:
     """Measure on held-out rows whether dropout helps, and at which rate.
@@ -239,10 +253,11 @@ def study_command(
     given = {name: value.where if isinstance(value, Places) else value for name, value in options.items()}
     given = {name: value for name, value in given.items() if value is not None}
     source, workers = _Source(file, target, data), _Workers(jobs=jobs, engine=engine, address=address)
+    part = _Part(shard, stage, pilot)
     if data is None:
-        _study_table(source, out, cast("OptionKeywords", given), workers, shard)
+        _study_table(source, out, cast("OptionKeywords", given), workers, part)
     else:
-        _study_network(source, out, given, workers, shard)
+        _study_network(source, out, given, workers, part)
 
 
 def demo_command(
@@ -260,7 +275,7 @@ def demo_command(
     )
 
 
-def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers: _Workers, shard: str | None) -> None:
+def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers: _Workers, part: _Part) -> None:
     with input_errors():
         if source.file is None:
             value = "got no FILE and no --data"
@@ -268,7 +283,9 @@ def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers:
             raise InputError(sentence("a study needs a table, or examples of any kind", value, remedy))
         if source.target is None:
             raise InputError(sentence("a study of a table needs --target", "got none", "name the column to predict"))
-    _train_table(source.file, source.target, out, options, workers, shard)
+        if part.stage is not None or part.pilot is not None:
+            raise InputError(sentence("--stage and --pilot must come with --data", "got a table", "leave them out"))
+    _train_table(source.file, source.target, out, options, workers, part.shard)
 
 
 def _train_table(
@@ -278,39 +295,64 @@ def _train_table(
     from thinned.studies.report.terminal import print_study  # noqa: PLC0415
     from thinned.studies.shards import train_shard  # noqa: PLC0415
 
-    with _progress(out, "reading the table") as progress:
+    with study_progress(out, "reading the table") as progress:
         if shard is not None:
             count = train_shard(table, target, shard, out=out, progress=progress, **workers, **options)
         else:
             finished = study(table, target, out=out, progress=progress, command=_command(), **workers, **options)
     if shard is not None:
-        print_line(f"Shard {shard}: {out} holds {count} finished networks. `thinned merge` puts shards together.")
+        _print_shard(shard, out, count)
     else:
         print_study(finished.results, finished.folder / "report.html", out_console)
 
 
-def _study_network(
-    source: _Source, out: Path, options: dict[str, object], workers: _Workers, shard: str | None
-) -> None:
+def _study_network(source: _Source, out: Path, options: dict[str, object], workers: _Workers, part: _Part) -> None:
     with input_errors():
-        _check_examples(source, options, shard)
+        _check_examples(source, options, part)
     from thinned.studies import study  # noqa: PLC0415 - takes seconds, for which --help need not wait
     from thinned.studies.report.terminal import print_study  # noqa: PLC0415
 
     network = str(options["network"])
     others = cast("NetworkKeywords", {name: value for name, value in options.items() if name != "network"})
-    with _progress(out, "reading the examples") as progress:
+    if part.shard is not None:
+        _train_network_shard(source.data, network, out, others, workers, part)
+        return
+    with study_progress(out, "reading the examples") as progress:
         finished = study(
             source.data, network=network, out=out, progress=progress, command=_command(), **workers, **others
         )
     print_study(finished.results, finished.folder / "report.html", out_console)
 
 
-def _check_examples(source: _Source, options: dict[str, object], shard: str | None) -> None:
+def _train_network_shard(
+    data: object, network: str, out: Path, options: "NetworkKeywords", workers: _Workers, part: _Part
+) -> None:
+    from thinned.studies.network_shards import train_network_shard  # noqa: PLC0415 - takes seconds
+
+    with study_progress(out, "reading the examples") as progress:
+        count = train_network_shard(
+            data,
+            network,
+            str(part.shard),
+            out=out,
+            stage=part.stage,
+            pilot=part.pilot,
+            progress=progress,
+            **workers,
+            **options,
+        )
+    _print_shard(str(part.shard), out, count)
+
+
+def _print_shard(shard: str, out: Path, count: int) -> None:
+    print_line(f"Shard {shard}: {out} holds {count} finished networks. `thinned merge` puts shards together.")
+
+
+def _check_examples(source: _Source, options: dict[str, object], part: _Part) -> None:
     """Refuse what has no meaning for examples.
 
     Raises:
-        InputError: a table, a column or a shard is named as well, or no network is.
+        InputError: a table or a column is named as well, no network is, or a stage without a shard.
     """
     if source.file is not None:
         raise InputError(sentence("a study has a table or --data", f"got {source.file} and --data", "leave one out"))
@@ -321,38 +363,11 @@ def _check_examples(source: _Source, options: dict[str, object], shard: str | No
     if "network" not in options:
         remedy = "pass --network MODULE:FUNCTION, which returns it"
         raise InputError(sentence("a study of --data needs a network", "got none", remedy))
-    if shard is not None:
-        remedy = "leave it out; --jobs and --engine train several networks at a time"
-        raise InputError(sentence("--shard must be of the study of a table", "got --data", remedy))
+    for name, value in (("stage", part.stage), ("pilot", part.pilot)):
+        if value is not None and part.shard is None:
+            remedy = "leave it out: without shards both stages are trained"
+            raise InputError(sentence(f"--{name} must come with --shard", f"got {value}", remedy))
 
 
 def _command() -> str:
     return shlex.join(["thinned", *sys.argv[1:]])
-
-
-@contextmanager
-def _progress(out: Path, doing: str) -> Iterator["ReportProgress"]:
-    """A bar that shows the state of a study, while it lasts; errors and Ctrl-C end it in one sentence."""
-    from thinned.studies import finished_networks  # noqa: PLC0415 - takes seconds, for which --help need not wait
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total}"),
-        TimeRemainingColumn(),
-    )
-    with input_errors(), Progress(*columns, console=err_console, transient=True) as bar:
-        task = bar.add_task(doing, total=None)
-
-        def progress(step: "StudyProgress", plan: "Plan") -> None:
-            if step.doing.endswith("."):  # a sentence to keep, such as what the study costs
-                print_line(step.doing, bar.console)
-            else:
-                bar.update(task, description=step.doing, total=plan.networks, completed=step.networks)
-
-        try:
-            yield progress
-        except KeyboardInterrupt:
-            bar.stop()
-            text = f"Stopped. {out} holds {finished_networks(out)} finished networks; the same command continues there."
-            raise exit_with_sentence(text, 130) from None

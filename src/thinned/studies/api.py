@@ -25,7 +25,8 @@ from thinned.studies.design.own_network.options import NetworkKeywords, NetworkO
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
 from thinned.studies.model import model, storage
-from thinned.studies.network_api import FinishedNetworks, Workers, study_network
+from thinned.studies.network_api import Workers, study_network
+from thinned.studies.network_results import FinishedNetworks
 from thinned.studies.recommended_network.leave import leave_network
 from thinned.studies.report import html as report
 from thinned.studies.run_summary import finished_part, summarise_run

@@ -7,28 +7,28 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
-import numpy as np
 from torch import nn
 
 from thinned.errors import InputError, sentence
-from thinned.studies import results
-from thinned.studies.analysis.analyse import Content, results_of
-from thinned.studies.analysis.pilot_choice import choose_settings, summarise_pilot
-from thinned.studies.analysis.selection import TrainedNetworks
-from thinned.studies.design.own_network.cost import Timing, describe_cost, describe_nested_cost, fit_to_minutes
+from thinned.studies.design.own_network.cost import (
+    Timing,
+    describe_cost,
+    describe_fitted,
+    describe_nested_cost,
+    fit_to_minutes,
+)
 from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.design.own_network.pilot import network_splits
-from thinned.studies.design.own_network.stages import confirm_plan, pilot_plan
+from thinned.studies.design.own_network.stages import pilot_plan
 from thinned.studies.design.plan import Plan
-from thinned.studies.design.splits import test_share
-from thinned.studies.examples.examples import ExampleSet
 from thinned.studies.network_preparation import prepare_network_study
-from thinned.studies.run_summary import finished_part, summarise_run
+from thinned.studies.network_results import FinishedNetworks, Pilot, finish_networks, finish_pilot, missing_arms
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.loop.timing import measure_time
 from thinned.studies.training.network_run import NetworkStudy, run_networks
+from thinned.studies.training.own_training.timing import measure_function
 from thinned.studies.training.store import (
     PILOT,
     TEMPORARY,
@@ -41,7 +41,7 @@ from thinned.studies.training.store import (
 )
 from thinned.studies.user_code import memory_errors
 
-__all__ = ["FinishedNetworks", "NetworkProgress", "Workers", "study_network"]
+__all__ = ["NetworkProgress", "Workers", "check_output", "study_network"]
 
 #: called during training with the state of the study and the plan of its present stage
 NetworkProgress = Callable[[Progress, Plan], None]
@@ -53,20 +53,6 @@ class Workers(NamedTuple):
     jobs: int | None = None
     engine: EngineName | None = None
     address: str | None = None
-
-
-class FinishedNetworks(NamedTuple):
-    """A study whose networks are trained and analysed.
-
-    Attributes:
-        study: what they were trained from.
-        plan: the plan whose settings were compared.
-        results: what was found.
-    """
-
-    study: NetworkStudy
-    plan: Plan
-    results: results.Results
 
 
 def study_network(
@@ -84,45 +70,24 @@ def study_network(
         InputError: the data, the network, an option or the folder can't be used.
     """
     study, prepared = prepare_network_study(data, network, options)
-    _check_output(folder, options.design)
+    check_output(folder, options.design)
     for notice in study.examples.notices:
         progress(Progress(notice.message, 0), prepared)
     accelerators = study.config.torch_device().type != "cpu"
     with contextlib.closing(choose_engine(*workers, accelerators=accelerators)) as engine:
         plan = _timed(study, prepared, folder, options, engine, progress)
-        untried = _missing(prepared, plan, "left out to fit the time limit")
+        untried = missing_arms(prepared, plan, "left out to fit the time limit")
         pilot = None
         if options.design == "confirm":
             pilot = _pilot(study, plan, folder / PILOT, engine, progress)
-            untried |= _missing(plan, pilot.confirm, "its networks diverged in the pilot")
             plan = pilot.confirm
         with open_store(folder, plan) as store:
             report: Callable[[Progress], None] = lambda step: progress(step, plan)  # noqa: E731
             run_networks(study, plan, store, report, engine=engine, folder=folder / TEMPORARY)
-            networks, finished = finished_part(store.networks(), plan)
-            summary = summarise_run(plan, finished, store, command, untried)
-            epoch_seconds = store.seconds / (len(store) * plan.epochs)
-    splits = network_splits(plan, study.examples)
-    examples = study.examples
-    ratio = examples.test_count / examples.count if examples.test_count else test_share(splits)
-    trained = TrainedNetworks(networks, finished, ratio, clusters=examples.test_groups)
-    rows = [len(split.train) for split in splits]
-    chose = pilot.trained if pilot else None
-    data_summary = _data_summary(examples)
-    content = Content(data_summary, plan, summary, networks, rows, epoch_seconds, chose, examples.notices)
-    found = results_of(trained, content)
-    if pilot is not None:
-        found = msgspec.structs.replace(found, pilot=pilot.summary)
-    return FinishedNetworks(study, plan, found)
+            return finish_networks(study, plan, store, pilot, command, untried)
 
 
-def _missing(before: Plan, after: Plan, reason: str) -> dict[str, str]:
-    """The label of each arm that the second plan does not have, with the reason."""
-    names = {arm.name for arm in after.arms}
-    return {arm.label: reason for arm in before.arms if arm.name not in names}
-
-
-def _check_output(folder: Path, design: Literal["confirm", "nested"]) -> None:
+def check_output(folder: Path, design: Literal["confirm", "nested"]) -> None:
     """Refuse a folder of something else before anything is written or trained."""
     with writing():
         check_folder(folder)
@@ -131,14 +96,6 @@ def _check_output(folder: Path, design: Literal["confirm", "nested"]) -> None:
         requirement = "the output folder must be new, empty or that of the same study"
         value = f"that in {folder} has another design"
         raise InputError(sentence(requirement, value, "choose another folder with out="))
-
-
-class _Pilot(NamedTuple):
-    """A finished pilot, and the plan of the confirmation that follows from it."""
-
-    trained: TrainedNetworks
-    summary: results.PilotSummary
-    confirm: Plan
 
 
 class _KeptTiming(msgspec.Struct, frozen=True):
@@ -160,6 +117,8 @@ def _timed(
         requirement = f"minutes must be those by which the study in {folder} was designed"
         raise InputError(sentence(requirement, f"{value}, and now {minutes:g}", "leave minutes out"))
     if kept is None:
+        if study.functions.train is not None:
+            progress(Progress("training one network, to measure the time", 0), plan)
         kept = _KeptTiming(_measure(study, plan, engine.workers), minutes)
         with writing():
             folder.mkdir(parents=True, exist_ok=True)
@@ -170,9 +129,7 @@ def _timed(
     text = describe_cost(plan, kept.timing)
     if kept.minutes is not None:
         fitted = fit_to_minutes(plan, kept.timing, kept.minutes, keep_arms=options.arms is not None)
-        plan, text = fitted.plan, describe_cost(fitted.plan, kept.timing)
-        if fitted.changes:
-            text = (f"To fit {kept.minutes:g} minutes: {', '.join(fitted.changes)}.", *text)
+        plan, text = fitted.plan, describe_fitted(fitted, kept.timing, kept.minutes)
     progress(Progress(" ".join(text), 0), plan)
     return plan
 
@@ -181,6 +138,10 @@ def _measure(study: NetworkStudy, plan: Plan, processes: int) -> Timing:
     pilot = pilot_plan(plan)
     split = network_splits(pilot, study.examples)[0]
     setting = max(plan.settings, key=lambda setting: setting.drops)  # dropout costs time
+    if study.functions.train is not None:
+        with memory_errors():
+            seconds = measure_function(study, setting, plan.settings, split)
+        return Timing(seconds / len(split.train), 0.0, processes=processes)
     apply = partial(study.application, setting=setting)
     with memory_errors():
         measured = measure_time(study.functions, apply, study.examples, split, study.config)
@@ -198,41 +159,10 @@ def _read_timing(path: Path) -> _KeptTiming | None:
         raise InputError(sentence(f"{path} must be as the study wrote it", str(error), remedy)) from None
 
 
-def _pilot(
-    study: NetworkStudy,
-    plan: Plan,
-    folder: Path,
-    engine: Engine,
-    progress: NetworkProgress,
-) -> _Pilot:
+def _pilot(study: NetworkStudy, plan: Plan, folder: Path, engine: Engine, progress: NetworkProgress) -> Pilot:
     """Train the pilot, and make the plan of the confirmation from what it chose."""
     pilot = pilot_plan(plan)
     with open_store(folder, pilot) as store:
         report: Callable[[Progress], None] = lambda step: progress(step, pilot)  # noqa: E731
         run_networks(study, pilot, store, report, engine=engine, folder=folder / TEMPORARY)
-        networks = store.networks()
-    chosen = choose_settings(networks, pilot)
-    confirm = confirm_plan(plan, chosen, pilot.digest)
-    if not {"reference", "method"} <= {arm.kind for arm in confirm.arms}:
-        labels = ", ".join(arm.label for arm in plan.arms if arm.name not in chosen)
-        remedy = "lower the learning rate, or look for extreme values in the examples"
-        raise InputError(
-            sentence("no regularisation and another arm must stay finite in the pilot", f"{labels} did not", remedy)
-        )
-    return _Pilot(TrainedNetworks(networks, pilot), summarise_pilot(networks, pilot, plan.networks), confirm)
-
-
-def _data_summary(examples: ExampleSet) -> results.DataSummary:
-    counts = [0] * len(examples.classes)
-    if examples.classes:
-        counts = np.bincount(examples.target.astype(np.int64), minlength=len(examples.classes)).tolist()
-    return results.DataSummary(
-        name=examples.name,
-        rows=examples.count,
-        columns=0,
-        target="",
-        task=examples.task,
-        classes=dict(zip(examples.classes, counts, strict=True)),
-        sha256=examples.sha256,
-        read_as={},
-    )
+        return finish_pilot(plan, store.networks())

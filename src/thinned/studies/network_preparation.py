@@ -27,6 +27,7 @@ __all__ = ["prepare_network_study"]
 
 _EXAMPLE = 16  # examples of the pass in which sites are found
 _FUNCTIONS = {"loss": "the loss", "score": "the score", "sampler": "the sampler", "collate_fn": "the collate function"}
+_FUNCTIONS["train"] = "the training function"
 #: options that are the training's
 _CONFIG = (
     *("learning_rate", "optimizer", "momentum", "schedule", "patience", "clip", "precision", "device"),
@@ -42,6 +43,7 @@ def prepare_network_study(
     Raises:
         InputError: the data, the network or an option can't be used.
     """
+    train_path = options.train
     options = _imported(options)
     examples = load_examples(
         data,
@@ -50,13 +52,14 @@ def prepare_network_study(
         time=options.time,
         task=options.task,
         data_version=options.data_version,
-        has_loss=options.loss is not None,
+        has_loss=options.loss is not None or options.train is not None,
     )
     build = import_object(network, "the network") if isinstance(network, str) else network
     if not callable(build):
         value = f"got {type(build).__name__}"
         raise InputError(sentence("network must be a function without arguments that builds a module", value))
-    functions = NetworkFunctions(build, options.loss, options.score, options.sampler)  # type: ignore[arg-type]
+    train = options.train
+    functions = NetworkFunctions(build, options.loss, options.score, options.sampler, train)  # type: ignore[arg-type]
     config = _config(options, examples)
     state = check_network(functions, examples, config)
     with seeded_generators(0, config.torch_device()):  # what is built and read here draws from generators of its own
@@ -68,12 +71,20 @@ def prepare_network_study(
         loss=None if options.loss is None else source_digest(options.loss),
         score=None if options.score is None else source_digest(options.score),
         sampler=None if options.sampler is None else source_digest(options.sampler),
+        train=None if train is None else source_digest(train),
     )
-    name = network if isinstance(network, str) else f"{build.__module__}:{getattr(build, '__qualname__', 'network')}"
-    plan = make_network_plan(examples, sites, options, identities, name)
+    train_name = None if train is None else _name(train_path, "train")
+    plan = make_network_plan(examples, sites, options, identities, _name(network, "network"), train_name)
     kept = None if sites.inserted is None else example
     application = SettingApplication(sites.sites, sites.inserted, kept)
     return NetworkStudy(functions, application, examples, config), plan
+
+
+def _name(function: object, default: str) -> str:
+    """The path of a function, or one alike where it has none."""
+    if isinstance(function, str):
+        return function
+    return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', default)}"
 
 
 def _imported(options: NetworkOptions) -> NetworkOptions:

@@ -13,6 +13,7 @@ from thinned.studies.table.load import Table
 from thinned.studies.training.engines.choose import EngineName
 from thinned.studies.training.engines.open_engine import open_engine
 from thinned.studies.training.jobs import run
+from thinned.studies.training.merged_stores import add_networks, check_same
 from thinned.studies.training.shard import Shard
 from thinned.studies.training.store import TEMPORARY, Origin, StoredRun, open_store, read_store
 
@@ -94,37 +95,19 @@ def merge_shards(
         InputError: a folder holds no shard; the shards are of different plans, versions or instruction sets; networks
             are missing; or the table can't be read or has changed.
     """
-    parts = [read_store(Path(folder)) for folder in folders]
+    places = [Path(folder) for folder in folders]
+    parts = [read_store(place) for place in places]
     if not parts:
         raise InputError(sentence("merging needs the folders of shards", "got none"))
-    for part, folder in zip(parts, folders, strict=True):
-        _check_same(parts[0], part, folders[0], folder)
+    check_same(parts, places)
     plan, table = parts[0].plan, _load(parts[0], data)
     with open_store(Path(out), plan, parts[0].environment) as store:
-        finished = {network.member for network in store.networks()}
-        for part in parts:
-            new = [network for network in part.networks if network.member not in finished]
-            if new:
-                store.add(new, part.seconds)
-                finished.update(network.member for network in new)
+        add_networks(store, parts)
         if len(store) < plan.networks:
             found = f"{len(store):,} of {plan.networks:,} networks are in these folders"
             remedy = "run the other shards, or those that stopped, and merge again"
             raise InputError(sentence("merging needs every network of the plan", found, remedy))
         return finish_study(table, plan, store, progress, command)
-
-
-def _check_same(first: StoredRun, other: StoredRun, folder: object, other_folder: object) -> None:
-    if first.shown != other.shown:
-        names = sorted(name for name in first.shown if first.shown[name] != other.shown.get(name))
-        found = f"those of {folder} and {other_folder} differ in {', '.join(names) or 'their entries'}"
-        raise InputError(sentence("shards must be of one plan", found, "run them with the same table and options"))
-    for name in first.environment.keys() | other.environment.keys():
-        one, two = first.environment.get(name), other.environment.get(name)
-        if one != two:
-            requirement = "shards must be trained with one set of versions and instructions, which the numbers follow"
-            found = f"{name.replace('_', ' ')} is {one!r} in {folder} and {two!r} in {other_folder}"
-            raise InputError(sentence(requirement, found, "run all shards on machines of one kind"))
 
 
 def _load(part: StoredRun, data: Any) -> Table:

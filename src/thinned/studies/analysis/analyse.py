@@ -25,6 +25,7 @@ from thinned.studies.results import (
     LearningCurves,
     LossSummary,
     MetricSummary,
+    OptionalInterval,
     PlanSummary,
     Reading,
     ReadingPair,
@@ -171,6 +172,7 @@ def _data_summary(table: Table) -> DataSummary:
 def _setting_result(trained: TrainedNetworks, setting: int) -> SettingResult:
     networks = [split[setting] for split in trained.splits]
     baseline, chosen = trained.arm_scores(trained.baseline, "best"), [setting] * len(networks)
+    epochs = max(len(network.curves.validation) for split in trained.splits for network in split.values())
     return SettingResult(
         index=setting,
         label=trained.setting(setting).label,
@@ -179,8 +181,8 @@ def _setting_result(trained: TrainedNetworks, setting: int) -> SettingResult:
         best=_loss_summary(trained, setting, "best"),
         end=_loss_summary(trained, setting, "end"),
         curves=LearningCurves(
-            train=_mean_curve([network.curves.train for network in networks]),
-            validation=_mean_curve([network.curves.validation for network in networks]),
+            train=_mean_curve([network.curves.train for network in networks], epochs),
+            validation=_mean_curve([network.curves.validation for network in networks], epochs),
         ),
         improvement=ReadingPair(
             best=trained.interval(baseline - trained.scores(chosen, "best")),
@@ -189,14 +191,20 @@ def _setting_result(trained: TrainedNetworks, setting: int) -> SettingResult:
     )
 
 
-def _mean_curve(curves: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
-    mean: Array = np.array(curves, dtype=np.float64).mean(axis=0)
+def _mean_curve(curves: Sequence[Sequence[float | None]], epochs: int) -> tuple[float, ...]:
+    """The mean over networks; one that a function of the user's trained for fewer epochs keeps its last loss."""
+    whole = [[*curve, *list(curve[-1:]) * (epochs - len(curve))] for curve in curves]
+    mean: Array = np.array(whole, dtype=np.float64).mean(axis=0)
     return tuple(mean.tolist())
 
 
 def _loss_summary(trained: TrainedNetworks, setting: int, reading: Reading) -> LossSummary:
     chosen = [setting] * len(trained.splits)
-    train, validation, test = (trained.interval(trained.losses(setting, reading, part), part) for part in PARTS)
+    validation, test = (trained.interval(trained.losses(setting, reading, part), part) for part in PARTS[1:])
+    training = trained.losses(setting, reading, "train")
+    train = OptionalInterval(mean=None, low=None, high=None)
+    if np.isfinite(training).all():
+        train = OptionalInterval(**msgspec.structs.asdict(trained.interval(training, "train")))
     scores = {name: trained.optional_interval(trained.scores(chosen, reading, name)) for name in trained.metrics}
     return LossSummary(train=train, validation=validation, test=test, scores=scores)
 

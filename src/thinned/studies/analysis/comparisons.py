@@ -123,7 +123,9 @@ def _finding(trained: TrainedNetworks, answer: _Answer, p_adjusted: float) -> st
     """Both scores, their difference with its interval, and the p-value."""
     question, test = answer.question, answer.test
     decimals = interval_decimals(test.low, test.high)
-    arm = f"{READING[question.when]}, {trained.arm_label(question.arm)}"
+    arm = trained.arm_label(question.arm)
+    if trained.trains_itself:
+        arm = f"{READING[question.when]}, {arm}"
     against = trained.arm_label(question.against)
     if question.when != question.against_when:
         against = f"{against} {READING[question.against_when]}"

@@ -127,7 +127,8 @@ def _simpler_reason(trained: TrainedNetworks, rival: _Rival, best: int) -> str:
 def _best_reason(trained: TrainedNetworks, best: int, count: int, beaten: Sequence[_Rival]) -> str:
     loss = trained.interval(trained.losses(best, "best", "validation"), "validation")
     mean = number(loss.mean, interval_decimals(loss.low, loss.high))
-    reason = f"Its mean validation loss at the best epoch, {mean}, is the least of {count} settings"
+    when = " at the best epoch" if trained.trains_itself else ""
+    reason = f"Its mean validation loss{when}, {mean}, is the least of {count} settings"
     if not beaten:
         return f"{reason}."
     rival = beaten[-1]
@@ -153,4 +154,5 @@ def _below_baseline(trained: TrainedNetworks, setting: int, subject: str) -> str
     if interval.mean >= 0:
         return ""
     amount = number(-interval.mean, decimals)
-    return f" On test {trained.noun}s {subject} scored {amount} worse than early stopping alone."
+    baseline = "early stopping alone" if trained.trains_itself else "no regularisation"
+    return f" On test {trained.noun}s {subject} scored {amount} worse than {baseline}."

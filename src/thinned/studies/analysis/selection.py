@@ -133,7 +133,19 @@ class TrainedNetworks:
     def late_splits(self, chosen: Sequence[int]) -> int:
         """Splits on which the chosen setting was at its best in the last 5 % of the budget."""
         pairs = zip(self.splits, chosen, strict=True)
-        return sum(split[setting].best_epoch > _LAST_EPOCHS * self.plan.epochs for split, setting in pairs)
+        return sum(self._is_late(split[setting]) for split, setting in pairs)
+
+    def _is_late(self, network: TrainedNetwork) -> bool:
+        epochs = self.plan.epochs
+        if self.trains_itself:
+            return network.best_epoch > _LAST_EPOCHS * epochs
+        epochs = len(network.curves.validation)  # as many as the training function reported; nothing is known of one
+        return epochs > 1 and network.best_epoch > _LAST_EPOCHS * epochs
+
+    @property
+    def trains_itself(self) -> bool:
+        """True where the study trained the networks, false where a function of the user's did."""
+        return self.plan.own is None or self.plan.own.trains_itself
 
     def is_budget_limited(self, chosen: Sequence[int]) -> bool:
         """Whether the chosen setting was still improving on most splits when the budget ended."""
@@ -194,8 +206,9 @@ def _loss(evaluation: Evaluation, part: Part) -> float:
 
 
 def _is_finite(network: TrainedNetwork, selection: str) -> bool:
-    """Whether a network's losses, and the score that selects, are finite numbers."""
+    """Whether a network's losses, and the score that selects, are finite numbers; NaN is an unknown training loss."""
     values: list[float | None] = []
     for evaluation in (network.best, network.end):
-        values += [evaluation.train, evaluation.validation, evaluation.test, evaluation.scores[selection]]
+        values += [evaluation.validation, evaluation.test, evaluation.scores[selection]]
+        values += [0.0 if evaluation.train is not None and math.isnan(evaluation.train) else evaluation.train]
     return all(value is not None and math.isfinite(value) for value in values)

@@ -72,7 +72,7 @@ def _headline(trained: TrainedNetworks, answer: Comparison, recommended: Recomme
     if is_table and helps and against_none and answer.arm == "dropout" and setting in trained.arms["dropout"]:
         return f"{finding}: use a rate of {trained.setting(setting).dropout:g} on the hidden layers."
     if not helps and against_none and answer.arm != "none" and setting in trained.arms.get("none", ()):
-        return f"{finding}: leave it out, and stop early."
+        return f"{finding}: leave it out{', and stop early' * trained.trains_itself}."
     if helps and setting in trained.arms[answer.arm]:
         return f"{finding}: use {recommended.label}."
     dropped = answer.arm == "dropout" and not trained.setting(setting).drops

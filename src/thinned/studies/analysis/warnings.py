@@ -77,6 +77,10 @@ class WarningKind(enum.Enum):
         "Some arms were still improving when the budget ended",
         "Run the study with more epochs: these arms may move up.",
     )
+    UNREPORTED = (
+        "It is unknown whether networks were still improving",
+        "Call run.report(epoch, validation_loss) in the training function after each epoch.",
+    )
     GRID_EDGE = ("Some choices lie at an end of their grid", "Extend the grid beyond the end that was chosen.")
     NO_OVERFITTING = (
         "Without regularisation the networks fit new examples as well as those that they trained on",
@@ -140,6 +144,7 @@ def study_warnings(
         *_few(trained),
         *_coarse(trained, comparisons),
         *_budget_limited(trained),
+        *_unreported(trained),
         *_grid_edges(trained),
         *_no_overfitting(trained),
     ]
@@ -178,7 +183,8 @@ def _diverged(trained: TrainedNetworks) -> Iterator[StudyWarning]:
             "are not finite. The setting is left out."
         )
     for setting in trained.settings:
-        curves = [split[setting].curves.train for split in trained.splits]
+        # a training function of the user's reports no training losses
+        curves = [split[setting].curves.train or (None,) for split in trained.splits]
         count = sum(_last(curve) > _DIVERGED * _first(curve) for curve in curves)
         if count:
             yield WarningKind.DIVERGED.warn(
@@ -240,9 +246,25 @@ def _budget_limited(trained: TrainedNetworks) -> Iterator[StudyWarning]:
         chosen = trained.choose(settings, "best")
         if trained.is_budget_limited(chosen):
             limited.append(f"{trained.arm_label(name)} ({trained.late_splits(chosen)} of {len(chosen)} splits)")
-    if limited:
+    if limited and trained.trains_itself:
         yield WarningKind.BUDGET.warn(
             f"These arms were at their best in the last 5\u00a0% of {trained.plan.epochs} epochs: {', '.join(limited)}."
+        )
+    elif limited:
+        warning = WarningKind.BUDGET.warn(
+            f"These arms were at their best in the last 5% of the epochs that were reported: {', '.join(limited)}."
+        )
+        yield msgspec.structs.replace(warning, next_step="Train for more epochs in the training function.")
+
+
+def _unreported(trained: TrainedNetworks) -> Iterator[StudyWarning]:
+    """Networks of which a training function of the user's did not report two epochs."""
+    networks = [network for split in trained.splits for network in split.values()]
+    count = sum(len(network.curves.validation) < 2 for network in networks)
+    if count and not trained.trains_itself:
+        yield WarningKind.UNREPORTED.warn(
+            f"The training function reported no validation losses of {count} of {len(networks)} networks, so that a "
+            "budget too small would not be seen."
         )
 
 
@@ -269,6 +291,8 @@ def _no_overfitting(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     setting = trained.least_loss(trained.arms[trained.baseline])
     test = trained.losses(setting, "end", "test")
     train = trained.losses(setting, "end", "train")
+    if not np.isfinite(train).all():  # the user's training function alone can score
+        return
     gap = trained.interval(test - train.reshape(-1, *[1] * (test.ndim - 1)))
     if gap.high <= _SMALL * test.mean():
         decimals = interval_decimals(gap.low, gap.high)

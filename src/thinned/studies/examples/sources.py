@@ -50,6 +50,10 @@ class Source(Protocol):
         """The examples of these indices; what is drawn on the way follows from the key."""
         ...
 
+    def item(self, index: int) -> object:
+        """One example, a pair of input and target."""
+        ...
+
     def digest(self) -> str:
         """Hexadecimal hash of the examples."""
         ...
@@ -74,6 +78,10 @@ class ArraySource:
     def batch(self, indices: torch.Tensor, key: int = 0) -> Batch:  # noqa: ARG002 - nothing is drawn
         """The examples of these indices."""
         return Batch(map_inputs(lambda t: t.index_select(0, indices), self.x), self.y.index_select(0, indices))
+
+    def item(self, index: int) -> tuple[Inputs, torch.Tensor]:
+        """One example."""
+        return map_inputs(lambda t: t[index], self.x), self.y[index]
 
     def to(self, device: torch.device) -> "ArraySource":
         """The same on a device."""
@@ -165,6 +173,10 @@ class DatasetSource:
             requirement = "examples must hold tensors, arrays or numbers"
             remedy = "convert them, as with transform=ToTensor(), or pass collate_fn="
             raise InputError(sentence(requirement, f"collation says: {str(error).splitlines()[0]}", remedy)) from None
+
+    def item(self, index: int) -> object:
+        """One item of the dataset itself."""
+        return self.dataset[index]
 
     def digest(self) -> str:
         """Hash of the length and of sampled items."""

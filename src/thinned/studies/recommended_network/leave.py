@@ -60,6 +60,8 @@ def leave_network(
         progress: called during training.
         before: called before it is trained, not where it is there.
     """
+    if study.functions.train is not None:
+        return _untrained(study, content)
     wanted = _describe(study, plan, content)
     target = folder / NETWORK
     about = saved_metadata(target)
@@ -165,6 +167,13 @@ def _is_wanted(about: NetworkMetadata, wanted: NetworkMetadata) -> bool:
 def _report(progress: Callable[[Progress, Plan], None], plan: Plan, about: NetworkMetadata, epoch: int) -> None:
     doing = f"training the recommended network on all examples (epoch {epoch} of {about.epochs})"
     progress(Progress(doing, plan.networks), plan)
+
+
+def _untrained(study: NetworkStudy, content: results.Results) -> results.NetworkSummary:
+    """The summary where a function of the user's trains: only it knows which of all examples should validate."""
+    label = content.verdict.recommended.label
+    failure = f"The recommended network ({label}) is left to your own training function: call it on all examples."
+    return results.NetworkSummary(label=label, epochs=1, examples=study.examples.count, lines=None, failure=failure)
 
 
 def _summary(about: NetworkMetadata, lines: str | None = None, failure: str | None = None) -> results.NetworkSummary:

@@ -171,7 +171,7 @@ def learning_curves(settings: Sequence[SettingResult], loss: str, base: int, sho
         base: position of the setting that is always drawn.
         shown: position of the other setting that is drawn at first.
     """
-    epochs = len(settings[0].curves.train)
+    epochs = len(settings[0].curves.validation)
     # one row a curve: a row a point would repeat every name as often as there are epochs
     curves: list[Row] = [
         {"at": at, "name": setting.label, "part": part, "epoch": [*range(1, epochs + 1)], "loss": list(curve)}

@@ -11,7 +11,7 @@ from thinned import pages
 from thinned.studies import wording
 from thinned.studies.report import charts
 from thinned.studies.report.claim_charts import claim_charts, gain_styles, removal_styles
-from thinned.studies.report.network_sites import left_network, network_of, pilot_of, site_rows
+from thinned.studies.report.network_sites import left_network, network_of, pilot_of, site_rows, trains_itself
 from thinned.studies.results import (
     ArmResult,
     Claims,
@@ -194,7 +194,8 @@ def render(results: Results) -> str:
             places=column_decimals(results),
             price_caption=_cost_caption(results.claims.price),
             reading_notes=_reading_notes(results.plan),
-            readings=_READINGS,
+            readings=_readings(results),
+            trains_itself=trains_itself(results),
             removal_styles=removal_styles,
             rope=rope,
             script=script,
@@ -224,6 +225,11 @@ def _environment() -> jinja2.Environment:
 
 def _duration(seconds: float | None) -> str:
     return "–" if seconds is None else wording.duration(seconds)
+
+
+def _readings(results: Results) -> dict[Reading, str]:
+    """The readings in words; networks that a function of the user's trained have one."""
+    return _READINGS if trains_itself(results) else {"best": "After training"}
 
 
 def _reading_notes(plan: PlanSummary) -> dict[Reading, str]:

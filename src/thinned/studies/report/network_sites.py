@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from thinned.studies.results import Comparison, NetworkSummary, PilotSummary, PlannedNetwork, PlannedSite, Results
 
-__all__ = ["SiteRow", "left_network", "network_of", "pilot_of", "site_rows"]
+__all__ = ["SiteRow", "left_network", "network_of", "pilot_of", "site_rows", "trains_itself"]
 
 _KINDS = {"module": "layer", "functional": "function", "attention": "in attention", "rnn": "in a recurrent layer"}
 
@@ -34,6 +34,12 @@ class SiteRow(NamedTuple):
 def network_of(results: Results) -> PlannedNetwork | None:
     """The plan's part about a network of one's own, or None in a study of a table."""
     return results.plan.own if isinstance(results.plan.own, PlannedNetwork) else None
+
+
+def trains_itself(results: Results) -> bool:
+    """True where the study trained the networks, false where a function of the user's did."""
+    network = network_of(results)
+    return network is None or network.trains_itself
 
 
 def pilot_of(results: Results) -> PilotSummary | None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from thinned.pages import fixed, signed
 from thinned.studies.report.html import WarningGroup, column_decimals, group_warnings, scored_on, sorted_arms
-from thinned.studies.report.network_sites import left_network, network_of
+from thinned.studies.report.network_sites import left_network, network_of, trains_itself
 from thinned.studies.results import Interval, Results
 from thinned.studies.wording import duration
 
@@ -28,10 +28,11 @@ def print_study(results: Results, report: Path, console: Console) -> None:
         console: where to print.
     """
     run, verdict = results.run, results.verdict
+    when = " at the best validation epoch" if trains_itself(results) else ""
     base = "early stopping alone" if network_of(results) is None else "no regularisation"
     about = (
         f"{run.networks:,} networks in {duration(run.seconds)} ({run.networks_per_second:.3g} a second). Means over "
-        f"{scored_on(results.plan)} at the best validation epoch; improvement over {base}."
+        f"{scored_on(results.plan)}{when}; improvement over {base}."
     )
     warnings = [_warning_line(group) for group in group_warnings(results.warnings)]
     parts: list[RenderableType] = [Text(about), Padding(_arm_table(results), (1, 0))]

@@ -144,29 +144,33 @@ Scores = Annotated[dict[str, OptionalInterval], Meta(min_length=1)]
 
 
 class LossSummary(Entry, frozen=True, kw_only=True):
-    """Losses of a setting on training, validation and test rows, and its test scores by metric."""
+    """Losses of a setting on training, validation and test rows, and its test scores by metric.
 
-    train: Interval
+    The training loss is unknown where a training function of the user's alone can score.
+    """
+
+    train: OptionalInterval
     validation: Interval
     test: Interval
     scores: Scores
 
     @property
-    def losses(self) -> dict[str, Interval]:
+    def losses(self) -> dict[str, Interval | OptionalInterval]:
         """The losses by the part of the rows on which they are measured."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 class LearningCurves(Entry, frozen=True, kw_only=True):
-    """Mean loss after each epoch, ``(epochs,)`` each."""
+    """Mean loss after each epoch, ``(epochs,)`` each; without training losses where the user's own function trains."""
 
-    train: Annotated[tuple[Number, ...], Meta(min_length=1)]
+    train: tuple[Number, ...]
     validation: Annotated[tuple[Number, ...], Meta(min_length=1)]
 
     @property
     def parts(self) -> dict[str, tuple[float, ...]]:
         """The curves by the part of the rows on which they are measured."""
-        return {"train": self.train, "validation": self.validation}
+        curves = {"train": self.train, "validation": self.validation}
+        return {part: curve for part, curve in curves.items() if curve}
 
 
 class SettingResult(ReadingPair[LossSummary], frozen=True, kw_only=True):

@@ -114,6 +114,11 @@ class PlannedNetwork(Entry, frozen=True, kw_only=True):
     division_seed: Annotated[int, Meta(ge=0)]
     pilot: str | None
 
+    @property
+    def trains_itself(self) -> bool:
+        """True where the study trained the networks, false where a function of the user's did."""
+        return "train" not in dict(self.training)
+
 
 class PlanSummary(Entry, frozen=True, kw_only=True):
     """The plan, and the digest by which a run is recognised; ``own`` where the network is the user's."""

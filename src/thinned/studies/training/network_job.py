@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import nn
-
 from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import Split
@@ -17,12 +15,11 @@ from thinned.studies.training.loop.checkpoint import SECONDS, Checkpoint
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.functions import NetworkFunctions
 from thinned.studies.training.loop.train import train_network
+from thinned.studies.training.own_training.fields import needed_fields
+from thinned.studies.training.own_training.train import Apply, OwnTraining, train_by_function
 from thinned.studies.training.records import TrainedNetwork
 
 __all__ = ["Apply", "Checkpoints", "NetworkTraining", "network_members"]
-
-#: makes the network of a setting of a network as the user builds it
-Apply = Callable[[nn.Module, Setting], nn.Module]
 
 
 def network_members(settings: Sequence[Setting], splits: Sequence[Split]) -> list[Member]:
@@ -47,6 +44,10 @@ class Checkpoints(NamedTuple):
         """The checkpoint of one network."""
         path = self.folder / ("-".join(map(str, member)) + ".safetensors")
         return Checkpoint(path, f"{self.identity} {member}", self.seconds)
+
+    def folder_of(self, member: Member) -> Path:
+        """The folder of one network that a function of the user's trains; another plan has others."""
+        return self.folder / "-".join([self.identity, *map(str, member)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,8 @@ class NetworkTraining:
         member = self.members[number]
         setting = self.settings[member.setting]
         split = next(s for s in self.splits if (s.repeat, s.fold) == (member.repeat, member.fold))
+        if self.functions.train is not None:
+            return [self._train_by_function(member, split, report)]
         network = train_network(
             self.functions,
             lambda network: self.apply(network, setting),
@@ -93,6 +96,22 @@ class NetworkTraining:
         )
         report(self.config.epochs)  # patience may have ended it before
         return [network]
+
+    def _train_by_function(self, member: Member, split: Split, report: Callable[[int], None]) -> TrainedNetwork:
+        training = OwnTraining(
+            self.functions,
+            self.apply,
+            self.examples,
+            split,
+            self.config,
+            self.settings[member.setting],
+            needed_fields(self.settings, self.config),
+            self.seed,
+        )
+        folder = None if self.checkpoints is None else self.checkpoints.folder_of(member)
+        network = train_by_function(training, member, folder, lambda: report(0))
+        report(self.config.epochs)
+        return network
 
     def __reduce__(self) -> tuple[object, ...]:
         named = self.functions._asdict().items()

@@ -65,7 +65,7 @@ def run_networks(
     splits = network_splits(plan, study.examples)
     members = network_members(plan.settings, splits)
     if shard is not None:
-        members = shard.part(members)
+        members = shard.part(members, "networks")
     members = [member for member in members if member not in finished]
     if not members:
         return

@@ -30,15 +30,19 @@ class Shard(NamedTuple):
             raise InputError(sentence("a shard must be given as NUMBER/PARTS, as 3/16", f"got {text!r}"))
         return shard
 
-    def part(self, jobs: Sequence[J]) -> list[J]:
+    def part(self, jobs: Sequence[J], noun: str = "cohorts") -> list[J]:
         """Every ``parts``-th job; jobs are in order of cost, so that parts cost nearly the same.
+
+        Args:
+            jobs: all jobs.
+            noun: name of the jobs in messages.
 
         Raises:
             InputError: there are fewer jobs than parts.
         """
         if self.parts > len(jobs):
-            found = f"got {self.parts} for {len(jobs)} cohorts of networks"
-            raise InputError(sentence("there must not be more shards than cohorts", found, "take fewer shards"))
+            found = f"got {self.parts} for {len(jobs)} {noun}"
+            raise InputError(sentence(f"there must not be more shards than {noun}", found, "take fewer shards"))
         return list(jobs[self.number - 1 :: self.parts])
 
     def __str__(self) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "StoredRun",
     "check_folder",
     "finished_networks",
+    "holds_store",
     "open_store",
     "read_store",
     "write_text",
@@ -64,10 +65,12 @@ class Origin(NamedTuple):
     Attributes:
         file: absolute path of the table, or None for a data frame.
         target: the column to predict.
+        own: what a study of a network of one's own was made of, as JSON types; None of a table's.
     """
 
     file: str | None
     target: str
+    own: object = None
 
 
 class StoredRun(NamedTuple):
@@ -157,13 +160,18 @@ def _count_networks(folder: Path) -> int:
     return 0  # not a store, as the run itself reports
 
 
+def holds_store(folder: Path) -> bool:
+    """Tell whether a folder holds the store of a run."""
+    return (folder / _FILE).is_file()
+
+
 def read_store(folder: Path) -> StoredRun:
     """Read the store of a shard, which stays as it is.
 
     Raises:
         InputError: the folder holds none, or one that no shard has written.
     """
-    if not (folder / _FILE).is_file():
+    if not holds_store(folder):
         raise InputError(sentence("merging needs the folders of shards", f"{folder} holds no {_FILE}"))
     try:
         with closing(sqlite3.connect(folder / _FILE)) as connection:
@@ -352,6 +360,7 @@ class _OwnEntry(msgspec.Struct):
 def _own_difference(before: _OwnEntry, now: _OwnEntry) -> str | None:
     """What differs in the part of a network of one's own; None where it is a consequence of something else."""
     words = {"build": "the network", "loss": "the loss", "score": "the score", "sampler": "the sampler"}
+    words["train"] = "the training function"
     one, two = before.identities, now.identities
     for name, word in words.items():
         if one.get(name) != two.get(name):
@@ -359,6 +368,8 @@ def _own_difference(before: _OwnEntry, now: _OwnEntry) -> str | None:
     if one["state"] != two["state"]:
         return "the network's initial state has changed since"
     values = dict(now.training)
+    if ("train" in values) != ("train" in dict(before.training)):
+        return "one of the two is trained by a function of the user's"
     for name, value in before.training:
         if value != values[name]:
             return f"{name} was {value!r} and is {values[name]!r}"

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from study_cases import own_plan
 
-from thinned.studies.design.own_network.cost import Timing, cost_of, describe_cost, fit_to_minutes
+from thinned.studies.design.own_network.cost import Timing, cost_of, describe_cost, describe_fitted, fit_to_minutes
 from thinned.studies.design.own_network.stages import pilot_plan
 from thinned.studies.design.plan import Plan
 
@@ -104,3 +104,15 @@ def test_arms_that_must_stay_are_kept_and_folds_or_seeds_become_fewer(given: boo
     fitted = fit_to_minutes(plan, TIMING, 1e-6, keep_arms=True).plan
     assert [arm.name for arm in fitted.arms] == [arm.name for arm in plan.arms]
     assert (fitted.folds, fitted.seeds) == ((1, 5) if given else (3, 2))
+
+
+def test_it_is_said_whether_a_design_fits_a_time() -> None:
+    plan = own_plan(rows=1000, epochs=10)
+    minutes = 0.7 * cost_of(plan, TIMING).seconds / 60
+    fits = " ".join(describe_fitted(fit_to_minutes(plan, TIMING, minutes), TIMING, minutes))
+    assert fits.startswith(f"To fit {minutes:g} minutes: ")
+    assert "No smaller design" not in fits
+    assert "A time limit" not in fits
+    assert not describe_fitted(fit_to_minutes(plan, TIMING, 1e6), TIMING, 1e6)[0].startswith("To fit")
+    never = describe_fitted(fit_to_minutes(plan, TIMING, 1e-6), TIMING, 1e-6)
+    assert never[-1].startswith("No smaller design is left for 1e-06 minutes")

@@ -30,10 +30,10 @@ def epoch_cost_claim(trained: TrainedNetworks, epoch_seconds: float | None = Non
         epoch_seconds: training time of one network for one epoch, if known.
 
     Returns:
-        None where arms ``none`` and ``dropout``, of rates alone, were not both trained.
+        None where arms ``none`` and ``dropout``, of rates alone, were not both trained, or by a function of the user's.
     """
     grid = rate_grid(trained)
-    if grid is None:
+    if grid is None or not trained.trains_itself:
         return None
     none = grid[min(grid)]
     levels = [_training_curve(trained, none, k)[s[none].best_epoch - 1] for k, s in enumerate(trained.splits)]

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from thinned.studies.analysis.selection import PARTS, Array, Part, TrainedNetworks
 from thinned.studies.results import RateCurves, Reading, UnderfittingClaim
 
@@ -24,10 +26,10 @@ def underfitting_claim(trained: TrainedNetworks) -> UnderfittingClaim | None:
     rate that is compared was still improving when the budget ended.
 
     Returns:
-        None where arms ``none`` and ``dropout``, of rates alone, were not both trained.
+        None where arms ``none`` and ``dropout``, of rates alone, were not both trained, or training losses are unknown.
     """
     grid = rate_grid(trained)
-    if grid is None:
+    if grid is None or not all(np.isfinite(trained.losses(s, "best", "train")).all() for s in grid.values()):
         return None
     rates, best = list(grid), _curves(trained, grid, "best")
     start = best.underfits_from

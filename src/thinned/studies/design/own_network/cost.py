@@ -19,6 +19,7 @@ __all__ = [
     "Timing",
     "cost_of",
     "describe_cost",
+    "describe_fitted",
     "describe_nested_cost",
     "fit_to_minutes",
 ]
@@ -142,8 +143,22 @@ def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
         f"That takes about {_duration(cost.seconds)}{processes}, {saving} the {cost.nested.networks} networks of the "
         f"full nested design ({_duration(cost.nested_seconds)})."
     )
-    shorter = "A time limit chooses a smaller design; fewer arms, rates, epochs, folds or seeds make it shorter, too."
+    epochs = "epochs, " if plan.network_design.trains_itself else ""
+    shorter = f"A time limit chooses a smaller design; fewer arms, rates, {epochs}folds or seeds make it shorter, too."
     return counts, times, shorter
+
+
+def describe_fitted(fitted: FittedPlan, timing: Timing, minutes: float) -> tuple[str, ...]:
+    """Sentences about a plan that was made smaller: what has changed, what it costs, and whether that fits the time."""
+    counts, times, _ = describe_cost(fitted.plan, timing)
+    changes = (f"To fit {minutes:g} minutes: {', '.join(fitted.changes)}.",) if fitted.changes else ()
+    if fitted.cost.seconds <= 60 * minutes:
+        return *changes, counts, times
+    shorter = "fewer epochs, or arms that you name, are shorter"
+    if not fitted.plan.network_design.trains_itself:
+        shorter = "arms that you name are shorter"
+    too_long = f"No smaller design is left for {minutes:g} minutes: {shorter}."
+    return *changes, counts, times, too_long
 
 
 def describe_nested_cost(plan: Plan, timing: Timing) -> str:
@@ -216,7 +231,9 @@ def _with_arms(plan: Plan, arms: Sequence[Arm]) -> Plan:
         dataclasses.replace(arm, settings=tuple(s for s in arm.settings if s in union)) if arm.kind == "mix" else arm
         for arm in arms
     )
-    design = dataclasses.replace(plan.network_design, questions=network_questions(changed))
+    own = plan.network_design
+    questions = network_questions(changed, trains_itself=own.trains_itself)
+    design = dataclasses.replace(own, questions=questions)
     return dataclasses.replace(plan, arms=changed, own=design)
 
 

@@ -20,11 +20,15 @@ _TRAINING = ("optimizer", "momentum", "schedule", "patience", "clip", "precision
 
 
 def budget_of_options(options: NetworkOptions, examples: ExampleSet) -> tuple[int, int]:
-    """Epochs and batch size: those of the options, or by the number of training examples."""
+    """Epochs and batch size: those of the options, or by the number of training examples.
+
+    A training function of the user's has epochs of its own: one call is all that is known of them.
+    """
     outside = 1.0 if examples.test_count else 1 - 1 / options.folds
     training = max(1, int(examples.count * outside * (1 - VALIDATION)))
     batch_size = min(options.batch_size or default_batch_size(training), training)
-    return options.epochs or default_epochs(training), batch_size
+    epochs = options.epochs or default_epochs(training)
+    return epochs if options.train is None else 1, batch_size
 
 
 def make_network_plan(
@@ -33,6 +37,7 @@ def make_network_plan(
     options: NetworkOptions,
     identities: Identities,
     network: str,
+    train: str | None = None,
 ) -> Plan:
     """Make the plan of a study in one stage, which has every setting.
 
@@ -44,6 +49,7 @@ def make_network_plan(
         options: the user's choice.
         identities: digests of the callables.
         network: name of the function that builds the network.
+        train: name of the user's training function, if there is one.
 
     Raises:
         InputError: a value can't be used.
@@ -76,9 +82,9 @@ def make_network_plan(
             sites=sites.sites,
             noise=sites.noise,
             inserted=sites.inserted,
-            training=tuple((name, getattr(options, name)) for name in _TRAINING),
+            training=(("train", train),) if train else tuple((name, getattr(options, name)) for name in _TRAINING),
             identities=identities,
-            questions=network_questions(arms),
+            questions=network_questions(arms, trains_itself=train is None),
             division_seed=options.seed,
         ),
     )

@@ -164,8 +164,14 @@ def _identifier(group: SiteGroup) -> str:
     return group.replace(" ", "_")
 
 
-def network_questions(arms: Sequence[Arm]) -> tuple[Question, ...]:
-    """Declare the questions about these arms before anything trains; the first about a regulariser is primary."""
+def network_questions(arms: Sequence[Arm], *, trains_itself: bool = True) -> tuple[Question, ...]:
+    """Declare the questions about these arms before anything trains; the first about a regulariser is primary.
+
+    Args:
+        arms: the arms.
+        trains_itself: the study trains the networks. Those that a function of the user's trains are known as it leaves
+            them: no question is asked about early stopping.
+    """
     names = {arm.name for arm in arms}
     whole = "as_is" if "as_is" in names else "dropout"
     asked = [
@@ -189,4 +195,9 @@ def network_questions(arms: Sequence[Arm]) -> tuple[Question, ...]:
         Question("locked", "best", "dropout", "best", "Is locked dropout better than element-wise dropout?"),
         Question("cocktail", "best", "none", "best", "Does the best mix help?"),
     ]
-    return complete(arms, [question for question in asked if {question.arm, question.against} <= names])
+    known = [question for question in asked if {question.arm, question.against} <= names]
+    if trains_itself:
+        return complete(arms, known)
+    single = complete(arms, [question for question in known if "end" not in (question.when, question.against_when)])
+    texts = (q._replace(text=q.text.replace(", when both stop early", "")) for q in single)
+    return tuple(question for question in texts if question.arm != question.against)

@@ -58,7 +58,8 @@ class NetworkDesign:
         sites: the dropout sites whose rates the arms vary.
         noise: functions by which the network draws random numbers of its own, which no arm changes.
         inserted: the sites that were put into the network; None where they are its own.
-        training: how networks are trained, as names and values of the training's configuration.
+        training: how networks are trained, as names and values of the training's configuration; "train" alone where a
+            function of the user's trains them.
         identities: digests of the callables.
         questions: the comparisons that are declared.
         division_seed: seed from which the halves of "pilot" and "confirm" follow.
@@ -75,6 +76,11 @@ class NetworkDesign:
     questions: tuple[Question, ...] = ()
     division_seed: int = 0
     pilot: str | None = None
+
+    @property
+    def trains_itself(self) -> bool:
+        """True where the study trains the networks, false where a function of the user's does."""
+        return "train" not in dict(self.training)
 
     def to_dict(self) -> dict[str, object]:
         """The design as JSON types, but for the questions, which stand in the plan."""

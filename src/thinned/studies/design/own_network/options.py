@@ -16,10 +16,16 @@ __all__ = ["NetworkKeywords", "NetworkOptions"]
 
 Loss = Callable[..., torch.Tensor]
 Sampler = Callable[[torch.Tensor], Iterable[int]]
+Train = Callable[..., object]
 #: a value for each example, a function that returns them, or the path of either
 Values = str | npt.ArrayLike | Callable[[], object]
 #: of the training set, and of the test set where one is given
 Groups = Values | tuple[npt.ArrayLike, npt.ArrayLike | None]
+#: options of the study's own training, which a training function of the user's replaces
+_OUR_TRAINING = (
+    *("epochs", "batch_size", "optimizer", "momentum", "schedule", "patience", "clip", "precision"),
+    *("loss", "sampler"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +68,9 @@ class NetworkOptions:
         score: takes the same and returns a number for each example, lower is better, which decides; None takes the loss
             of the task.
         sampler: takes the targets of the training examples once an epoch and returns the positions to train on.
+        train: a function ``train(network, run)``, or its path "module:function", that trains a network in place of the
+            study and leaves it as one would deploy it; ``run`` is a :class:`thinned.TrainingRun`. The options of the
+            study's own training have no meaning then.
         insert: put dropout into the network with :func:`thinned.insert_dropout`: True, or its argument ``where``. A
             network without dropout gets it in any case.
         data_version: a name that is changed when the data change.
@@ -97,6 +106,7 @@ class NetworkOptions:
     loss: str | Loss | None = None
     score: str | Loss | None = None
     sampler: str | Sampler | None = None
+    train: str | Train | None = None
     insert: bool | str | Sequence[str] = False
     data_version: str | None = None
     minutes: float | None = None
@@ -117,6 +127,14 @@ class NetworkOptions:
         if self.minutes is not None and self.design == "nested":
             remedy = "leave minutes out, or take design='confirm'"
             raise InputError(sentence("a time limit needs design='confirm'", "got minutes and design='nested'", remedy))
+        if self.train is not None:
+            self._check_own_training()
+
+    def _check_own_training(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.name in _OUR_TRAINING and getattr(self, field.name) != field.default:
+                requirement = f"{field.name} is an option of the study's own training"
+                raise InputError(sentence(requirement, "got train as well", f"set {field.name} within that function"))
 
 
 class NetworkKeywords(TypedDict, total=False):
@@ -147,6 +165,7 @@ class NetworkKeywords(TypedDict, total=False):
     loss: str | Loss | None
     score: str | Loss | None
     sampler: str | Sampler | None
+    train: str | Train | None
     insert: bool | str | Sequence[str]
     data_version: str | None
     minutes: float | None

@@ -20,7 +20,7 @@ function showCurves(option) {
   const number = new Intl.NumberFormat("en", { minimumFractionDigits: places, maximumFractionDigits: places });
   const curves = specs.curves.datasets.curves.filter((curve) => curve.at === Number(option.value));
   for (const [epoch, row] of [...table.tBodies[0].rows].entries()) {
-    for (const [part, curve] of curves.entries()) row.cells[3 + part].textContent = number.format(curve.loss[epoch]);
+    for (const [part, curve] of curves.entries()) row.cells[1 + curves.length + part].textContent = number.format(curve.loss[epoch]);
   }
 }
 

@@ -27,12 +27,15 @@ class NetworkFunctions(NamedTuple):
             None takes the loss of the task.
         sampler: takes the targets of the training examples, once an epoch, and returns the positions to train on, as
             ``torch.utils.data.WeightedRandomSampler`` does; None takes each example once, in a new order.
+        train: trains a network in place of the study, as ``train(network, run)`` with a
+            :class:`thinned.studies.training.own_training.run.TrainingRun`; None leaves it to the study.
     """
 
     build: Callable[[], nn.Module]
     loss: Callable[..., torch.Tensor] | None = None
     score: ExampleScore | None = None
     sampler: Sampler | None = None
+    train: Callable[..., object] | None = None
 
 
 def sampled_positions(sampler: Sampler, targets: torch.Tensor, least: int) -> torch.Tensor:

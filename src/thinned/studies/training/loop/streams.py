@@ -39,6 +39,11 @@ class Streams(NamedTuple):
         """Key of what a network draws in evaluation."""
         return stream_key(self.seed, "evaluation", self.repeat, self.fold)
 
+    @property
+    def own_training(self) -> int:
+        """Key of what a training function of the user's draws."""
+        return stream_key(self.seed, "own training", self.repeat, self.fold)
+
     def order(self, epoch: int) -> np.random.Generator:
         """Stream of the order of an epoch's examples."""
         return stream(self.seed, "order", self.repeat, self.fold, epoch)
