@@ -82,3 +82,33 @@ def test_monai_attention_drops_in_evaluation() -> None:
         blocks.SABlock(32, 4, dropout_rate=0.2, use_flash_attention=True), torch.randn(2, 6, 32)
     ).with_severity("error")
     assert (finding.code, finding.data["op"]) == ("TD101", "scaled_dot_product_attention")
+
+
+class MonteCarlo(nn.Module):
+    """Dropout that stays on, since ``train`` does not reach it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.drop, self.last = nn.Linear(4, 4), nn.Dropout(0.3), nn.Linear(4, 2)
+
+    def train(self, mode: bool = True) -> "MonteCarlo":
+        self.training = mode
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.drop(self.first(x).relu()))
+
+
+def test_the_fix_is_no_call_that_an_overridden_train_ignores() -> None:
+    [finding] = [finding for finding in thinned.audit(MonteCarlo(), torch.randn(8, 4)) if finding.code == "TD101"]
+    assert finding.fix.startswith("super().train(mode)  # in MonteCarlo.train")
+
+
+def test_zeros_that_dropout_made_are_counted_and_not_those_of_relu() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.8), nn.Linear(64, 2))
+    [finding] = thinned.audit(model, torch.randn(256, 64))
+    assert finding.code == "TD303"
+    # about 8,000 values behind ReLU: 0.03 is more than 6 standard errors, so that it fails once in 10^9
+    assert finding.data["zeros"] == pytest.approx(0.8, abs=0.03)
+    assert "became zero)" in finding.evidence

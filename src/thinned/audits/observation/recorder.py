@@ -83,7 +83,7 @@ class ObservedDropout:
         path: qualified name of that module.
         outside_module: the dropout module that was called, where that is not part of the model.
         location: line of the user's code that called it.
-        zero_fraction: fraction of zeros in its output; None where not measured.
+        zero_fraction: fraction of its input's values that it set to 0; None where not measured.
         origin: last function with weights before it.
         earlier_dropouts: indices of the dropouts that its input carries, with no weight between.
         checkpoint_keeps_random_state: setting of the activation checkpointing around it; None without checkpointing.
@@ -277,7 +277,7 @@ class AuditRecorder(Recorder):
             path,
             outside_module=self._outside_module(),
             location=stack.location,
-            zero_fraction=self._zero_fraction(made, call) if is_element_kind else None,
+            zero_fraction=self._zero_fraction(source, made, call) if is_element_kind else None,
             origin=self._flow.origin(source[0]) if source else None,
             earlier_dropouts=self._earlier_dropouts(source) if is_element_kind else (),
             checkpoint_keeps_random_state=stack.checkpoint_keeps_random_state,
@@ -304,11 +304,16 @@ class AuditRecorder(Recorder):
         steps = self._flow.dropouts(source[0]) if source else {}
         return tuple(index for index, step in steps.items() if step <= Step.ACTIVATION)
 
-    def _zero_fraction(self, made: list[torch.Tensor], call: DropoutCall) -> float | None:
-        if not (self._measure and call.active and call.p and made and made[0].numel()) or functorch_active():
+    def _zero_fraction(self, source: list[torch.Tensor], made: list[torch.Tensor], call: DropoutCall) -> float | None:
+        if not (self._measure and call.active and call.p and source and made) or functorch_active():
+            return None
+        x, dropped = source[0].detach(), made[0].detach()
+        if made[0] is source[0] or x.shape != dropped.shape:  # in place, the input is gone
             return None
         with torch._C.DisableTorchFunction():
-            return 1 - int(torch.count_nonzero(made[0].detach())) / made[0].numel()
+            n_values = int(torch.count_nonzero(x))  # what was 0 before, as behind ReLU, was not dropped
+            n_left = int(torch.count_nonzero((x != 0) & (dropped != 0)))
+            return 1 - n_left / n_values if n_values else None
 
 
 class _CallStack(NamedTuple):

@@ -15,8 +15,8 @@ _PASSED = _SQUASHES | {view.strip("_") for view in VIEWS}
 
 
 def describe(dropout: ObservedDropout) -> str:
-    """The function or class of a dropout, its rate and shape, and the measured zeros."""
-    zeros = "" if dropout.zero_fraction is None else f" (output {dropout.zero_fraction:.0%} zero)"
+    """The function or class of a dropout, its rate and shape, and the measured fraction that it dropped."""
+    zeros = f" ({dropout.zero_fraction:.0%} became zero)" if dropout.zero_fraction else ""
     return f"{dropout.site.op} with p={dropout.site.p:g} on {tuple(dropout.site.shape)}{zeros}"
 
 

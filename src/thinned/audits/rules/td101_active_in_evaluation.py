@@ -3,6 +3,8 @@
 import ast
 from collections.abc import Iterator
 
+from torch import nn
+
 from thinned.audits.findings import Finding
 from thinned.audits.observation.observation import Observation
 from thinned.audits.observation.recorder import ObservedDropout
@@ -10,6 +12,7 @@ from thinned.audits.observation.source_code import SourceCall, constant, depends
 from thinned.audits.rules.base import Repair, Rule
 from thinned.audits.rules.dropouts import describe, first_at_each_line
 from thinned.audits.rules.evaluation_gate import gate_in_evaluation
+from thinned.tracing.modules import original_class
 
 __all__ = ["ActiveInEvaluation"]
 
@@ -32,7 +35,7 @@ class ActiveInEvaluation(Rule):
         for dropout, calls in first_at_each_line(active):
             times = f", {calls} calls" if calls > 1 else ""
             evidence = f"{describe(dropout)} drops in evaluation mode{times}"
-            fix = _gated_call(dropout)
+            fix = _gated_call(dropout, observation)
             if dropout.outside_module is not None:
                 class_name = dropout.outside_module.class_name
                 evidence += f"; model.eval() does not reach the {class_name}, which is kept outside of the module tree"
@@ -73,12 +76,27 @@ class ActiveInEvaluation(Rule):
         return gate_in_evaluation(finding, observation)
 
 
-def _gated_call(dropout: ObservedDropout) -> str:
+def _gated_call(dropout: ObservedDropout, observation: Observation) -> str:
     p, op = f"{dropout.site.p:g}", dropout.site.op
     if op == "scaled_dot_product_attention":
         return f"F.scaled_dot_product_attention(q, k, v, dropout_p={p} if self.training else 0.0)"
     if dropout.site.kind == "module":
-        return f"module.eval()  # {dropout.path}: its training flag stays True after model.eval()"
+        owner = _class_with_own_train(dropout.path, observation)
+        if owner is not None:
+            return f"super().train(mode)  # in {owner}.train, which keeps {dropout.path} in training mode"
+        return f"remove what sets {dropout.path}.training to True after model.eval(), as {dropout.path}.train() does"
     if dropout.site.kind in {"rnn", "attention"}:
         return f"pass training=self.training to {op}"
     return f"F.{op.strip('_')}(x, p={p}, training=self.training)"
+
+
+def _class_with_own_train(path: str, observation: Observation) -> str | None:
+    """The nearest class around a module that overrides ``train``, which ``eval`` calls."""
+    while True:
+        if path in observation.modules:
+            cls = original_class(observation.modules[path])
+            if cls.train is not nn.Module.train:
+                return cls.__name__
+        if not path:
+            return None
+        path = path.rpartition(".")[0]
