@@ -19,6 +19,7 @@ ABOUT = NetworkMetadata(
     rates={"drop": 0.25},
     sites=(NetworkSite("drop", "module", "fully connected", 0.5, (2, 4)),),
     inserted={},
+    train=None,
     epochs=2,
     budget=4,
     batch_size=16,

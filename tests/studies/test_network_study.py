@@ -1,8 +1,10 @@
 """The study of a network of one's own, from examples to a verdict: on small networks and few epochs."""
 
 import math
+import multiprocessing
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -480,3 +482,58 @@ def test_a_table_has_no_patience(tmp_path: Path) -> None:
     ):
         thinned.study(frame, "y", out=tmp_path / "run", patience=3)  # type: ignore[call-overload]
     assert not (tmp_path / "run").exists()
+
+
+# --- too little memory -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")]
+)
+def test_a_lack_of_memory_is_one_sentence_and_loses_nothing(error: Exception, tmp_path: Path) -> None:
+    scarce: list[bool] = []
+
+    def loss(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if any(scarce):
+            raise error
+        return nn.functional.cross_entropy(output, y)
+
+    watch: Callable[[Progress, Plan], None] = lambda step, plan: scarce.append(step.networks > 2)  # noqa: E731
+    with pytest.raises(InputError, match=r"training needs memory; network .* failed .*; take fewer jobs") as caught:
+        study(tmp_path / "run", loss=loss, progress=watch)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("the same command goes on from the finished networks")
+    before = finished_networks(tmp_path / "run")
+    assert before >= 2
+    scarce.clear()
+    steps: list[float] = []
+    watch = lambda step, plan: (  # noqa: E731
+        steps.append(step.networks) if plan.network_design.stage == "pilot" else None
+    )
+    results = study(tmp_path / "run", loss=loss, progress=watch).results
+    assert results.run.networks == NETWORKS
+    assert min(steps) >= before
+    assert numbers(results)[1:] == numbers(study(tmp_path / "whole", loss=loss).results)[1:]
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_are_one_sentence_and_lose_nothing(tmp_path: Path) -> None:
+    """As the system kills a process that takes too much memory."""
+    mark = tmp_path / "scarce"
+
+    def loss(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if mark.exists() and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return nn.functional.cross_entropy(output, y)
+
+    watch: Callable[[Progress, Plan], None] = lambda step, plan: mark.touch() if step.networks > 3 else None  # noqa: E731
+    with pytest.raises(
+        InputError, match=r"training needs its workers to live; network .*; if memory ran out"
+    ) as caught:
+        study(tmp_path / "run", loss=loss, jobs=2, progress=watch)
+    assert "\n" not in str(caught.value)
+    before = finished_networks(tmp_path / "run")
+    assert before >= 2
+    mark.unlink()
+    results = study(tmp_path / "run", loss=loss, jobs=2).results
+    assert numbers(results)[1:] == numbers(study(tmp_path / "whole", loss=loss).results)[1:]

@@ -18,7 +18,7 @@ from thinned import Study, TrainingRun
 from thinned.errors import InputError
 from thinned.studies import finished_networks
 from thinned.studies.design.plan import Plan
-from thinned.studies.results import PlannedNetwork, Results
+from thinned.studies.results import NetworkSummary, PlannedNetwork, Results
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.store import Store
 
@@ -57,8 +57,35 @@ def test_from_a_function_to_a_verdict(whole: Study) -> None:
     assert "unreported" not in {warning.code for warning in results.warnings}
     assert whole.verdict.startswith(results.verdict.headline)
     assert sorted(path.name for path in whole.folder.iterdir()) == [
-        *(".lock", "pilot", "report.html", "results.json", "study.sqlite", "timing.json")
+        *(".lock", "network", "pilot", "report.html", "results.json", "study.sqlite", "timing.json")
     ]
+
+
+def test_the_function_trains_the_network_that_is_left(tmp_path: Path) -> None:
+    """It gets four fifths of all examples, and the others to validate; of a given test set it sees nothing."""
+    sizes: list[tuple[int, int, int]] = []
+
+    def noting(network: nn.Module, run: TrainingRun) -> None:
+        sizes.append((len(run.training), len(run.validation), len(run.test)))
+        train(network, run)
+
+    done = study(tmp_path / "run", noting, (blobs(60), blobs(18, seed=1)), seeds=5)
+    assert sizes[-1] == (48, 12, 12)
+    left = done.results.network
+    assert isinstance(left, NetworkSummary)
+    assert (left.failure, left.epochs, left.examples) == (None, None, 48)
+    assert left.lines is not None
+    assert "noting on 48 examples, while the others validated" in left.lines.splitlines()[0]
+    loaded = thinned.load_network(tmp_path / "run/network", build)
+    x, y = blobs(60)
+    assert float((loaded(x).argmax(1) == y).float().mean()) > 0.5  # chance is 1/3
+    count = len(sizes)
+    weights = (tmp_path / "run/network/weights.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "run/network")
+    study(tmp_path / "run", noting, (blobs(60), blobs(18, seed=1)), seeds=5)
+    assert len(sizes) == count + 1
+    assert (tmp_path / "run/network/weights.safetensors").read_bytes() == weights
+    assert not (tmp_path / "run/.checkpoints").exists()
 
 
 def test_a_report_says_nothing_of_early_stopping(whole: Study, tmp_path: Path) -> None:
@@ -113,7 +140,7 @@ def test_a_killed_study_goes_on_to_the_same_numbers(calls: int, whole: Study, tm
         train(network, run)
 
     assert numbers(study(tmp_path / "run", _alike(counted)).results)[1:] == numbers(whole.results)[1:]
-    assert len(begun) == PILOT_NETWORKS + NETWORKS - finished
+    assert len(begun) == PILOT_NETWORKS + NETWORKS - finished + 1  # the one that is left
 
 
 def _alike(function: Callable[..., object]) -> Callable[..., object]:

@@ -51,9 +51,11 @@ class Images(nn.Module):
         super().__init__()
         self.patches, self.place = nn.Conv2d(3, 6, 1), nn.Parameter(torch.zeros(1, 6, 1, 1))
         self.drop, self.first, self.second = nn.Dropout2d(0.2), nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 1)
+        self.places = nn.Conv2d(6, 6, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> Any:
         x = self.drop(self.patches(x) + self.place)
+        x = self.drop(x + self.places(x))  # as HuBERT's encoder begins
         x = x + self.first(x).relu()
         return self.second(x) + self.first(x)
 

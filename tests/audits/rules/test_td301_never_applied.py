@@ -195,6 +195,13 @@ class ItsRate(OneRate):
         return self.out(F.dropout(self.query(x), self.resid.p, self.training))
 
 
-@pytest.mark.parametrize(("cls", "found"), [(OneRate, True), (ItsRate, False)])
+class Fused(ItsRate):
+    """The same attention by another function, as a subclass for scaled_dot_product_attention has it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(F.dropout(self.query(x), 0.1, self.training))
+
+
+@pytest.mark.parametrize(("cls", "found"), [(OneRate, True), (ItsRate, False), (Fused, False)])
 def test_a_function_of_the_same_rate_hides_no_dead_layer(cls: type[nn.Module], found: bool) -> None:
     assert ("TD301" in thinned.audit(cls(), torch.randn(4, 8)).codes()) is found

@@ -130,6 +130,8 @@ def test_the_network_that_is_left(plan: Plan) -> None:
     assert "on all 1,200 examples and from a seed of its own" in text(page)
     assert "it was trained for 1 epoch, the median" in text(page)
     assert '<a href="#left">Its weights are saved.</a>' in page
+    page = html.render(msgspec.structs.replace(content, network=msgspec.structs.replace(left, epochs=None)))
+    assert "by your training function. It got 1,200 examples and the others to validate. Its folder" in text(page)
     failed = msgspec.structs.replace(left, lines=None, failure=f"It diverged {HOSTILE}")
     page = html.render(msgspec.structs.replace(content, network=failed))
     assert "There is none. It diverged &lt;script&gt;" in text(page)

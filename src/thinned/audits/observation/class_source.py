@@ -18,31 +18,34 @@ __all__ = ["definition_line", "reads_attribute"]
 _DESCRIBING = frozenset({"__init__", "__repr__", "extra_repr", "reset_parameters"})
 
 
-def reads_attribute(module: nn.Module, name: str) -> bool:
+def reads_attribute(module: nn.Module, name: str, *, overridden: bool = False) -> bool:
     """True if a method of the module's class may read its attribute ``name``.
 
-    A method that a subclass overrides counts only where the subclass calls ``super()``.
+    Args:
+        module: the module.
+        name: name of the attribute.
+        overridden: count methods that a subclass overrides; by default only where it calls ``super()``.
     """
     if any(inspect.isroutine(value) for value in vars(module).values()):
         return True  # a function that somebody assigned to the instance may read anything
-    return any(name in _names(code) for code in _codes(original_class(module)))
+    return any(name in _names(code) for code in _codes(original_class(module), overridden))
 
 
-def _codes(cls: type) -> Iterator[CodeType]:
+def _codes(cls: type, overridden: bool) -> Iterator[CodeType]:
     """The code of the methods that objects of a class run, and of the functions that they call by name."""
-    overridden = set(_DESCRIBING)
+    left_out = set(_DESCRIBING)
     for base in filter(_is_own, cls.__mro__):
         for name, value in vars(base).items():
             function = _function(value)
-            if function is None or name in overridden:
+            if function is None or name in left_out:
                 continue
             yield function.__code__
             for called in function.__code__.co_names:
                 helper = _function(function.__globals__.get(called))
                 if helper is not None:
                     yield helper.__code__
-            if "super" not in function.__code__.co_names:
-                overridden.add(name)
+            if not overridden and "super" not in function.__code__.co_names:
+                left_out.add(name)
 
 
 def _function(value: object) -> FunctionType | None:

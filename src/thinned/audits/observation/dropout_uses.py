@@ -48,6 +48,8 @@ class Use(Flag):
     SOFTMAX = auto()
     #: it is the sum of a block's input and output, and the next such sum adds to it
     RESIDUAL_STREAM = auto()
+    #: it is the sum of a block's input and output
+    RESIDUAL_SUM = auto()
     #: a function with weights takes it, and its result needs a gradient; or nobody can tell
     TRAINED = auto()
     #: a function with weights takes it, and its result needs no gradient
@@ -69,8 +71,8 @@ class DropoutUses:
     def add_dropout(self, source: torch.Tensor | None, result: torch.Tensor, index: int) -> None:
         """Note that a dropout took ``source`` and made ``result``; no source for weights within attention."""
         self._probabilities.start(result, index)
-        if source is not None:
-            self._streams.add_dropout(source, result, index)
+        if source is not None and self._streams.add_dropout(source, result, index):
+            self.note(index, Use.RESIDUAL_SUM)
 
     def add_function(
         self,
@@ -157,11 +159,14 @@ class _ResidualStreams:
         self._dropouts: TensorMap[int] = TensorMap()
         self._count = 0
 
-    def add_dropout(self, source: torch.Tensor, result: torch.Tensor, index: int) -> None:
+    def add_dropout(self, source: torch.Tensor, result: torch.Tensor, index: int) -> bool:
+        """Follow a dropout, and return True if its input is the sum of a block's input and output."""
         if self._is_stream.get(source):
             self._dropouts[result] = index
-        elif result in self._dropouts:
+            return True
+        if result in self._dropouts:
             del self._dropouts[result]
+        return False
 
     def add_function(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor], name: str) -> list[int]:
         """Follow a function, and return the dropouts to whose result it adds a block's output."""

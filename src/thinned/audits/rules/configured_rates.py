@@ -21,8 +21,8 @@ def has_run(path: str, observation: Observation) -> bool:
         return True
     if _is_in_idle_part(path, enclosing, observation) or _has_active_alternative(path, observation):
         return True
-    if not reads_attribute(observation.modules[enclosing], _attribute_below(enclosing, path)):
-        return False  # so no function takes its rate from there
+    if not reads_attribute(observation.modules[enclosing], _attribute_below(enclosing, path), overridden=True):
+        return False  # no method is written for it, so that no function stands for it either
     functions = [
         dropout
         for dropout in observation.training

@@ -20,9 +20,7 @@ class ActiveWithoutGradient(Rule):
     why = "A part that does not learn gives random targets or features, and a momentum encoder should be a steady one"
     source = "ALBEF issue 124; torch.nn.Module.train, which reaches frozen parts, too"
     wrong = "with torch.no_grad():\n    target = self.teacher(x)  # in training mode, as self is"
-    right = (
-        "self.teacher.eval()  # in train(), too: def train(self, mode=True): super().train(mode); self.teacher.eval()"
-    )
+    right = "def train(self, mode=True):\n    super().train(mode)\n    self.teacher.eval()\n    return self"
 
     def check(self, observation: Observation) -> Iterator[Finding]:
         """A dropout ran under ``no_grad``, or in a frozen part, before weights that get no gradient."""

@@ -25,8 +25,11 @@ class ResidualStream(Rule):
     right = "x = self.norm(x + self.drop(self.attention(x)))"
 
     def check(self, observation: Observation) -> Iterator[Finding]:
-        """The input of a dropout is the sum of a block's input and output, and another block adds to its result."""
-        on_stream = [d for d in observation.training if d.drops and Use.RESIDUAL_STREAM in d.uses]
+        """The inputs of two dropouts are sums of a block's input and output, and another block adds to the result."""
+        on_sums = [d for d in observation.training if d.drops and Use.RESIDUAL_SUM in d.uses]
+        on_stream = [d for d in on_sums if Use.RESIDUAL_STREAM in d.uses]
+        if len(on_sums) < 2:
+            return  # at the beginning of the stream, as behind embeddings of places
         severity: Severity = "warning" if len(on_stream) > 1 else "info"
         for dropout, calls in first_at_each_line(on_stream):
             evidence = f"{describe(dropout)} is on the sum of a block's input and output, {len(on_stream)} in a row"

@@ -65,8 +65,11 @@ def code_lines(about: NetworkMetadata, folder: str) -> str:
 
 
 def _one_line(about: NetworkMetadata) -> str:
-    epochs = f"{about.epochs} epoch{'s' if about.epochs != 1 else ''}"
-    text = f"{about.label}: trained on all {about.examples:,} examples for {epochs}"
+    if about.epochs is None:
+        text = f"{about.label}: trained by {about.train} on {about.examples:,} examples, while the others validated"
+    else:
+        epochs = f"{about.epochs} epoch{'s' if about.epochs != 1 else ''}"
+        text = f"{about.label}: trained on all {about.examples:,} examples for {epochs}"
     return "".join(character if character.isprintable() else " " for character in text)
 
 

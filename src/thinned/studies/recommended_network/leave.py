@@ -15,6 +15,7 @@ from thinned.conversion.insertion.input_dropout import layers_with_input_dropout
 from thinned.errors import InputError, sentence
 from thinned.studies import results
 from thinned.studies.cores import one_core
+from thinned.studies.design.own_network.pilot import given_test_splits
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.splits import Split
 from thinned.studies.design.streams import stream_key
@@ -30,6 +31,8 @@ from thinned.studies.training.loop.checkpoint import Checkpoint
 from thinned.studies.training.loop.evaluation import precision_of
 from thinned.studies.training.loop.fit import fit
 from thinned.studies.training.network_run import NetworkStudy
+from thinned.studies.training.own_training.fields import needed_fields
+from thinned.studies.training.own_training.train import OwnTraining, fit_by_function
 from thinned.studies.training.store import CHECKPOINTS, writing
 from thinned.studies.user_code import memory_errors, user_code
 from thinned.tracing.modules import INPUT_DROPOUT
@@ -60,8 +63,6 @@ def leave_network(
         progress: called during training.
         before: called before it is trained, not where it is there.
     """
-    if study.functions.train is not None:
-        return _untrained(study, content)
     wanted = _describe(study, plan, content)
     target = folder / NETWORK
     about = saved_metadata(target)
@@ -86,7 +87,8 @@ def train_recommended(
     """Train a network of the recommended setting on all examples, from a seed that no other network has.
 
     No example validates it: it is trained for the median of the best epochs of its setting, at the learning rates that
-    those networks had in these epochs. Examples of a given test set stay out.
+    those networks had in these epochs. Where a function of the user's trains, a fifth validates, by which that function
+    may stop. Examples of a given test set stay out.
 
     Returns:
         The network on its device, in evaluation mode.
@@ -96,29 +98,64 @@ def train_recommended(
         Exception: whatever the user's code raises.
     """
     examples = dataclasses.replace(study.examples, test=None, test_count=0)
-    none = np.empty(0, dtype=np.int64)
-    split = Split(0, 0, np.arange(examples.count), none, none)
-    config = study.config.with_setting(about.setting)
-    identity = f"{plan.digest} {about.label} {about.epochs} {about.seed}"
     with one_core():
-        fitted = fit(
-            study.functions,
-            partial(study.application, setting=about.setting),
-            examples,
-            split,
-            config,
-            about.seed,
-            report,
-            Checkpoint(folder / CHECKPOINTS / "recommended.safetensors", identity),
-            about.epochs,
-        )
-        network, device = fitted.network, config.torch_device()
-        with seeded_generators(about.seed, device), torch.no_grad(), precision_of(device, config.precision):
-            batch = examples.batch(range(min(config.batch_size, examples.count))).to(device)
-            losses = example_losses(examples.task, call_network(network, batch.x), batch.y, study.functions.score)
+        fit_network = _fit if study.functions.train is None else _fit_by_function
+        network = fit_network(study._replace(examples=examples), plan, about, folder / CHECKPOINTS, report)
+        losses = _some_losses(network, study, about)
     if not all(bool(p.isfinite().all()) for p in (*network.parameters(), losses)):
         raise InputError(sentence("its weights and losses must stay finite", "they did not"))
     return network
+
+
+def _fit(
+    study: NetworkStudy, plan: Plan, about: NetworkMetadata, folder: Path, report: Callable[[int], None]
+) -> nn.Module:
+    none = np.empty(0, dtype=np.int64)
+    identity = f"{plan.digest} {about.label} {about.epochs} {about.seed}"
+    return fit(
+        study.functions,
+        partial(study.application, setting=about.setting),
+        study.examples,
+        Split(0, 0, np.arange(study.examples.count), none, none),
+        study.config.with_setting(about.setting),
+        about.seed,
+        report,
+        Checkpoint(folder / "recommended.safetensors", identity),
+        about.epochs,
+    ).network
+
+
+def _fit_by_function(
+    study: NetworkStudy, plan: Plan, about: NetworkMetadata, folder: Path, report: Callable[[int], None]
+) -> nn.Module:
+    split = _deal(study, plan, about.seed)
+    training = OwnTraining(
+        study.functions,
+        study.application,
+        study.examples,
+        split._replace(test=split.validation),  # as in the pilot: a function that scores finds examples there
+        study.config,
+        about.setting,
+        needed_fields(plan.settings, study.config),
+        about.seed,
+    )
+    return fit_by_function(training, folder / f"recommended-{plan.digest}", partial(report, 0))
+
+
+def _deal(study: NetworkStudy, plan: Plan, seed: int) -> Split:
+    """Training and validation examples of the network that a function of the user's trains."""
+    return given_test_splits(dataclasses.replace(plan, seeds=1, seed=seed), study.examples)[0]
+
+
+def _some_losses(network: nn.Module, study: NetworkStudy, about: NetworkMetadata) -> torch.Tensor:
+    """Losses of a batch; none where perhaps only a function of the user's can score."""
+    if study.functions.train is not None:
+        return torch.empty(0)
+    config = study.config
+    device = config.torch_device()
+    with seeded_generators(about.seed, device), torch.no_grad(), precision_of(device, config.precision):
+        batch = study.examples.batch(range(min(config.batch_size, study.examples.count))).to(device)
+        return example_losses(study.examples.task, call_network(network, batch.x), batch.y, study.functions.score)
 
 
 def _describe(study: NetworkStudy, plan: Plan, content: results.Results) -> NetworkMetadata:
@@ -126,6 +163,8 @@ def _describe(study: NetworkStudy, plan: Plan, content: results.Results) -> Netw
     setting = plan.settings[chosen.setting]
     best_epoch = next(entry.best_epoch for entry in content.settings if entry.index == chosen.setting)
     network = plan.network or ""
+    seed = stream_key(plan.seed, "recommended") % 2**31
+    count = study.examples.count if own.trains_itself else len(_deal(study, plan, seed).train)
     return NetworkMetadata(
         network=network,
         importable=is_importable(network, study.functions.build),
@@ -135,15 +174,16 @@ def _describe(study: NetworkStudy, plan: Plan, content: results.Results) -> Netw
         rates=rates_of(setting, own.sites),
         sites=own.sites,
         inserted={},
-        epochs=max(1, math.floor(best_epoch + 0.5)),
+        train=None if own.trains_itself else str(dict(own.training)["train"]),
+        epochs=max(1, math.floor(best_epoch + 0.5)) if own.trains_itself else None,
         budget=plan.epochs,
         batch_size=study.config.batch_size,
         learning_rate=study.config.with_setting(setting).learning_rate,
         training=dict(own.training),
-        seed=stream_key(plan.seed, "recommended") % 2**31,
+        seed=seed,
         task=plan.task,
         classes=study.examples.classes,
-        examples=study.examples.count,
+        examples=count,
         data=plan.data,
         identities=own.identities,
         plan=plan.digest,
@@ -165,18 +205,16 @@ def _is_wanted(about: NetworkMetadata, wanted: NetworkMetadata) -> bool:
 
 
 def _report(progress: Callable[[Progress, Plan], None], plan: Plan, about: NetworkMetadata, epoch: int) -> None:
-    doing = f"training the recommended network on all examples (epoch {epoch} of {about.epochs})"
+    place = f" (epoch {epoch} of {about.epochs})" if about.epochs is not None else ""
+    doing = f"training the recommended network on all examples{place}"
     progress(Progress(doing, plan.networks), plan)
-
-
-def _untrained(study: NetworkStudy, content: results.Results) -> results.NetworkSummary:
-    """The summary where a function of the user's trains: only it knows which of all examples should validate."""
-    label = content.verdict.recommended.label
-    failure = f"The recommended network ({label}) is left to your own training function: call it on all examples."
-    return results.NetworkSummary(label=label, epochs=1, examples=study.examples.count, lines=None, failure=failure)
 
 
 def _summary(about: NetworkMetadata, lines: str | None = None, failure: str | None = None) -> results.NetworkSummary:
     return results.NetworkSummary(
-        label=about.label, epochs=about.epochs, examples=about.examples, lines=lines, failure=failure
+        label=about.label,
+        epochs=about.epochs,
+        examples=about.examples,
+        lines=lines,
+        failure=failure,
     )

@@ -38,7 +38,8 @@ class NetworkMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         rates: the rate of each dropout site, by its name.
         sites: the dropout sites whose rates the study varied.
         inserted: classes of dropout that were put before layers of a network that had none, by the layer's name.
-        epochs: number of epochs that it was trained for.
+        train: "module:function" of the user's function that trained it; None where the study did.
+        epochs: number of epochs that it was trained for; None where that function chose.
         budget: number of epochs over which the schedule of the learning rate runs.
         batch_size: examples of a step.
         learning_rate: of the first step.
@@ -46,7 +47,8 @@ class NetworkMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         seed: what initial weights, order, augmentation and masks follow from.
         task: what is predicted.
         classes: names of the classes that occur in the examples; empty where an example has not one class.
-        examples: number of examples that it was trained on.
+        examples: number of examples that it was trained on: all, or four fifths where a function of the user's
+            may have stopped by the others.
         data: SHA-256 that identifies the examples.
         identities: digests of the callables.
         plan: digest of the study's plan.
@@ -64,7 +66,8 @@ class NetworkMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     rates: dict[str, Rate]
     sites: tuple[NetworkSite, ...]
     inserted: dict[str, InsertedClass]
-    epochs: Count
+    train: str | None
+    epochs: Count | None
     budget: Count
     batch_size: Count
     learning_rate: Value
@@ -84,7 +87,7 @@ class NetworkMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         """Refuse rates that do not follow from the setting, and more epochs than the budget has."""
         if self.rates != rates_of(self.setting, self.sites):
             raise ValueError("the rates of the sites are not those of the setting")
-        if self.epochs > self.budget:
+        if self.epochs is not None and self.epochs > self.budget:
             raise ValueError(f"{self.epochs} epochs are more than the budget of {self.budget}")
 
 

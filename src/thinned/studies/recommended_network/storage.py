@@ -111,7 +111,7 @@ def give_weights(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Non
         if names:
             raise _another(f"{subject} {min(names)}")
     parameters = dict(network.named_parameters())
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         one, two = _form(own[name], name in parameters), _form(tensor, name in parameters)
         if one != two:
             raise _another(f"{name} is {one} in it, and {two} in the file")

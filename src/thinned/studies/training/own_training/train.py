@@ -33,7 +33,7 @@ from thinned.studies.training.own_training.run import PartDataset, Parts, RunRec
 from thinned.studies.training.records import Curves, Evaluation, ExampleLosses, TrainedNetwork
 from thinned.studies.user_code import user_code
 
-__all__ = ["Apply", "OwnTraining", "train_by_function"]
+__all__ = ["Apply", "OwnTraining", "fit_by_function", "train_by_function"]
 
 #: makes the network of a setting of a network as the user builds it
 Apply = Callable[[nn.Module, Setting], nn.Module]
@@ -75,6 +75,11 @@ class OwnTraining(NamedTuple):
         )
 
     @property
+    def streams(self) -> Streams:
+        """What everything random follows from."""
+        return Streams(self.seed, self.split.repeat, self.split.fold)
+
+    @property
     def test_part(self) -> Part:
         """Where the test examples come from."""
         return "eval" if len(self.split.test) else "test"
@@ -99,7 +104,32 @@ def train_by_function(
         InputError: it did not train the network, did not read a field of the run that settings differ in, or gave other
             losses than it must.
     """
-    streams, device = Streams(training.seed, training.split.repeat, training.split.fold), training.config.torch_device()
+    with _trained(training, folder, alive) as (network, record):
+        return _recorded(training, network, record, member, training.streams)
+
+
+def fit_by_function(training: OwnTraining, folder: Path, alive: Callable[[], None] = lambda: None) -> nn.Module:
+    """Train one network by the user's function, and return it on its device, in evaluation mode.
+
+    Args:
+        training: what it starts from.
+        folder: the network's own, which is removed when it is finished.
+        alive: called at every report; it raises where the run was given up.
+
+    Raises:
+        UserCodeError: the function raised.
+        InputError: it did not train the network, or did not read a field of the run that settings differ in.
+    """
+    with _trained(training, folder, alive) as (network, _):
+        return network
+
+
+@contextmanager
+def _trained(
+    training: OwnTraining, folder: Path | None, alive: Callable[[], None]
+) -> Iterator[tuple[nn.Module, RunRecord]]:
+    """Train a network; within, the default generators are those of its split."""
+    streams, device = training.streams, training.config.torch_device()
     with _own_folder(folder) as place, seeded_generators(streams.weights, device):
         prepare = lambda network: training.apply(network, training.setting)  # noqa: E731
         network = make_network(training.functions, prepare, training.examples, streams, device).train()
@@ -116,8 +146,7 @@ def train_by_function(
         _call(training, network, run)
         check_fields(training.needed, run.record.fields_read)
         _check_trained(network, before, forwards)
-        network.to(device).eval()
-        return _recorded(training, network, run.record, member, streams)
+        yield network.to(device).eval(), run.record
 
 
 @contextmanager
