@@ -136,3 +136,12 @@ class KilledTraining:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         return self.training(number, report_or_die)
+
+
+def devices_of_processes(folder: Path) -> dict[str, set[str]]:
+    """The devices that each process saw while it did jobs of :class:`Recorder`."""
+    devices: dict[str, set[str]] = {}
+    for path in folder.iterdir():
+        process, device = path.read_text().split()[:2]
+        devices.setdefault(process, set()).add(device)
+    return devices

@@ -77,7 +77,7 @@ class TrainedNetworks:
         self.noun = "row" if plan.own is None else "example"
         self.selection = SELECTION[plan.task] if plan.own is None else "loss"
         trained = sorted({setting for split in self.splits for setting in split})
-        broken = {s: sum(not _is_finite(split[s], self.selection) for split in self.splits) for s in trained}
+        broken = {s: sum(not self._is_finite(split[s]) for split in self.splits) for s in trained}
         self.settings = [s for s in trained if not broken[s]]
         self.diverged = {s: count for s, count in broken.items() if count}
         arms = {arm.name: [s for s in plan.setting_indices(arm) if s in self.settings] for arm in plan.arms}
@@ -134,6 +134,18 @@ class TrainedNetworks:
         """Splits on which the chosen setting was at its best in the last 5 % of the budget."""
         pairs = zip(self.splits, chosen, strict=True)
         return sum(self._is_late(split[setting]) for split, setting in pairs)
+
+    def _is_finite(self, network: TrainedNetwork) -> bool:
+        """Whether a network's losses, and the score that selects, are finite numbers.
+
+        NaN is an unknown training loss where a function of the user's trains.
+        """
+        values: list[float | None] = []
+        for evaluation in (network.best, network.end):
+            values += [evaluation.validation, evaluation.test, evaluation.scores[self.selection]]
+            if self.trains_itself or evaluation.train is None or not math.isnan(evaluation.train):
+                values.append(evaluation.train)
+        return all(value is not None and math.isfinite(value) for value in values)
 
     def _is_late(self, network: TrainedNetwork) -> bool:
         epochs = self.plan.epochs
@@ -203,12 +215,3 @@ def _loss(evaluation: Evaluation, part: Part) -> float:
     """The loss on these rows; NaN where the network diverged."""
     loss = {"train": evaluation.train, "validation": evaluation.validation, "test": evaluation.test}[part]
     return math.nan if loss is None else loss
-
-
-def _is_finite(network: TrainedNetwork, selection: str) -> bool:
-    """Whether a network's losses, and the score that selects, are finite numbers; NaN is an unknown training loss."""
-    values: list[float | None] = []
-    for evaluation in (network.best, network.end):
-        values += [evaluation.validation, evaluation.test, evaluation.scores[selection]]
-        values += [0.0 if evaluation.train is not None and math.isnan(evaluation.train) else evaluation.train]
-    return all(value is not None and math.isfinite(value) for value in values)

@@ -193,15 +193,6 @@ def stop_later(reports: list[list[int]], values: list[int]) -> None:
         raise KeyboardInterrupt
 
 
-def devices_of_processes(folder: Path) -> dict[str, set[str]]:
-    """The devices that each process saw while it did jobs of :class:`engine_jobs.Recorder`."""
-    devices: dict[str, set[str]] = {}
-    for path in folder.iterdir():
-        process, device = path.read_text().split()[:2]
-        devices.setdefault(process, set()).add(device)
-    return devices
-
-
 @pytest.mark.parametrize("name", ["loky", CLUSTERS[1]])
 def test_each_worker_sees_one_device(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that was free for two jobs keeps its device."""
@@ -211,23 +202,8 @@ def test_each_worker_sees_one_device(name: str, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "begun").mkdir()
     with contextlib.closing(choose_engine(2, name)) as engine:
         run(engine, jobs.Pair(tmp_path / "begun"), 8, tmp_path)
-    devices = sorted(devices_of_processes(tmp_path / "begun").values(), key=sorted)
+    devices = sorted(jobs.devices_of_processes(tmp_path / "begun").values(), key=sorted)
     assert devices == [{"4"}, {"7"}]
-
-
-@pytest.mark.slow
-def test_ray_deals_its_devices(tmp_path: Path) -> None:
-    """Two devices that Ray is told of: two jobs at a time, though there are four cores, each with a device alone."""
-    ray = pytest.importorskip("ray")
-    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        with contextlib.closing(choose_engine(engine="ray", accelerators=True)) as engine:
-            assert engine.workers == 2
-            (tmp_path / "begun").mkdir()
-            run(engine, jobs.Pair(tmp_path / "begun"), 8, tmp_path)
-        assert set().union(*devices_of_processes(tmp_path / "begun").values()) == {"0", "1"}
-    finally:
-        ray.shutdown()
 
 
 def test_a_ray_without_the_devices_that_jobs_need(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +221,7 @@ def test_threads_of_the_driver_leave_its_devices_alone(tmp_path: Path, monkeypat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     (tmp_path / "begun").mkdir()
     run(Joblib(2, "threading"), jobs.Recorder(tmp_path / "begun"), 4, tmp_path)
-    assert devices_of_processes(tmp_path / "begun") == {str(os.getpid()): {"4,7"}}
+    assert jobs.devices_of_processes(tmp_path / "begun") == {str(os.getpid()): {"4,7"}}
 
 
 def test_as_many_jobs_as_devices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A Ray that its note says is running may be gone; one may run in a process of its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -7,16 +8,20 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import engine_jobs as jobs
 import pytest
 
 from thinned.errors import InputError
+from thinned.studies.training.engines.choose import choose_engine
+from thinned.studies.training.engines.engine import Task
+from thinned.studies.training.engines.run_jobs import run_jobs
 
-pytest.importorskip("ray")
-from thinned.studies.training.engines.ray_engine import Ray
+ray = pytest.importorskip("ray")
+from thinned.studies.training.engines.ray_engine import Ray  # noqa: E402
 
 SCRIPT = """
 import sys
-from thinned.studies.training.engines.ray_engine import Ray
+from thinned.studies.training.engines.ray_engine import Ray  # noqa: E402
 
 engine = Ray(None, sys.argv[1] or None)
 print("workers:", engine.workers)
@@ -71,3 +76,18 @@ def test_an_address_without_a_cluster_is_one_sentence() -> None:
     expected = "needs a Ray cluster at --address; nothing answers at 127.0.0.1:1; see `ray status`"
     with pytest.raises(InputError, match=expected):
         Ray(None, "127.0.0.1:1")
+
+
+@pytest.mark.slow
+def test_ray_deals_its_devices(tmp_path: Path) -> None:
+    """Two devices that Ray is told of: two jobs at a time, though there are four cores, each with a device alone."""
+    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        with contextlib.closing(choose_engine(engine="ray", accelerators=True)) as engine:
+            assert engine.workers == 2
+            (tmp_path / "begun").mkdir()
+            task = Task(jobs.Pair(tmp_path / "begun"), 8, tmp_path / "run", lambda reports: None)
+            assert len(dict(run_jobs(engine, task))) == 8
+        assert set().union(*jobs.devices_of_processes(tmp_path / "begun").values()) == {"0", "1"}
+    finally:
+        ray.shutdown()

@@ -5,8 +5,9 @@ worker was killed, so the engine that is chosen by name submits to Dask itself.
 """
 
 import contextlib
+import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,23 @@ class Dask(FutureEngine[Any]):
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
         if self._own:
-            with contextlib.suppress(Exception):
+            lost = self._client.status != "running"
+            with contextlib.suppress(Exception), _silent_reconnection() if lost else contextlib.nullcontext():
                 self._client.close()
             if self._cluster is not None:
                 self._cluster.close()
+
+
+@contextlib.contextmanager
+def _silent_reconnection() -> Iterator[None]:
+    """The client that is closed while it tries to connect again logs a traceback; the loss is told as a sentence."""
+    logger = logging.getLogger("distributed.client")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _local_cluster(processes: int) -> Any:
