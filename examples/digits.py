@@ -16,9 +16,9 @@ def network() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
+        nn.MaxPool2d(2),
         nn.Conv2d(16, 32, 3, padding=1),
         nn.ReLU(),
-        nn.MaxPool2d(2),
         nn.Dropout(0.25),
         nn.Flatten(),
         nn.Linear(512, 64),

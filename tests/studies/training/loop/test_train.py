@@ -231,11 +231,13 @@ def test_inputs_by_name_lazy_weights_and_logits() -> None:
     assert trained(examples, Lazy, epochs=20).best.scores["accuracy"] > 0.8  # type: ignore[operator]
 
 
-def test_tokens_have_a_loss_alone() -> None:
+def test_tokens_have_a_loss_and_an_accuracy() -> None:
     words = torch.randint(5, (40, 6), generator=torch.Generator().manual_seed(0))
     examples = load_examples((words, words.flip(1).clone()))
     network = trained(examples, lambda: nn.Sequential(nn.Embedding(5, 8), nn.Dropout(0.1), nn.Linear(8, 5)))
-    assert network.best.scores == {"loss": network.best.test}
+    assert set(network.best.scores) == {"loss", "token_accuracy"}
+    assert network.best.scores["loss"] == network.best.test
+    assert 0 <= (network.best.scores["token_accuracy"] or 0) <= 1
 
 
 def test_the_users_data_are_not_changed() -> None:
