@@ -40,6 +40,7 @@ def test_mean_error_and_degrees_of_freedom_are_those_of_exact_fractions(table: l
     squares = sum((d[s][i] - of_seed[s] - of_example[i] + mean) ** 2 for s, i in cells)
     e = squares / ((seeds - 1) * (examples - 1)) / (seeds * examples)
     variance = max(a + b - e, a, b)
+    assume(variance)  # without any there are no terms to count
     assume(e not in (a, b))  # rounding decides whether equal terms count
     terms = [(e, (seeds - 1) * (examples - 1)), *([(a, seeds - 1)] * (a > e)), *([(b, examples - 1)] * (b > e))]
     df = variance**2 / sum(term**2 / term_df for term, term_df in terms)

@@ -138,7 +138,8 @@ def test_a_killed_worker_loses_the_jobs_in_flight_alone(
     (tmp_path / "begun").mkdir()
     work = jobs.Killer(tmp_path / "begun", {3: 1})
     assert run(make_engine(name, request), work, 6, tmp_path) == {n: n * n for n in range(6)}
-    assert len(list((tmp_path / "begun").iterdir())) <= 6 + 2
+    # that of the killed worker, that of the other one, and the one that it may begin before the loss is seen
+    assert len(list((tmp_path / "begun").iterdir())) <= 6 + 3
 
 
 @pytest.mark.slow
