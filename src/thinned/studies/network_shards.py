@@ -140,7 +140,8 @@ def merge_network_shards(
         raise InputError(sentence("shards must follow from one pilot", "their pilots have other numbers"))
     origin = _origin(parts[0])
     given = NetworkOptions(**(options or _kept_options(origin, data, network)))
-    study, prepared = prepare_network_study(data or origin.data, network or origin.network or "", given)
+    content = origin.data if data is None else data
+    study, prepared = prepare_network_study(content, origin.network or "" if network is None else network, given)
     pilot: Pilot | None = None
     expected = prepared
     if pilots:

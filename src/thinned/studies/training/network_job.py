@@ -19,7 +19,7 @@ from thinned.studies.training.own_training.fields import needed_fields
 from thinned.studies.training.own_training.train import Apply, OwnTraining, train_by_function
 from thinned.studies.training.records import TrainedNetwork
 
-__all__ = ["Apply", "Checkpoints", "NetworkTraining", "network_members"]
+__all__ = ["Checkpoints", "NetworkTraining", "network_members"]
 
 
 def network_members(settings: Sequence[Setting], splits: Sequence[Split]) -> list[Member]:
