@@ -88,7 +88,10 @@ class Interval(Entry, frozen=True, kw_only=True):
 
 
 class OptionalInterval(Entry, frozen=True, kw_only=True):
-    """A mean over splits with its 95 % interval; all None where fewer than two splits have a value."""
+    """A mean over splits with its 95 % interval; all None where fewer than two splits have a value.
+
+    The limits alone are None where no sample of a given test set was drawn of a score.
+    """
 
     mean: Number | None
     low: Number | None
