@@ -2,7 +2,6 @@
 
 import inspect
 import sys
-import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from thinned import __version__
 from thinned.audits import Audit, Finding
 from thinned.audits.api import examine
 from thinned.audits.finding_filter import FindingFilter
-from thinned.audits.findings import at_least
+from thinned.audits.findings import at_least, paragraph, similar_findings
 from thinned.audits.output.html import to_html
 from thinned.audits.output.json import to_json
 from thinned.audits.output.sarif import to_sarif
@@ -155,22 +154,14 @@ def _write(result: Audit, format_: _Format, out: Path | None) -> None:
         out.write_text(text, "utf-8")
 
 
-def _wrapped(text: str, width: int) -> str:
-    """A paragraph under its heading; words stay whole, as names of files do."""
-    return textwrap.fill(
-        text, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
-
-
 def _lines(result: Audit, width: int) -> Iterator[Text]:
     """The result for a terminal; a heading stays on one line, so that its file and line can be opened."""
     for finding, *others in result.groups():
         head = (f"{finding.code} {finding.severity}", _STYLES[finding.severity])
         yield Text.assemble(head, f"  {finding.location}  [{finding.class_name}]")
-        yield Text(_wrapped(f"{finding.message}.", width))
-        yield Text(_wrapped(f"source: {finding.source}", width), style="dim")
+        yield Text(paragraph(f"{finding.message}.", width))
+        yield Text(paragraph(f"source: {finding.source}", width), style="dim")
         yield Text.assemble("  fix: ", (finding.fix, "green"))
         if others:
-            names = ", ".join(other.module for other in others[:3]) + (", …" if others[3:] else "")
-            yield Text(_wrapped(f"and {len(others)} more like it: {names}", width))
+            yield Text(paragraph(similar_findings(others), width))
     yield Text(f"{result.model}: {result.summary}")
