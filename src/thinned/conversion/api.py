@@ -173,7 +173,8 @@ def override_sites(model: nn.Module, overrides: Mapping[str, SiteOverride]) -> C
         ValueError: a rate lies outside [0, 1], or a module within ``model`` was converted on its own.
     """
     for override in overrides.values():
-        check_p(override.rate)
+        if not isinstance(override.rate, torch.Tensor):  # a tensor's is checked where it is read
+            check_p(override.rate)
     converted = _convert(model)
     converted.overrides = dict(overrides)
     _wrap(converted)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from thinned import functional
 from thinned.conversion.forward_pass import NextAddress, SiteAddress
+from thinned.tracing.torch_functions import BINDERS, with_rate
 
 __all__ = ["multi_head_attention", "scaled_dot_product_attention"]
 
@@ -18,14 +19,14 @@ def scaled_dot_product_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attn_mask: torch.Tensor | None = None,
-    dropout_p: float = 0.0,
+    dropout_p: float | torch.Tensor = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> torch.Tensor:
     """Run attention with dropout of ours on its weights; torch's own where nothing is dropped."""
     address = next_address()
-    if not dropout_p:
+    if not isinstance(dropout_p, torch.Tensor) and not dropout_p:
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
         )
@@ -49,11 +50,17 @@ class _MultiHeadCall(threading.local):
     Attributes:
         next_address: of its mask.
         batch: number of examples; batch and heads are one axis within.
+        rate: the rate of each member of a stack, which torch's own code can't compare with 0; None where it is a number.
     """
 
     def __init__(self) -> None:
         self.next_address: NextAddress = SiteAddress
         self.batch = 1
+        self.rate: torch.Tensor | None = None
+
+    def given_rate(self, p: float) -> float | torch.Tensor:
+        """The rate where torch's code drops with ``p``."""
+        return p if self.rate is None or not p else self.rate
 
 
 _multi_head_call = _MultiHeadCall()
@@ -63,12 +70,17 @@ def multi_head_attention(next_address: NextAddress, *args: object, **kwargs: obj
     """Run ``F.multi_head_attention_forward`` with dropout of ours on its attention weights."""
     query = args[0] if args else kwargs["query"]
     assert isinstance(query, torch.Tensor)  # noqa: S101 - torch's own function, which has been bound
-    before = _multi_head_call.next_address, _multi_head_call.batch
-    _multi_head_call.next_address, _multi_head_call.batch = next_address, query.shape[1] if query.ndim == 3 else 1
+    call = _multi_head_call
+    before = call.next_address, call.batch, call.rate
+    call.next_address, call.batch, call.rate = next_address, query.shape[1] if query.ndim == 3 else 1, None
+    rate = BINDERS[F.multi_head_attention_forward](*args, **kwargs).p
+    if isinstance(rate, torch.Tensor):
+        call.rate = rate
+        args, kwargs = with_rate(F.multi_head_attention_forward, args, kwargs, 1.0)  # type: ignore[assignment]
     try:
         return _multi_head_attention_forward(*args, **kwargs)
     finally:
-        _multi_head_call.next_address, _multi_head_call.batch = before
+        call.next_address, call.batch, call.rate = before
 
 
 def _weights_dropout(
@@ -79,11 +91,20 @@ def _weights_dropout(
 ) -> torch.Tensor:
     weights = input.reshape(_multi_head_call.batch, -1, *input.shape[1:])
     address = _multi_head_call.next_address()
-    return functional.dropout(weights, p, training, inplace, **address).flatten(0, 1)
+    rate = _multi_head_call.given_rate(p)
+    return functional.dropout(weights, rate, training, inplace, **address).flatten(0, 1)
 
 
-def _heads_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: object) -> torch.Tensor:
-    return scaled_dot_product_attention(_multi_head_call.next_address, query, key, value, *args)  # type: ignore[arg-type]
+def _heads_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+) -> torch.Tensor:
+    rate = _multi_head_call.given_rate(dropout_p)
+    return scaled_dot_product_attention(_multi_head_call.next_address, query, key, value, attn_mask, rate, is_causal)
 
 
 def _no_torch_function(tensors: object) -> bool:  # noqa: ARG001 - the signature of torch's

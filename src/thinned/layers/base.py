@@ -27,7 +27,7 @@ class _GivenAddress(threading.local):
         self.layer: nn.Module | None = None
         self.key: int | torch.Tensor | None = None
         self.call: int | torch.Tensor = 0
-        self.rate: float | None = None
+        self.rate: float | torch.Tensor | None = None
         self.shared: tuple[int, ...] | None = None
 
 

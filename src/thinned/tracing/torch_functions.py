@@ -140,7 +140,7 @@ _RATES = {F.multi_head_attention_forward: ("dropout_p", 10), F.scaled_dot_produc
 
 
 def with_rate(
-    function: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object], rate: float
+    function: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object], rate: float | torch.Tensor
 ) -> tuple[tuple[object, ...], Mapping[str, object]]:
     """The arguments of a torch function that drops, with another rate.
 
