@@ -5,7 +5,6 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
 
 from thinned.errors import InputError, sentence
 
@@ -44,7 +43,7 @@ def input_tensors(x: Inputs) -> list[torch.Tensor]:
     return list(x.values() if isinstance(x, dict) else x)
 
 
-def call_network(network: nn.Module, x: Inputs) -> object:
+def call_network(network: Callable[..., object], x: Inputs) -> object:
     """Call a network as the form of its input says."""
     if isinstance(x, torch.Tensor):
         return network(x)

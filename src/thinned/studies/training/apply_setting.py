@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -55,7 +55,12 @@ def apply_setting(network: nn.Module, setting: Setting, sites: Sequence[NetworkS
     Raises:
         InputError: the network is not the one whose sites were found, or a site can't be converted.
     """
-    overrides = site_overrides(setting, sites)
+    return _apply_overrides(network, site_overrides(setting, sites), sites)
+
+
+def _apply_overrides(
+    network: nn.Module, overrides: Mapping[str, SiteOverride], sites: Sequence[NetworkSite]
+) -> nn.Module:
     report = override_sites(network, overrides)
     modules = dict(named(network))
     by_module: defaultdict[str, set[float]] = defaultdict(set)
@@ -71,7 +76,7 @@ def apply_setting(network: nn.Module, setting: Setting, sites: Sequence[NetworkS
         if isinstance(module, Addressed) and module.key is not None:
             value = f"{site.name} has a key already"
             raise InputError(sentence("the study must give the masks their addresses", value, "leave the key out"))
-        by_module[path].add(overrides[site.name].rate)
+        by_module[path].add(float(overrides[site.name].rate))
     for path, rates in by_module.items():
         if len(rates) == 1:
             _set_rate(modules[path], *rates)
@@ -110,6 +115,25 @@ class SettingApplication:
         Raises:
             InputError: the network is not the one whose sites were found.
         """
+        return apply_setting(self._with_sites(network), setting, self.sites)
+
+    def to_stack(self, network: nn.Module, settings: Sequence[Setting]) -> nn.Module:
+        """Change a fresh network in place into one for a stack of networks, one of each setting, and return it.
+
+        Each site has its largest rate of all settings, so that no code that looks at a rate of 0 leaves a site out.
+
+        Args:
+            network: fresh from the function that builds it.
+            settings: those of the members, with one form of each site.
+
+        Raises:
+            InputError: the network is not the one whose sites were found.
+        """
+        each = [site_overrides(setting, self.sites) for setting in settings]
+        largest = {name: max((member[name] for member in each), key=lambda o: o.rate) for name in each[0]}
+        return _apply_overrides(self._with_sites(network), largest, self.sites)
+
+    def _with_sites(self, network: nn.Module) -> nn.Module:
         take_over_drop_paths(network)
         if self.inserted is not None and self.example is not None:
             device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
@@ -117,4 +141,4 @@ class SettingApplication:
             if insert_sites(network, example, self.inserted.layers) != self.inserted.layers:
                 value = "other layers can have dropout now"
                 raise InputError(sentence("the network must be built alike every time", value))
-        return apply_setting(network, setting, self.sites)
+        return network

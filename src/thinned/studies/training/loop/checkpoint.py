@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -38,6 +38,30 @@ class Position(msgspec.Struct, frozen=True):
     train: tuple[float | None, ...] = ()
     validation: tuple[float | None, ...] = ()
     best_epoch: int = -1
+
+    def after_epoch(self, train: float | None, validation: float | None) -> "Position":
+        """The position after an epoch with these losses."""
+        least = None if self.best_epoch < 0 else self.validation[self.best_epoch]
+        improved = validation is not None and (least is None or validation < least)
+        return Position(
+            epoch=self.epoch + 1,
+            train=(*self.train, train),
+            validation=(*self.validation, validation),
+            best_epoch=self.epoch if improved else self.best_epoch,
+        )
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the last finished epoch is the best one."""
+        return self.epoch > 0 and self.best_epoch == self.epoch - 1
+
+    def is_over(self, patience: int | None, parameters: Iterable[torch.Tensor]) -> bool:
+        """Whether patience has ended, or the network's parameters are no numbers any more."""
+        if self.validation and patience is not None and self.epoch - max(self.best_epoch, 0) > patience:
+            return True
+        if not self.epoch or (self.validation and self.validation[-1] is not None):
+            return False
+        return not all(bool(p.isfinite().all()) for p in parameters)
 
 
 class _Header(msgspec.Struct, frozen=True):

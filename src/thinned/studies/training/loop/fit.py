@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 import torch
 from torch import nn
 
@@ -14,16 +13,16 @@ from thinned.conversion.api import address
 from thinned.errors import InputError, sentence
 from thinned.studies.design.splits import Split
 from thinned.studies.examples.batch import Batch, call_network
-from thinned.studies.examples.examples import ExampleSet, Part
+from thinned.studies.examples.examples import ExampleSet
 from thinned.studies.examples.generators import seed_generators, seeded_generators
 from thinned.studies.examples.outcomes import example_losses
 from thinned.studies.examples.targets import ExampleTask
+from thinned.studies.training.loop.batches import SplitBatches
 from thinned.studies.training.loop.checkpoint import Checkpoint, Position
 from thinned.studies.training.loop.config import NetworkConfig
-from thinned.studies.training.loop.evaluation import Evaluator, Outcome, precision_of
-from thinned.studies.training.loop.functions import NetworkFunctions, sampled_positions
+from thinned.studies.training.loop.evaluation import Outcome, precision_of
+from thinned.studies.training.loop.functions import NetworkFunctions
 from thinned.studies.training.loop.optimizer import NetworkOptimizer
-from thinned.studies.training.loop.reader import Reader
 from thinned.studies.training.loop.streams import Streams
 from thinned.studies.user_code import user_code
 
@@ -31,7 +30,6 @@ __all__ = ["Fitted", "Prepare", "Training", "fit", "load_state", "make_network",
 
 #: makes the network of a setting of a network as the user builds it
 Prepare = Callable[[nn.Module], nn.Module]
-_CHUNK = 4  # times a batch, evaluated at once: no gradients are kept
 _REPORT = 0.5  # seconds between two reports
 
 
@@ -125,8 +123,7 @@ class Training:
 
     Attributes:
         position: how far it is.
-        chunk: number of examples evaluated at once.
-        steps_of_epoch: number of steps of an epoch.
+        batches: the examples, as it reads them.
     """
 
     def __init__(
@@ -139,26 +136,10 @@ class Training:
         streams: Streams,
     ) -> None:
         self.position = Position()
+        self.batches = SplitBatches(functions, examples, split, config, streams)
         self._network, self._functions, self._task, self._config = network, functions, examples.task, config
-        self._streams, self._device = streams, config.torch_device()
-        self._targets = torch.from_numpy(examples.target[split.train])
-        self._train, self._validation, dealt = (_indices(s) for s in (split.train, split.validation, split.test))
-        given = not len(dealt) and examples.test_count > 0
-        self._part: Part = "test" if given else "eval"
-        self._test = torch.arange(examples.test_count) if given else dealt
-        self._reader = Reader(examples, self._device, config.loader_workers)
-        self.chunk = _CHUNK * config.batch_size
-        self._evaluator = Evaluator(
-            self._reader,
-            examples.task,
-            functions.score,
-            self.chunk,
-            config.precision,
-            self._device,
-            streams.evaluation,
-        )
-        self.steps_of_epoch = max(1, len(self._train) // config.batch_size)
-        self._optimizer = NetworkOptimizer(network, config, self.steps_of_epoch * config.epochs)
+        self._device = config.torch_device()
+        self._optimizer = NetworkOptimizer(network, config, self.batches.steps_of_epoch * config.epochs)
         self._best: dict[str, torch.Tensor] = {}
 
     def run(
@@ -169,8 +150,9 @@ class Training:
         while self.position.epoch < last and not self._is_over:
             epoch, step = self.position.epoch, self.position.step
             self._network.train()
-            for batch, key in self._batches(epoch, step):
-                self._step(epoch * self.steps_of_epoch + step, batch, key)
+            for batch, key in self.batches.of_epoch(epoch, step):
+                self.backward(batch, key)
+                self._optimizer.step(epoch * self.batches.steps_of_epoch + step)
                 step += 1
                 if time.monotonic() - reported > _REPORT:
                     reported = time.monotonic()
@@ -185,13 +167,14 @@ class Training:
         """Train on and on, a step at a time, without losses, epochs' ends or checkpoints."""
         self._network.train()
         for epoch in itertools.count():
-            for batch, key in self._batches(epoch, 0):
-                self._step(0, batch, key)
+            for batch, key in self.batches.of_epoch(epoch):
+                self.backward(batch, key)
+                self._optimizer.step(0)
                 yield
 
     def evaluate(self, indices: torch.Tensor) -> float | None:
         """Mean loss on some examples."""
-        return self._evaluator.mean_loss(self._network.eval(), indices)
+        return self.batches.evaluator.mean_loss(self._network.eval(), indices)
 
     def resume(self, position: Position, tensors: Mapping[str, torch.Tensor]) -> None:
         """Go on from a checkpoint."""
@@ -206,7 +189,7 @@ class Training:
 
     def finish(self) -> Fitted:
         """Evaluate the test examples after the last epoch and at the best one, whose state the network gets."""
-        network, tests = self._network.eval(), bool(len(self._test))
+        network, tests = self._network.eval(), bool(len(self.batches.test))
         at_end = at_best = self._outcome() if tests else None
         if self._best and self.position.best_epoch + 1 < len(self.position.validation):
             load_state(network, self._best)
@@ -215,60 +198,34 @@ class Training:
 
     @property
     def _is_over(self) -> bool:
-        """Whether patience has ended, or the weights are no numbers any more."""
-        epoch, best, losses = self.position.epoch, self.position.best_epoch, self.position.validation
-        if losses and self._config.patience is not None and epoch - max(best, 0) > self._config.patience:
-            return True
-        if not epoch or (losses and losses[-1] is not None):
-            return False
-        return not all(bool(p.isfinite().all()) for p in self._network.parameters())
+        return self.position.is_over(self._config.patience, self._network.parameters())
 
-    def _batches(self, epoch: int, done: int) -> Iterator[tuple[Batch, int]]:
-        """The batches of an epoch from a step on, each with the key of what the network draws."""
-        size = min(self._config.batch_size, len(self._train))
-        if self._functions.sampler is None:
-            positions = torch.from_numpy(self._streams.order(epoch).permutation(len(self._train)))
-        else:
-            seed_generators(self._streams.sampler(epoch))
-            positions = sampled_positions(self._functions.sampler, self._targets, size)
-        kept = positions[: len(positions) - len(positions) % size]
-        indices = torch.split(self._train[kept], size)[done:]
-        keys = self._streams.noise(epoch, done + len(indices))[done:]
-        batches = self._reader.batches("train", indices, self._streams.augmentation(epoch))
-        return zip(batches, map(int, keys), strict=True)
+    def backward(self, batch: Batch, key: int) -> torch.Tensor:
+        """Compute the loss of a batch, 0-dim, and the gradients of the parameters.
 
-    def _step(self, number: int, batch: Batch, key: int) -> None:
+        Args:
+            batch: the examples.
+            key: of what the network draws.
+        """
         seed_generators(key, self._device)
         with user_code("the network must train on every batch of the examples"):
             with precision_of(self._device, self._config.precision):
                 loss = training_loss(self._functions, self._task, call_network(self._network, batch.x), batch.y)
             loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step(number)
+        return loss.detach()
 
     def _end_epoch(self) -> None:
         """Measure the losses, and keep the state of the best epoch."""
-        if not len(self._validation):
+        if not len(self.batches.validation):
             self.position = Position(self.position.epoch + 1)
             return
-        network = self._network.eval()
-        # on as many training examples as there are validation examples
-        train = self._evaluator.mean_loss(network, self._train[: len(self._validation)])
-        validation = self._evaluator.mean_loss(network, self._validation)
-        before = self.position
-        best = before.best_epoch
-        least = None if best < 0 else before.validation[best]
-        if validation is not None and (least is None or validation < least):
-            best = before.epoch
-            self._best = {name: tensor.detach().clone() for name, tensor in network_state(network)}
-        self.position = Position(
-            epoch=before.epoch + 1,
-            train=(*before.train, train),
-            validation=(*before.validation, validation),
-            best_epoch=best,
-        )
+        train, validation = self.batches.losses(self._network.eval())
+        self.position = self.position.after_epoch(train, validation)
+        if self.position.is_best:
+            self._best = {name: tensor.detach().clone() for name, tensor in network_state(self._network)}
 
     def _outcome(self) -> Outcome:
-        return self._evaluator.outcome(self._network, self._part, self._test, with_outputs=True)
+        return self.batches.outcome(self._network)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         named = {f"network/{name}": tensor for name, tensor in network_state(self._network)}
@@ -289,10 +246,6 @@ def training_loss(functions: NetworkFunctions, task: ExampleTask, output: object
     if not isinstance(loss, torch.Tensor) or not loss.is_floating_point():
         raise InputError(sentence("loss must return a tensor", f"got {type(loss).__name__}"))
     return loss.mean()
-
-
-def _indices(rows: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(rows, dtype=np.int64))
 
 
 def network_state(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -46,12 +46,18 @@ class NetworkOptimizer:
         """Take step number ``step`` with the parameters' gradients, and clear them."""
         rate = self.rate(step)
         if self._config.clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._config.clip)
+            self._clip(self._config.clip)
         if self._decayed:
-            torch._foreach_mul_(self._decayed, 1 - rate * self._config.weight_decay)
+            self._decay(rate)
         self.torch.param_groups[0]["lr"] = rate
         self.torch.step()
         self.torch.zero_grad()
+
+    def _clip(self, most: float) -> None:
+        nn.utils.clip_grad_norm_(self._parameters, most)
+
+    def _decay(self, rate: float) -> None:
+        torch._foreach_mul_(self._decayed, 1 - rate * self._config.weight_decay)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The state of the optimizer by the number of a parameter and a name, as "3/exp_avg"."""

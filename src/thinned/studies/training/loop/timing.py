@@ -53,14 +53,14 @@ def measure_time(
         built = time.perf_counter() - begin
         steps = training.steps()
         step = _mean_seconds(steps, device)
-        evaluated = min(2 * training.chunk, examples.count)
-        training.evaluate(torch.arange(min(training.chunk, evaluated)))  # the first pass is slower
+        evaluated = min(2 * training.batches.chunk, examples.count)
+        training.evaluate(torch.arange(min(training.batches.chunk, evaluated)))  # the first pass is slower
         begin = time.perf_counter()
         training.evaluate(torch.arange(evaluated))
         example = (time.perf_counter() - begin) / evaluated
     tested = len(split.test) or examples.test_count
     return MeasuredTime(
-        epoch=step * training.steps_of_epoch + example * 2 * len(split.validation),
+        epoch=step * training.batches.steps_of_epoch + example * 2 * len(split.validation),
         network=built + example * 2 * tested,
     )
 

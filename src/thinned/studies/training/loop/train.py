@@ -11,11 +11,11 @@ from thinned.studies.training.loop.checkpoint import Checkpoint, Position
 from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.drawn_scores import drawn_scores
 from thinned.studies.training.loop.evaluation import Outcome, finite
-from thinned.studies.training.loop.fit import Prepare, fit
+from thinned.studies.training.loop.fit import Fitted, Prepare, fit
 from thinned.studies.training.loop.functions import NetworkFunctions
 from thinned.studies.training.records import Curves, Evaluation, ExampleLosses, TrainedNetwork
 
-__all__ = ["train_network"]
+__all__ = ["network_record", "train_network"]
 
 
 def train_network(
@@ -50,6 +50,22 @@ def train_network(
         InputError: the network does not fit the examples.
     """
     fitted = fit(functions, prepare, examples, split, config, seed, report, checkpoint)
+    return network_record(fitted, examples, split, config.epochs, seed, member)
+
+
+def network_record(
+    fitted: Fitted, examples: ExampleSet, split: Split, epochs: int, seed: int, member: Member
+) -> TrainedNetwork:
+    """The record of a trained network.
+
+    Args:
+        fitted: the network, or its position and outcomes.
+        examples: the examples.
+        split: numbers of the examples that it trained on and was tested on.
+        epochs: the training budget.
+        seed: seed of the study.
+        member: the network's place in the plan.
+    """
     position, at_best, at_end = fitted.position, fitted.at_best, fitted.at_end
     if at_best is None or at_end is None:
         raise ValueError("a network is recorded on test examples, of which its split has none")
@@ -63,7 +79,7 @@ def train_network(
         best_epoch=best + 1,
         best=_evaluation(examples, at_best, position, best),
         end=_evaluation(examples, at_end, position, last),
-        curves=Curves(_whole(position.train, config.epochs), _whole(position.validation, config.epochs)),
+        curves=Curves(_whole(position.train, epochs), _whole(position.validation, epochs)),
         example_losses=losses,
         drawn_scores=drawn,
     )
