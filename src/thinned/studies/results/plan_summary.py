@@ -92,6 +92,7 @@ class PlannedIdentities(Entry, frozen=True, kw_only=True):
     score: str | None
     train: str | None
     sampler: str | None = None
+    collate: str | None = None
 
 
 class PlannedInsertion(Entry, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ class Identities:
         score: SHA-256 of the source of the score.
         train: SHA-256 of the source of the user's training function.
         sampler: SHA-256 of the source of the sampler.
+        collate: SHA-256 of the source of the collate function.
     """
 
     build: str | None = None
@@ -32,6 +33,7 @@ class Identities:
     score: str | None = None
     train: str | None = None
     sampler: str | None = None
+    collate: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
