@@ -360,7 +360,7 @@ class _OwnEntry(msgspec.Struct):
 def _own_difference(before: _OwnEntry, now: _OwnEntry) -> str | None:
     """What differs in the part of a network of one's own; None where it is a consequence of something else."""
     words = {"build": "the network", "loss": "the loss", "score": "the score", "sampler": "the sampler"}
-    words["train"] = "the training function"
+    words |= {"train": "the training function", "collate": "the collate function"}
     one, two = before.identities, now.identities
     for name, word in words.items():
         if one.get(name) != two.get(name):
