@@ -61,6 +61,11 @@ def test_it_is_said_in_words() -> None:
     assert f"the {cost.nested.networks} networks of the full nested design" in times
     assert "fewer arms, rates, epochs, folds or seeds" in shorter
     assert "on the training examples choose" in describe_cost(given_test(plan), TIMING)[0]
+    assert "% less than the" in times
+    assert "costs no more" not in times
+    few = dataclasses.replace(plan, folds=2, seeds=1)  # the pilot costs more than it saves
+    assert "no less than the" in describe_cost(few, TIMING)[1]
+    assert describe_cost(few, TIMING)[1].endswith("With so few splits or settings, design nested costs no more.")
 
 
 @pytest.mark.parametrize("given", [False, True])

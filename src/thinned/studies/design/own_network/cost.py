@@ -143,6 +143,8 @@ def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
         f"full nested design ({_duration(cost.nested_seconds)})."
     )
     epochs = "epochs, " if plan.network_design.trains_itself else ""
+    if saved <= 0:
+        times += " With so few splits or settings, design nested costs no more."
     shorter = f"A time limit chooses a smaller design; fewer arms, rates, {epochs}folds or seeds make it shorter, too."
     return counts, times, shorter
 
