@@ -50,7 +50,7 @@ class _MultiHeadCall(threading.local):
     Attributes:
         next_address: of its mask.
         batch: number of examples; batch and heads are one axis within.
-        rate: the rate of each member of a stack, which torch's own code can't compare with 0; None where it is a number.
+        rate: that of each member of a stack, which torch's own code can't compare with 0; None where it is a number.
     """
 
     def __init__(self) -> None:

@@ -44,8 +44,8 @@ class SiteOverride(NamedTuple):
     """What a site does instead of what the model's code says.
 
     Attributes:
-        rate: probability of dropping, in [0, 1]; a 0-dim float64 tensor where ``torch.func.vmap`` gives each member of a
-            stack its own.
+        rate: probability of dropping, in [0, 1]; a 0-dim float64 tensor where ``torch.func.vmap`` gives each member
+            of a stack its own.
         shared: axes whose elements share one decision, of a site that drops element by element; None leaves it so.
     """
 

@@ -1,7 +1,7 @@
 """A study of a network of one's own: from examples and a function that builds it to a verdict and a report."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,6 +12,7 @@ from torch import nn
 from thinned.errors import InputError, sentence
 from thinned.studies.design.own_network.cost import (
     Timing,
+    cost_of,
     describe_cost,
     describe_fitted,
     describe_nested_cost,
@@ -19,7 +20,7 @@ from thinned.studies.design.own_network.cost import (
 )
 from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.design.own_network.pilot import network_splits
-from thinned.studies.design.own_network.stages import pilot_plan
+from thinned.studies.design.own_network.stages import confirm_plan, pilot_plan
 from thinned.studies.design.plan import Plan
 from thinned.studies.network_preparation import prepare_network_study
 from thinned.studies.network_results import FinishedNetworks, Pilot, finish_networks, finish_pilot, missing_arms
@@ -28,8 +29,11 @@ from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.loop.timing import measure_time
+from thinned.studies.training.network_job import network_members
 from thinned.studies.training.network_run import NetworkStudy, run_networks
 from thinned.studies.training.own_training.timing import measure_function
+from thinned.studies.training.stack.groups import member_stacks
+from thinned.studies.training.stack.trial import choose_size, measure_speedups
 from thinned.studies.training.store import (
     PILOT,
     TEMPORARY,
@@ -73,7 +77,8 @@ def study_network(
         progress(Progress(notice.message, 0), prepared)
     accelerators = study.config.torch_device().type != "cpu"
     with contextlib.closing(choose_engine(*workers, accelerators=accelerators)) as engine:
-        plan = _timed(study, prepared, folder, options, engine, progress)
+        plan, members = _timed(study, prepared, folder, options, engine, progress)
+        study = study._replace(members=members)
         untried = missing_arms(prepared, plan, "left out to fit the time limit")
         pilot = None
         if options.design == "confirm":
@@ -96,6 +101,9 @@ def check_output(folder: Path, design: Literal["confirm", "nested"]) -> None:
         raise InputError(sentence(requirement, value, "choose another folder with out="))
 
 
+_TRIED_SECONDS = 60.0  # a study that takes less trains each network alone: a trial would take what it saves
+
+
 class _KeptTiming(msgspec.Struct, frozen=True):
     """The times by which a design was chosen, as a study's folder keeps them."""
 
@@ -105,8 +113,11 @@ class _KeptTiming(msgspec.Struct, frozen=True):
 
 def _timed(
     study: NetworkStudy, plan: Plan, folder: Path, options: NetworkOptions, engine: Engine, progress: ReportProgress
-) -> Plan:
-    """Say what a plan costs, and make it fit the time limit. The measured times are kept and never measured again."""
+) -> tuple[Plan, int]:
+    """Say what a plan costs, make it fit the time limit, and tell how many networks train as one program.
+
+    The measured times are kept and never measured again.
+    """
     minutes = options.minutes
     started = finished_networks(folder) or finished_networks(folder / PILOT)
     kept = _read_timing(folder / TIMING) if started else None
@@ -117,19 +128,22 @@ def _timed(
     if kept is None:
         if study.functions.train is not None:
             progress(Progress("training one network, to measure the time", 0), plan)
-        kept = _KeptTiming(_measure(study, plan, engine.workers), minutes)
+        timing = _measure(study, plan, engine.workers)
+        if not started:  # networks that are finished were trained one by one
+            timing = _with_stacks(study, plan, timing, nested=options.design == "nested")
+        kept = _KeptTiming(timing, minutes)
         with writing():
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / TIMING, msgspec.json.encode(kept).decode())
     if options.design == "nested":
         progress(Progress(describe_nested_cost(plan, kept.timing), 0), plan)
-        return plan
+        return plan, kept.timing.members
     text = describe_cost(plan, kept.timing)
     if kept.minutes is not None:
         fitted = fit_to_minutes(plan, kept.timing, kept.minutes, keep_arms=options.arms is not None)
         plan, text = fitted.plan, describe_fitted(fitted, kept.timing, kept.minutes)
     progress(Progress(" ".join(text), 0), plan)
-    return plan
+    return plan, kept.timing.members
 
 
 def _measure(study: NetworkStudy, plan: Plan, processes: int) -> Timing:
@@ -145,6 +159,31 @@ def _measure(study: NetworkStudy, plan: Plan, processes: int) -> Timing:
         measured = measure_time(study.functions, apply, study.examples, split, study.config)
     # evaluation after each epoch is part of an epoch's time, which grows with the training examples
     return Timing(measured.epoch / len(split.train), 0.0, measured.network, processes)
+
+
+def _with_stacks(study: NetworkStudy, plan: Plan, timing: Timing, *, nested: bool) -> Timing:
+    """The times with what training networks as stacks saves, by a trial; a short study is not worth one."""
+    cost = cost_of(plan, timing)
+    if study.functions.train is not None or (cost.nested_seconds if nested else cost.seconds) < _TRIED_SECONDS:
+        return timing
+    pilot = pilot_plan(plan)
+    first = {arm.name: arm.settings[0] for arm in plan.arms if arm.kind != "mix"}
+    stages = [plan] if nested else [pilot, confirm_plan(plan, first, "")]
+    split = network_splits(pilot, study.examples)[0]
+    with memory_errors():
+        speedups = measure_speedups(
+            study.functions, study.application, study.examples, split, plan.settings, study.config
+        )
+    sizes = [_job_sizes(study, stage, [1, *speedups]) for stage in stages]
+    chosen = choose_size(speedups, sizes, timing.processes)
+    return timing._replace(members=chosen.members, speedup=chosen.speedup)
+
+
+def _job_sizes(study: NetworkStudy, plan: Plan, most: Sequence[int]) -> dict[int, list[int]]:
+    """The number of networks of each job of a plan, by the largest number of members of a stack."""
+    members = network_members(plan.settings, network_splits(plan, study.examples))
+    sites = study.application.sites
+    return {n: [len(stack) for stack in member_stacks(members, plan.settings, sites, n)] for n in most}
 
 
 def _read_timing(path: Path) -> _KeptTiming | None:

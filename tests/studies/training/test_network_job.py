@@ -42,19 +42,19 @@ def make_training(**changes: object) -> NetworkTraining:
         examples=examples,
         settings=SETTINGS,
         splits=splits,
-        members=network_members(SETTINGS, splits),
+        jobs=[(member,) for member in network_members(SETTINGS, splits)],
         config=dataclasses.replace(CONFIG, **changes),  # type: ignore[arg-type]
         seed=3,
     )
 
 
 def run(training: NetworkTraining, engine: Serial | Joblib, folder: Path) -> list[TrainedNetwork]:
-    done = run_jobs(engine, Task(training, len(training.members), folder, lambda reports: None))
+    done = run_jobs(engine, Task(training, len(training.jobs), folder, lambda reports: None))
     return sorted((n for _, networks in done for n in networks), key=lambda n: n.member)
 
 
 def test_the_first_setting_comes_first() -> None:
-    members = make_training().members
+    members = [member for job in make_training().jobs for member in job]
     assert members[:2] == [Member(0, 0, 0), Member(1, 0, 0)]
     assert len(set(members)) == len(members) == 6
 
@@ -62,7 +62,7 @@ def test_the_first_setting_comes_first() -> None:
 def test_processes_train_what_this_one_trains(tmp_path: Path) -> None:
     """A class of a function, a lambda as loss and one in a dataset reach the workers, and the loader's processes."""
     here = run(make_training(), Serial(), tmp_path / "a")
-    assert [n.member for n in here] == sorted(make_training().members)
+    assert [n.member for n in here] == sorted(member for job in make_training().jobs for member in job)
     assert len({n.end.test for n in here}) == 6
     assert run(make_training(loader_workers=1), Joblib(2, "loky"), tmp_path / "b") == here
 
@@ -116,4 +116,4 @@ def test_a_killed_job_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_a_job_is_one_network(number: int) -> None:
     training = make_training()
     (network,) = training(number, lambda epoch: None)
-    assert network.member == training.members[number]
+    assert (network.member,) == training.jobs[number]

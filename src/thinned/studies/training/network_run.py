@@ -16,6 +16,7 @@ from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.functions import NetworkFunctions
 from thinned.studies.training.network_job import Checkpoints, NetworkTraining, network_members
 from thinned.studies.training.shard import Shard
+from thinned.studies.training.stack.groups import member_stacks
 from thinned.studies.training.store import CHECKPOINTS, Store
 
 __all__ = ["NetworkStudy", "run_networks"]
@@ -29,12 +30,14 @@ class NetworkStudy(NamedTuple):
         application: makes the network of a setting.
         examples: the examples.
         config: how to train.
+        members: so many networks of a split train as one program at most, as :class:`StackSize` has it.
     """
 
     functions: NetworkFunctions
     application: SettingApplication
     examples: ExampleSet
     config: NetworkConfig
+    members: int = 1
 
 
 def run_networks(
@@ -66,8 +69,11 @@ def run_networks(
     members = network_members(plan.settings, splits)
     if shard is not None:
         members = shard.part(members, "networks")
-    members = [member for member in members if member not in finished]
-    if not members:
+    # divided before what is finished goes, so that an interrupted study goes on with the same stacks
+    stacks = member_stacks(members, plan.settings, study.application.sites, study.members)
+    left = [tuple(member for member in stack if member not in finished) for stack in stacks]
+    unfinished = [stack for stack in left if stack]
+    if not unfinished:
         return
     work = NetworkTraining(
         study.functions,
@@ -75,24 +81,28 @@ def run_networks(
         study.examples,
         plan.settings,
         splits,
-        members,
+        unfinished,
         study.config,
         plan.seed,
         Checkpoints(store.folder / CHECKPOINTS, plan.digest),
     )
-    watch = partial(_watch, plan, progress, len(finished))
-    jobs = StudyJobs(work, len(members), watch, partial(_describe, plan, members))
+    watch = partial(_watch, plan, progress, len(finished), [len(stack) for stack in unfinished])
+    jobs = StudyJobs(work, len(unfinished), watch, partial(_describe, plan, unfinished))
     drive(jobs, store, None, engine, choose_engine, folder)
 
 
-def _watch(plan: Plan, progress: Callable[[Progress], None], finished: int, epochs: Sequence[int]) -> None:
-    trained = sum(epoch / plan.epochs for epoch in epochs)
+def _watch(
+    plan: Plan, progress: Callable[[Progress], None], finished: int, sizes: Sequence[int], epochs: Sequence[int]
+) -> None:
+    trained = sum(size * epoch / plan.epochs for size, epoch in zip(sizes, epochs, strict=True))
     stage = "pilot: " if plan.network_design.stage == "pilot" else ""
     doing = f"{stage}training {plan.networks} networks" if any(epochs) else f"{stage}preparing the examples"
     progress(Progress(doing, finished + trained))
 
 
-def _describe(plan: Plan, members: Sequence[Member], number: int) -> str:
-    member = members[number]
-    place = f"repeat {member.repeat + 1}, fold {member.fold + 1}"
-    return f"network {number + 1} of {len(members)} ({plan.settings[member.setting].label} on {place})"
+def _describe(plan: Plan, jobs: Sequence[Sequence[Member]], number: int) -> str:
+    members = jobs[number]
+    place = f"repeat {members[0].repeat + 1}, fold {members[0].fold + 1}"
+    if len(members) > 1:
+        return f"job {number + 1} of {len(jobs)} ({len(members)} networks on {place})"
+    return f"network {number + 1} of {len(jobs)} ({plan.settings[members[0].setting].label} on {place})"

@@ -36,13 +36,17 @@ class Timing(NamedTuple):
         train: of one training example, forward, backward and step.
         evaluate: of one example, forward with dropout off.
         start: of the begin of a network: it is built, converted and moved to its device.
-        processes: networks that train at a time.
+        processes: networks, or stacks of them, that train at a time.
+        members: so many networks of a split train as one program at most; 1 trains each alone.
+        speedup: factor by which that is faster.
     """
 
     train: float
     evaluate: float
     start: float = 0.0
     processes: int = 1
+    members: int = 1
+    speedup: float = 1.0
 
 
 class StageCost(NamedTuple):
@@ -124,14 +128,14 @@ def _stage(plan: Plan, networks: int, timing: Timing) -> StageCost:
     own = plan.network_design
     tested = validation if own.stage == "pilot" else own.test_examples or plan.rows - outside
     each = timing.start + plan.epochs * epoch + 2 * tested * timing.evaluate  # at the best epoch and at the end
-    return StageCost(networks, math.ceil(networks / timing.processes) * each)
+    return StageCost(networks, math.ceil(networks / timing.processes) * each / timing.speedup)
 
 
 def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
     """Sentences about what a study costs, and how to make it shorter."""
     cost = cost_of(plan, timing)
     half = "the training examples" if plan.network_design.test_examples else "half of the examples"
-    processes = f" in {timing.processes} processes" if timing.processes > 1 else ""
+    processes = _processes(timing)
     saved = 1 - cost.seconds / cost.nested_seconds
     saving = f"{saved:.0%} less than" if saved > 0 else "no less than"
     counts = (
@@ -147,6 +151,15 @@ def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
         times += " With so few splits or settings, design nested costs no more."
     shorter = f"A time limit chooses a smaller design; fewer arms, rates, {epochs}folds or seeds make it shorter, too."
     return counts, times, shorter
+
+
+def _processes(timing: Timing) -> str:
+    """How many networks train at a time, in words."""
+    words = f" in {timing.processes} processes" if timing.processes > 1 else ""
+    if timing.members > 1:
+        together = f"up to {timing.members} networks of a split as one program"
+        words += f"{' and' if words else ''} with {together} ({timing.speedup:.1f} times as fast as each alone)"
+    return words
 
 
 def describe_fitted(fitted: FittedPlan, timing: Timing, minutes: float) -> tuple[str, ...]:
@@ -165,7 +178,7 @@ def describe_fitted(fitted: FittedPlan, timing: Timing, minutes: float) -> tuple
 def describe_nested_cost(plan: Plan, timing: Timing) -> str:
     """A sentence about what the full nested design of a plan costs."""
     cost = cost_of(plan, timing)
-    processes = f" in {timing.processes} processes" if timing.processes > 1 else ""
+    processes = _processes(timing)
     networks = f"{cost.nested.networks} networks train every setting on every split, and one on all examples, for use."
     return f"{networks} That takes about {_duration(cost.nested_seconds)}{processes}."
 

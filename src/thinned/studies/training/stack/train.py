@@ -43,7 +43,7 @@ def train_stack(
         application: makes the networks of the settings.
         examples: the examples.
         split: numbers of the examples that train, validate and test; without test examples the given test set is taken.
-        settings: that of each member; they fit into one stack (:func:`thinned.studies.training.stack.groups.stack_key`).
+        settings: that of each member; all have one key of :func:`thinned.studies.training.stack.groups.stack_key`.
         config: how to train; a setting adds its own.
         seed: seed of the study.
         members: the networks' places in the plan.
@@ -55,7 +55,7 @@ def train_stack(
     """
     streams = Streams(seed, split.repeat, split.fold)
     with seeded_generators(streams.weights, config.torch_device()):
-        training = make_stack(functions, application, examples, split, settings, config, streams)
+        _, training = make_stack(functions, application, examples, split, settings, config, streams)
         if checkpoint is not None and (found := checkpoint.load()) is not None:
             training.resume(*found)
         training.run(report, checkpoint)
@@ -74,10 +74,10 @@ def make_stack(
     settings: Sequence[Setting],
     config: NetworkConfig,
     streams: Streams,
-) -> StackTraining:
+) -> tuple[NetworkStack, StackTraining]:
     """Build the networks of a stack with the initial weights of a split; the caller keeps the generators."""
     prepare = partial(application.to_stack, settings=settings)
     network = make_network(functions, prepare, examples, streams, config.torch_device())
     stack = NetworkStack(network, [site_overrides(setting, application.sites) for setting in settings])
     configs = [config.with_setting(setting) for setting in settings]
-    return StackTraining(stack, functions, examples, split, configs, streams)
+    return stack, StackTraining(stack, functions, examples, split, configs, streams)
