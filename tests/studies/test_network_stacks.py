@@ -66,7 +66,7 @@ def members_of(folder: Path) -> int:
 
 @pytest.fixture
 def stacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every study has a trial, which finds stacks of four twice as fast."""
+    """Every study has a trial, which finds every stack twice as fast."""
     monkeypatch.setattr(network_api, "_TRIED_SECONDS", 0.0)
     monkeypatch.setattr(trial, "_speedup", lambda trial, settings: 2.0)
     monkeypatch.setattr(trial, "_LONGEST_STEP", np.inf)
@@ -98,7 +98,7 @@ def assert_same_verdict(one: Study, other: Study) -> None:
 @pytest.mark.usefixtures("stacked")
 def test_stacks_lead_to_the_same_verdict(tmp_path: Path, jobs: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     together = study(tmp_path / "together")
-    assert members_of(tmp_path / "together") == 4
+    assert members_of(tmp_path / "together") > 1
     assert max(jobs) > 1
     assert sum(jobs) == len(records(tmp_path / "together")) + len(records(tmp_path / "together" / "pilot"))
     jobs.clear()

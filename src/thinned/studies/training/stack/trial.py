@@ -32,7 +32,8 @@ from thinned.studies.user_code import is_out_of_memory
 
 __all__ = ["StackSize", "StackTrial", "batchable", "choose_size", "measure_speedups"]
 
-_SIZES = (4, 8)  # numbers of members that are tried
+_SIZES = (4, 8)  # numbers of members that are tried, and all that fit into one stack
+_MOST = 16
 _LONGEST_STEP = 0.2  # seconds of one network's step: where operations take long, a stack saves nothing
 _WARM, _ROUNDS = 2, 7
 _MARGIN = 1.1  # times faster, at least: a trial is not exact
@@ -108,7 +109,8 @@ def measure_speedups(
         groups = trial.groups(settings)
         if functions.train is not None or not groups or _step_takes_long(trial, groups[0]):
             return {}
-        sizes = [size for size in _SIZES if size <= len(groups[0])] or [len(groups[0])]
+        most = min(len(groups[0]), _MOST)
+        sizes = [*(size for size in _SIZES if size < most), most]
         try:
             return {size: _speedup(trial, groups[0][-size:]) for size in sizes} if batchable(trial, settings) else {}
         except (RuntimeError, MemoryError) as error:
@@ -130,7 +132,7 @@ def batchable(trial: StackTrial, settings: Sequence[Setting]) -> bool:
     """
     if trial.functions.train is not None:
         return False
-    return all(_agrees(trial, group[: max(_SIZES)]) for group in trial.groups(settings))
+    return all(_agrees(trial, group[:_MOST]) for group in trial.groups(settings))
 
 
 def _agrees(trial: StackTrial, settings: Sequence[Setting]) -> bool:
