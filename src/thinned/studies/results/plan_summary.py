@@ -112,6 +112,7 @@ class PlannedNetwork(Entry, frozen=True, kw_only=True):
     inserted: PlannedInsertion | None
     training: tuple[tuple[str, str | int | Number | None], ...]
     identities: PlannedIdentities
+    duplicates: tuple[tuple[str, str], ...] = ()
     division_seed: Annotated[int, Meta(ge=0)]
     pilot: str | None
 
