@@ -8,7 +8,7 @@ relative to that with known variances (1.96 standard deviations of the estimates
 ignored), and the coverage of a t over seeds alone and over examples alone.
 
 *ROC-AUC*: of networks that rank two normal classes, and its paired difference between two arms of equal quality: the
-interval of `crossed_bootstrap`, and the percentiles of seeds and examples both drawn (pigeonhole, Multi-Bootstrap).
+interval of `crossed_draws`, and the percentiles of seeds and examples both drawn (pigeonhole, Multi-Bootstrap).
 
 *Trained studies*: each has a problem, a training set and a test set of its own, and trains tiny networks without and
 with dropout, paired, with a validation deal of each seed's own. The truth, given the training set, is the mean over 150
@@ -29,9 +29,11 @@ import numpy.typing as npt
 import torch
 from tiny_networks import Training, deal, draw_problem, share, train
 
-from thinned.studies.analysis.crossed import crossed, crossed_bootstrap
+from thinned.studies import metrics
+from thinned.studies.analysis.crossed import crossed, crossed_draws
 from thinned.studies.analysis.statistics import Spread
-from thinned.studies.analysis.weighted_scores import roc_auc
+from thinned.studies.examples.weighted_scores import score_samples
+from thinned.studies.training.loop.drawn_scores import draw_counts
 
 Array = npt.NDArray[np.float64]
 #: shares of seeds, examples and residual in the variance of the mean
@@ -44,7 +46,7 @@ SHARES = {
     "alike": (1 / 3, 1 / 3, 1 / 3),
 }
 SIZES = np.arange(1, 10)  # of clusters
-DRAWS, FRESH_SEEDS, FRESH_EXAMPLES, RATE = 200, 150, 4000, 0.5
+FRESH_SEEDS, FRESH_EXAMPLES, RATE = 150, 4000, 0.5
 EXAMPLES = (100, 1000)
 TASKS = ("binary", "regression")
 
@@ -165,13 +167,22 @@ def simulate_tables(tables: int) -> None:
             report_tables(name, judged)
 
 
-def pigeonhole(outputs: Sequence[Array], y: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[float, float]:
-    """Percentiles where seeds and examples are both drawn."""
-    seeds, examples = outputs[0].shape
-    counts = rng.multinomial(examples, np.full(examples, 1 / examples), DRAWS)
-    first, *others = (np.stack([roc_auc(own, y, counts) for own in arm]) for arm in outputs)
-    table = first - others[0] if others else first
-    values = (table * rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS).T).sum(0) / seeds
+def roc_auc(arms: Array, y: npt.NDArray[np.int64], counts: npt.NDArray[np.integer]) -> Array:
+    """Of each arm and seed, ``(arms, seeds, samples)``."""
+    scored = (
+        score_samples("binary", metrics.predictions("binary", own.reshape(-1, 1)), y, counts) for own in flat(arms)
+    )
+    return np.stack([own["roc_auc"] for own in scored]).reshape(*arms.shape[:2], len(counts))
+
+
+def flat(arms: Array) -> Array:
+    return arms.reshape(-1, arms.shape[-1])
+
+
+def pigeonhole(table: Array, rng: np.random.Generator) -> tuple[float, float]:
+    """Percentiles where seeds are drawn as well, of ``(seeds, draws)`` scores."""
+    seeds, draws = table.shape
+    values = (table * rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws).T).sum(0) / seeds
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 
@@ -182,14 +193,16 @@ def simulate_roc_auc(studies: int) -> None:
         rng = np.random.default_rng([seeds, examples])
         truth = 0.5 * (1 + math.erf(1 / math.sqrt(2 + tau**2) / math.sqrt(2)))
         covered: list[list[bool]] = []
-        for _ in range(studies):
+        for study in range(studies):
             y = rng.integers(2, size=examples)
             common = rng.normal(size=examples) * math.sqrt(0.5)
             shifts = 1 + tau * rng.normal(size=(2, seeds, 1))
             arms = common + shifts * y + rng.normal(size=(2, seeds, examples)) * math.sqrt(0.5)
-            level = crossed_bootstrap(roc_auc, arms[0], y, DRAWS, rng).interval()
-            paired = crossed_bootstrap(roc_auc, arms[0], y, DRAWS, rng, baseline=arms[1]).interval()
-            drawn, drawn_paired = pigeonhole(arms[:1], y, rng), pigeonhole(arms, y, rng)
+            observed = roc_auc(arms, y, np.ones((1, examples), dtype=np.int64))[..., 0]
+            draws = np.concatenate([roc_auc(arms, y, c) for c in draw_counts(np.arange(examples), study)], axis=-1)
+            level = crossed_draws(observed[0], draws[0], examples).interval()
+            paired = crossed_draws(observed[0] - observed[1], draws[0] - draws[1], examples).interval()
+            drawn, drawn_paired = pigeonhole(draws[0], rng), pigeonhole(draws[0] - draws[1], rng)
             limits = ((level.low, level.high), drawn, (paired.low, paired.high), drawn_paired)
             truths = (truth, truth, 0, 0)
             covered.append([low <= t <= high for (low, high), t in zip(limits, truths, strict=True)])

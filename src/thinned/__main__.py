@@ -1,27 +1,6 @@
-"""``python -m thinned`` and the ``thinned`` command."""
+"""``python -m thinned``: the ``thinned`` command, which ``thinned_cli`` holds."""
 
-import importlib.util
-import sys
-
-__all__ = ["main"]
-
-
-def main() -> None:
-    """Run the command line; it needs typer and rich, and most commands need the rest of the study extra as well."""
-    missing = [name for name in ("rich", "typer") if importlib.util.find_spec(name) is None]
-    if missing:
-        sys.stderr.write(
-            f"thinned: the command line needs the study extra; {', '.join(missing)} not found; "
-            "install it with: pip install 'thinned[study]'\n"
-        )
-        raise SystemExit(2)
-    try:
-        from thinned.cli.app import app  # noqa: PLC0415 - only with the extra installed
-
-        app(prog_name="thinned")
-    except KeyboardInterrupt:  # while the libraries are being loaded
-        raise SystemExit(130) from None
-
+from thinned_cli.main import main
 
 if __name__ == "__main__":
     main()

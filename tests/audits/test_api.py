@@ -264,3 +264,20 @@ class Defined(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.last(self.high(x.relu()))
+
+
+@pytest.mark.parametrize(("columns", "most"), [("60", 80), ("90", 90), ("300", 120)])
+def test_a_printed_audit_fits_the_terminal(monkeypatch, columns, most):
+    """Headings and fixes stay on a line, so that a file can be opened and code be copied."""
+    monkeypatch.setenv("COLUMNS", columns)
+    text = str(
+        thinned.audit(
+            nn.Sequential(*[nn.Sequential(nn.Dropout(0.95), nn.Linear(6, 6)) for _ in range(5)]), torch.ones(8, 6)
+        )
+    )
+    first, *lines = text.splitlines()
+    assert first.startswith("Sequential: 5 dropout sites")
+    paragraphs = [line for line in lines if not line.startswith("TD") and "fix:" not in line]
+    assert most - 25 < max(map(len, paragraphs)) <= most
+    assert all(line.startswith("  ") for line in paragraphs)
+    assert "  and 4 more like it: 1.0, 2.0, 3.0, …" in lines

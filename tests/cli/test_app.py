@@ -6,10 +6,11 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from thinned.cli import extra
-from thinned.cli.app import app
-from thinned.cli.options import parse_names, parse_rates, parse_sizes
+import thinned
 from thinned.studies.design.options import OptionKeywords, StudyOptions
+from thinned_cli import extra
+from thinned_cli.app import app
+from thinned_cli.options import parse_names, parse_rates, parse_sizes
 
 
 def test_the_command_line_and_python_offer_the_same_options() -> None:
@@ -47,8 +48,27 @@ def test_the_audit_starts_without_the_packages_of_studies() -> None:
     blocked = ["altair", "vl_convert", "pandas", "sklearn", "skops", "skrub", "pyarrow", "scipy", "safetensors"]
     code = (
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
-        "sys.argv = ['thinned', 'audit', '--help']\nfrom thinned.__main__ import main\nmain()\n"
+        "sys.argv = ['thinned', 'audit', '--help']\nfrom thinned_cli.main import main\nmain()\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "Usage: thinned audit" in result.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["audit"], ["study"], ["predict"], ["merge"]])
+def test_help_waits_for_nothing_that_it_does_not_need(command: list[str]) -> None:
+    """Neither torch, which takes seconds, nor the package itself, which imports it to register its operators."""
+    code = (
+        f"import atexit, sys\nsys.argv = ['thinned', *{command!r}, '--help']\n"
+        "slow = ('torch', 'numpy', 'pandas', 'rich', 'thinned')\n"
+        "atexit.register(lambda: print([name for name in slow if name in sys.modules]))\n"
+        "from thinned_cli.main import main\nmain()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("Usage: ")
+    assert result.stdout.endswith("[]\n")
+
+
+def test_python_m_thinned_is_the_same_command() -> None:
+    result = subprocess.run([sys.executable, "-m", "thinned", "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout == f"thinned {thinned.__version__}\n"

@@ -11,8 +11,8 @@ from audit_corpus import SOURCE
 from typer.testing import CliRunner
 
 from thinned.audits import RULES
-from thinned.cli.app import app
-from thinned.cli.audit_inputs import read_inputs
+from thinned_cli.app import app
+from thinned_cli.audit_inputs import read_inputs
 
 MODELS = """
 import torch

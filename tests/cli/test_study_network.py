@@ -8,11 +8,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from thinned.cli.app import app
 from thinned.studies import Study
 from thinned.studies.design.options import StudyOptions
 from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.results import PlannedNetwork
+from thinned_cli.app import app
 
 MODULE = """
 import torch

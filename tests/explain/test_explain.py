@@ -12,11 +12,11 @@ from browser import Browser, Page
 from typer.testing import CliRunner
 
 from thinned import philox
-from thinned.cli.app import app
 from thinned.explain import numbers, render, write
 from thinned.explain import numpy_network as net
 from thinned.explain.page import MASK, cells
 from thinned.explain.panels import FUNCTIONS, PANELS
+from thinned_cli.app import app
 
 MASKS = [np.array(mask) for mask in itertools.product((False, True), repeat=4)]
 FRAME = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"

@@ -30,7 +30,7 @@ def test_python_blocks_run(name: str, code: str) -> None:
 def test_shell_blocks_name_commands_and_options_that_exist() -> None:
     from typer.main import get_command
 
-    from thinned.cli.app import app
+    from thinned_cli.app import app
 
     commands = get_command(app).commands  # type: ignore[attr-defined]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

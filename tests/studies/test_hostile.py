@@ -29,7 +29,6 @@ from skops import io as skops
 from typer.testing import CliRunner
 
 import thinned
-from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies import api
 from thinned.studies.model import model
@@ -38,6 +37,7 @@ from thinned.studies.results.file import SCHEMA
 from thinned.studies.table import read_files
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.training import store
+from thinned_cli.app import app
 
 OPTIONS = ["--arms", "dropout", "--rates", "0.5", "--folds", "2", "--seeds", "1", "--hidden", "4", "--epochs", "2"]
 ROWS = [f"{i},{i % 7},{'yes' if i % 3 else 'no'}" for i in range(60)]
@@ -373,7 +373,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(run: Path, csv: Path, tmp_pat
     for limit in (20_000, 300_000):
         code = (
             f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
-            "from thinned.__main__ import main; main()"
+            "from thinned_cli.main import main; main()"
         )
         full = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert full.returncode == 2, full.stderr

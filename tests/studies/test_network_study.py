@@ -28,6 +28,7 @@ import thinned
 from thinned import Arm, Study
 from thinned.errors import InputError
 from thinned.studies import finished_networks, network_preparation
+from thinned.studies.analysis.crossed import crossed_draws
 from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
@@ -268,6 +269,21 @@ def _interval_of_crossed(table: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[
     return mean - half, mean + half
 
 
+def test_other_scores_of_a_given_test_set_have_the_interval_of_seeds_and_examples(tmp_path: Path) -> None:
+    """Made here by hand from the records; that of the examples is the greater part, which seeds alone do not show."""
+    results = study(tmp_path / "run", (blobs(60), blobs(18, seed=1)), rates=(0.5,), seeds=3).results
+    networks = [n for n in records(tmp_path / "run") if n.setting == 1]
+    observed = np.array([n.best.scores["accuracy"] for n in networks], dtype=np.float64)
+    draws = np.stack([n.drawn_scores.values("best", "accuracy") for n in networks if n.drawn_scores is not None])
+    expected = crossed_draws(observed, draws, 18).interval()
+    (found,) = (arm.best.scores["accuracy"] for arm in results.arms if arm.name == "dropout")
+    assert found.mean == pytest.approx(observed.mean())
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    (setting,) = (setting for setting in results.settings if setting.label == "dropout 0.5")
+    assert setting.best.scores["accuracy"] == found
+    assert all(arm.end.scores["roc_auc"].known is not None for arm in results.arms)
+
+
 def test_the_groups_of_a_given_test_set_count_as_one_example_each(tmp_path: Path) -> None:
     """A test set that holds every example twice says as much as one that holds it once."""
     x, y = blobs(18, seed=1)
@@ -278,6 +294,8 @@ def test_the_groups_of_a_given_test_set_count_as_one_example_each(tmp_path: Path
     one, two = (next(c for c in results.comparisons if c.primary) for results in (once, twice))
     assert (two.low, two.high, two.p_value) == pytest.approx((one.low, one.high, one.p_value), rel=1e-4)
     assert two.low < two.difference < two.high
+    accuracies = [results.arms[1].best.scores["accuracy"] for results in (once, twice)]
+    assert (accuracies[1].low, accuracies[1].high) == pytest.approx((accuracies[0].low, accuracies[0].high), rel=1e-4)
 
 
 def test_groups_of_both_sets_are_warned_about(tmp_path: Path) -> None:

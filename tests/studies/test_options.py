@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 import thinned
-from thinned.cli.app import app
 from thinned.errors import InputError
+from thinned_cli.app import app
 
 SMALL = {"arms": ["dropout"], "rates": (0.5,), "folds": 2, "seeds": 1, "hidden": (4,), "epochs": 1}
 WORDS = ["--arms", "dropout", "--rates", "0.5", "--folds", "2", "--seeds", "1", "--hidden", "4", "--epochs", "1"]

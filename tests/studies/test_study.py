@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import thinned
-from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies import finished_networks
 from thinned.studies.design.arm import Arm
@@ -46,6 +45,7 @@ from thinned.studies.training import jobs as run_module
 from thinned.studies.training import store as store_module
 from thinned.studies.training.records import TrainedNetwork
 from thinned.studies.training.store import Store
+from thinned_cli.app import app
 
 SMALL: dict[str, Any] = {"arms": ("dropout",), "rates": (0.2, 0.6), "folds": 2, "seeds": 2, "hidden": (8,), "epochs": 4}
 OPTIONS = ["--arms", "dropout", "--rates", "0.2,0.6", "--folds", 2, "--seeds", 2, "--hidden", 8, "--epochs", 4]

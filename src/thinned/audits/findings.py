@@ -1,10 +1,12 @@
 """The result of an audit: findings, and the parts of one finding."""
 
+import shutil
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias, overload
 
-__all__ = ["JSON", "SEVERITIES", "Audit", "Finding", "Severity", "at_least"]
+__all__ = ["JSON", "SEVERITIES", "Audit", "Finding", "Severity", "at_least", "paragraph", "similar_findings"]
 
 Severity = Literal["error", "warning", "info"]
 #: most severe first: results are wrong; probably not intended; worth knowing
@@ -75,8 +77,13 @@ class Finding:
         module = self.module or ("" if line else "(the model)")
         return " ".join(part for part in (module, line) if part)
 
+    @property
+    def heading(self) -> str:
+        """Code, severity, module, file and line, and class, in one line."""
+        return f"{self.code} {self.severity}  {self.location}  [{self.class_name}]"
+
     def __str__(self) -> str:
-        return f"{self.code} {self.severity} {self.location} [{self.class_name}]: {self.message}\n    fix: {self.fix}"
+        return "\n".join([self.heading, paragraph(f"{self.message}.", _line_width()), f"  fix: {self.fix}"])
 
 
 @dataclass(frozen=True)
@@ -153,12 +160,13 @@ class Audit(Sequence[Finding]):
         }
 
     def __str__(self) -> str:
-        fixed = [f"  fixed: {repair}" for repair in self.fixed]
-        findings = [
-            f"  {group[0]}" + (f"\n    and {len(group) - 1} more like it" if group[1:] else "")
-            for group in self.groups()
-        ]
-        return "\n".join([f"{self.model}: {self.summary}", *fixed, *findings])
+        width = _line_width()
+        lines = [f"{self.model}: {self.summary}", *(paragraph(f"fixed: {repair}", width) for repair in self.fixed)]
+        for finding, *others in self.groups():
+            lines.append(str(finding))
+            if others:
+                lines.append(paragraph(similar_findings(others), width))
+        return "\n".join(lines)
 
     __repr__ = __str__
 
@@ -166,3 +174,21 @@ class Audit(Sequence[Finding]):
 def _named(severity: str, count: int) -> str:
     """The severity as a counted noun: 1 warning, 3 warnings; info has no plural."""
     return severity if count == 1 or severity == "info" else f"{severity}s"
+
+
+def paragraph(text: str, width: int) -> str:
+    """A paragraph under its heading; words stay whole, as names of files do."""
+    return textwrap.fill(
+        text, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def similar_findings(others: Sequence[Finding]) -> str:
+    """The further findings of a group, by their number and the names of the first three."""
+    names = ", ".join(other.module for other in others[:3]) + (", …" if others[3:] else "")
+    return f"and {len(others)} more like it: {names}"
+
+
+def _line_width() -> int:
+    """The width of the terminal, within what reads well; that of a paragraph where the output is redirected."""
+    return min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)

@@ -27,6 +27,7 @@ from thinned.studies.design.setting import Setting
 from thinned.studies.model import model, storage
 from thinned.studies.network_api import Workers, study_network
 from thinned.studies.network_results import FinishedNetworks
+from thinned.studies.progress_bar import ReportProgress, open_progress
 from thinned.studies.recommended_network.leave import leave_network
 from thinned.studies.report import html as report
 from thinned.studies.run_summary import finished_part, summarise_run
@@ -38,10 +39,7 @@ from thinned.studies.training.engines.open_engine import open_engine
 from thinned.studies.training.jobs import run
 from thinned.studies.training.store import TEMPORARY, Store, open_store, write_text, writing
 
-__all__ = ["ReportProgress", "Study", "finish_network_study", "finish_study", "load_table", "study"]
-
-#: called during training with the state of the study and its plan
-ReportProgress = Callable[[Progress, Plan], None]
+__all__ = ["Study", "finish_network_study", "finish_study", "load_table", "study"]
 
 
 class Study:
@@ -120,7 +118,7 @@ def study(
     target: str,
     *,
     out: str | os.PathLike[str] | None = None,
-    progress: ReportProgress = ...,
+    progress: bool | ReportProgress = ...,
     command: str | None = None,
     jobs: int | None = None,
     engine: EngineName | None = None,
@@ -136,7 +134,7 @@ def study(
     *,
     network: str | Callable[[], nn.Module],
     out: str | os.PathLike[str] | None = None,
-    progress: ReportProgress = ...,
+    progress: bool | ReportProgress = ...,
     command: str | None = None,
     jobs: int | None = None,
     engine: EngineName | None = None,
@@ -151,7 +149,7 @@ def study(
     *,
     network: str | Callable[..., nn.Module] | None = None,
     out: str | os.PathLike[str] | None = None,
-    progress: ReportProgress = lambda step, plan: None,
+    progress: bool | ReportProgress = True,
     command: str | None = None,
     jobs: int | None = None,
     engine: EngineName | None = None,
@@ -175,7 +173,8 @@ def study(
         network: a function, or its path "module:function", that builds a fresh network: of examples, without arguments;
             of a table, from the numbers of inputs and outputs (it leaves no model). None takes a multilayer perceptron.
         out: folder for the study's files, where a study of the same plan resumes; None makes a temporary one.
-        progress: called during training with the state of the study and its plan.
+        progress: True draws a bar if standard error is a terminal or belongs to a notebook; False shows nothing. Or a
+            function, called during training with the state of the study and its plan.
         command: the command line, shown in the report.
         jobs: jobs trained at a time, each on one core; -1 is one for each core. None takes the number of torch's
             threads, all of a cluster, or what ``joblib.parallel_config`` says. No result depends on it.
@@ -194,10 +193,12 @@ def study(
             remedy = "pass target= with a table, or network= with examples"
             raise InputError(sentence("a study needs a column to predict, or a network", "got neither", remedy))
         chosen = NetworkOptions(**_checked(options, NetworkOptions, StudyOptions))  # type: ignore[arg-type]
-        return _of_network(data, network, folder, chosen, workers, progress, command)
+        with open_progress(progress) as report_progress:
+            return _of_network(data, network, folder, chosen, workers, report_progress, command)
     path = import_path(network, "the network") if callable(network) else network
     of_table = StudyOptions(network=path, **_checked(options, StudyOptions, NetworkOptions))  # type: ignore[arg-type]
-    return _of_table(data, target, folder, of_table, workers, progress, command)
+    with open_progress(progress) as report_progress:
+        return _of_table(data, target, folder, of_table, workers, report_progress, command)
 
 
 def _checked(options: dict[str, object], own: type, other: type) -> dict[str, object]:

@@ -23,6 +23,7 @@ from thinned.studies.design.own_network.stages import pilot_plan
 from thinned.studies.design.plan import Plan
 from thinned.studies.network_preparation import prepare_network_study
 from thinned.studies.network_results import FinishedNetworks, Pilot, finish_networks, finish_pilot, missing_arms
+from thinned.studies.progress_bar import ReportProgress
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.engines.engine import Engine
@@ -41,10 +42,7 @@ from thinned.studies.training.store import (
 )
 from thinned.studies.user_code import memory_errors
 
-__all__ = ["NetworkProgress", "Workers", "check_output", "study_network"]
-
-#: called during training with the state of the study and the plan of its present stage
-NetworkProgress = Callable[[Progress, Plan], None]
+__all__ = ["Workers", "check_output", "study_network"]
 
 
 class Workers(NamedTuple):
@@ -61,7 +59,7 @@ def study_network(
     folder: Path,
     options: NetworkOptions,
     workers: Workers,
-    progress: NetworkProgress,
+    progress: ReportProgress,
     command: str | None,
 ) -> FinishedNetworks:
     """Measure on held-out examples which way to regularise helps a network; see :func:`thinned.study`.
@@ -106,7 +104,7 @@ class _KeptTiming(msgspec.Struct, frozen=True):
 
 
 def _timed(
-    study: NetworkStudy, plan: Plan, folder: Path, options: NetworkOptions, engine: Engine, progress: NetworkProgress
+    study: NetworkStudy, plan: Plan, folder: Path, options: NetworkOptions, engine: Engine, progress: ReportProgress
 ) -> Plan:
     """Say what a plan costs, and make it fit the time limit. The measured times are kept and never measured again."""
     minutes = options.minutes
@@ -159,7 +157,7 @@ def _read_timing(path: Path) -> _KeptTiming | None:
         raise InputError(sentence(f"{path} must be as the study wrote it", str(error), remedy)) from None
 
 
-def _pilot(study: NetworkStudy, plan: Plan, folder: Path, engine: Engine, progress: NetworkProgress) -> Pilot:
+def _pilot(study: NetworkStudy, plan: Plan, folder: Path, engine: Engine, progress: ReportProgress) -> Pilot:
     """Train the pilot, and make the plan of the confirmation from what it chose."""
     pilot = pilot_plan(plan)
     with open_store(folder, pilot) as store:

@@ -14,9 +14,10 @@ from thinned.studies.api import Study, finish_network_study
 from thinned.studies.design.own_network.options import NetworkKeywords, NetworkOptions
 from thinned.studies.design.own_network.stages import pilot_plan
 from thinned.studies.design.plan import Plan
-from thinned.studies.network_api import NetworkProgress, check_output
+from thinned.studies.network_api import check_output
 from thinned.studies.network_preparation import prepare_network_study
 from thinned.studies.network_results import Pilot, finish_networks, finish_pilot
+from thinned.studies.progress_bar import ReportProgress
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.engines.choose import EngineName, choose_engine
 from thinned.studies.training.merged_stores import add_networks, check_same
@@ -50,7 +51,7 @@ def train_network_shard(
     out: str | os.PathLike[str],
     stage: ShardStage | None = None,
     pilot: str | os.PathLike[str] | None = None,
-    progress: NetworkProgress = lambda step, plan: None,
+    progress: ReportProgress = lambda step, plan: None,
     jobs: int | None = None,
     engine: EngineName | None = None,
     address: str | None = None,
@@ -106,7 +107,7 @@ def merge_network_shards(
     out: str | os.PathLike[str],
     data: object = None,
     network: str | Callable[[], nn.Module] | None = None,
-    progress: NetworkProgress = lambda step, plan: None,
+    progress: ReportProgress = lambda step, plan: None,
     command: str | None = None,
     **options: Unpack[NetworkKeywords],
 ) -> MergedNetworks:

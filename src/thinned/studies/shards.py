@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from thinned.errors import InputError, sentence
-from thinned.studies.api import ReportProgress, Study, finish_study, load_table
+from thinned.studies.api import Study, finish_study, load_table
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import OptionKeywords, StudyOptions
+from thinned.studies.progress_bar import ReportProgress
 from thinned.studies.table.load import Table
 from thinned.studies.training.engines.choose import EngineName
 from thinned.studies.training.engines.open_engine import open_engine

@@ -2,17 +2,21 @@
 
 import dataclasses
 
+import numpy as np
 import torch
 
-__all__ = ["ShortRepr", "short_repr"]
+__all__ = ["ShortRepr", "describe_value", "short_repr"]
 
 
 def short_repr(name: str, fields: dict[str, object]) -> str:
     """The name of a class with its fields; a tensor is its shape and dtype, or its number where it holds one."""
-    return f"{name}({', '.join(f'{field}={_describe(value)}' for field, value in fields.items())})"
+    return f"{name}({', '.join(f'{field}={describe_value(value)}' for field, value in fields.items())})"
 
 
-def _describe(value: object) -> str:
+def describe_value(value: object) -> str:
+    """The shape and dtype of a tensor or array, or its number where it holds one; of anything else its ``repr``."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
     if not isinstance(value, torch.Tensor):
         return repr(value)
     if value.ndim == 0:

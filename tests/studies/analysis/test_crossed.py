@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from thinned import InputError
-from thinned.studies.analysis.crossed import crossed, crossed_bootstrap
+from thinned.studies.analysis.crossed import crossed, crossed_draws
 from thinned.studies.analysis.statistics import Spread, paired_test
-from thinned.studies.analysis.weighted_scores import roc_auc
-from thinned.studies.design.streams import stream
 
 Array = npt.NDArray[np.float64]
 
@@ -174,76 +172,41 @@ def one_way(values: Array) -> Spread:
     )
 
 
-def auc_data() -> tuple[Array, Array, npt.NDArray[np.int64]]:
-    rng = np.random.default_rng(0)
-    y = rng.integers(2, size=200)
-    common = y + rng.normal(size=200)
-    return common + 0.3 * rng.normal(size=(6, 200)), common + 0.5 * rng.normal(size=(6, 200)), y
+def draws_of(values: Array, draws: int, rng: np.random.Generator, clusters: npt.NDArray[np.int64]) -> Array:
+    """Means over samples of clusters, ``(seeds, draws)``."""
+    units = int(clusters.max()) + 1
+    counts = rng.multinomial(units, np.full(units, 1 / units), draws)[:, clusters]
+    return np.asarray(values @ counts.T / counts.sum(1))
 
 
-def mean_score(outputs: npt.NDArray[np.generic], _: object, counts: npt.NDArray[np.integer]) -> Array:
-    return np.asarray(counts @ outputs / counts.sum(1))
-
-
-def test_the_bootstrap_of_a_mean_has_the_error_of_the_formula() -> None:
+def test_draws_of_a_mean_have_the_error_of_the_formula() -> None:
     """The draws' variance has a standard error of 2 % with 5,000 draws: the error is 1 % off, allowed 5 %."""
     rng = np.random.default_rng(0)
-    clusters = np.repeat(np.arange(20), 3)
     for d in (rng.normal(size=(5, 60)), rng.normal(size=(5, 60)) + rng.normal(size=60) + rng.normal(size=(5, 1))):
-        for given_clusters in (None, clusters):
-            found = crossed_bootstrap(mean_score, d, d[0], 5000, rng, clusters=given_clusters)
-            expected = crossed(d, given_clusters)
+        for clusters in (np.arange(60), np.repeat(np.arange(20), 3)):
+            units = int(clusters.max()) + 1
+            found, expected = crossed_draws(d.mean(1), draws_of(d, 5000, rng, clusters), units), crossed(d, clusters)
             assert found.mean == pytest.approx(expected.mean)
             assert found.error == pytest.approx(expected.error, rel=0.05)
             assert found.splits == 5
 
 
-def test_the_bootstrap_follows_its_stream_alone() -> None:
-    outputs, baseline, y = auc_data()
-    first, same, other = (
-        crossed_bootstrap(roc_auc, outputs, y, 100, stream(seed, "bootstrap"), baseline=baseline) for seed in (1, 1, 2)
-    )
-    assert first == same
-    assert first.mean == other.mean
-    assert first.error != other.error
-
-
-def test_the_bootstrap_does_not_depend_on_how_many_draws_are_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs, _, y = auc_data()
-    at_once = crossed_bootstrap(roc_auc, outputs, y, 50, stream(1))
-    monkeypatch.setattr("thinned.studies.analysis.crossed._CELLS", 200 * 7)
-    assert crossed_bootstrap(roc_auc, outputs, y, 50, stream(1)) == pytest.approx(at_once)
-
-
-def test_a_paired_difference_is_narrower_than_its_parts() -> None:
-    outputs, baseline, y = auc_data()
-    parts = [crossed_bootstrap(roc_auc, arm, y, 200, stream(1)) for arm in (outputs, baseline)]
-    paired = crossed_bootstrap(roc_auc, outputs, y, 200, stream(1), baseline=baseline)
-    assert paired.mean == pytest.approx(parts[0].mean - parts[1].mean)
-    assert paired.error < min(part.error for part in parts)
-    assert paired_test(paired).low > 0
-
-
-def test_outputs_without_a_score_are_refused() -> None:
-    outputs, baseline, y = auc_data()
-    with pytest.raises(InputError, match=r"on the whole test set.*0 of 6 seeds and 0 of 20 draws"):
-        crossed_bootstrap(roc_auc, outputs, np.zeros_like(y), 20, stream(1))
-    with pytest.raises(InputError, match="and 1 of 1 draws"):
-        crossed_bootstrap(roc_auc, outputs, y, 1, stream(1))
-    with pytest.raises(InputError, match="outputs must be finite"):
-        crossed_bootstrap(roc_auc, outputs, y, 20, stream(1), baseline=baseline * np.nan)
-    for wrong in (outputs[:1], outputs[:, :1], outputs[0]):
-        with pytest.raises(InputError, match="at least two of each"):
-            crossed_bootstrap(roc_auc, wrong, y, 20, stream(1))
-    with pytest.raises(InputError, match="the same for both arms"):
-        crossed_bootstrap(roc_auc, outputs, y, 20, stream(1), baseline=baseline[:5])
-
-
-def test_draws_without_a_class_are_left_out() -> None:
-    """With two positives of 100, 13 % of draws hold none."""
+def test_a_score_that_does_not_exist_is_refused() -> None:
     rng = np.random.default_rng(0)
-    y = np.zeros(100, dtype=np.int64)
-    y[:2] = 1
-    found = crossed_bootstrap(roc_auc, rng.normal(size=(5, 100)), y, 200, stream(1))
-    assert 0 < found.error < 1
-    assert found.df < 99 + 4
+    scores, draws = rng.normal(size=6), rng.normal(size=(6, 20))
+    with pytest.raises(InputError, match=r"got 5 of 6 seeds, 20 draws and 9 examples"):
+        crossed_draws([*scores[:5], np.nan], draws, 9)
+    with pytest.raises(InputError, match="1 draws"):
+        crossed_draws(scores, np.where(np.arange(20) < 19, np.nan, draws), 9)
+    with pytest.raises(InputError, match="1 of 1 seeds"):
+        crossed_draws(scores[:1], draws[:1], 9)
+    with pytest.raises(InputError, match="and 1 examples"):
+        crossed_draws(scores, draws, 1)
+
+
+def test_draws_without_a_score_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    scores, draws = rng.normal(size=6), rng.normal(size=(6, 30))
+    some = draws.copy()
+    some[3, 20:] = np.nan
+    assert crossed_draws(scores, some, 9) == crossed_draws(scores, draws[:, :20], 9)

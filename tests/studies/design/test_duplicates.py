@@ -6,13 +6,13 @@ import pytest
 from typer.testing import CliRunner
 
 import thinned
-from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies.analysis.leakage import lookup_score
 from thinned.studies.design.duplicates import find_duplicates, group_duplicates
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.splits import make_splits, refit_parts
 from thinned.studies.table.load import Table, load
+from thinned_cli.app import app
 
 SMALL = {"arms": ["dropout"], "rates": (0.5,), "folds": 3, "seeds": 1, "hidden": (8,), "epochs": 2}
 

@@ -16,7 +16,6 @@ from sklearn.model_selection import TimeSeriesSplit
 from typer.testing import CliRunner
 
 import thinned
-from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.plan import Plan
@@ -24,6 +23,7 @@ from thinned.studies.design.splits import Split, make_splits, refit_parts, test_
 from thinned.studies.model.model import fit
 from thinned.studies.table.load import Table, load
 from thinned.studies.training.config import TrainingConfig
+from thinned_cli.app import app
 
 test_share.__test__ = False  # type: ignore[attr-defined]
 SMALL: dict[str, Any] = {"arms": ["dropout"], "rates": (0.5,), "folds": 3, "seeds": 2, "hidden": (4,), "epochs": 2}

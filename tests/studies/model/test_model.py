@@ -16,7 +16,6 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from thinned import philox
-from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.make_plan import make_plan
@@ -27,6 +26,7 @@ from thinned.studies.model.unlike_study import warn_unlike
 from thinned.studies.table.load import load
 from thinned.studies.table.notices import Notice
 from thinned.studies.training.config import TrainingConfig
+from thinned_cli.app import app
 
 SETTINGS = {
     "dropout": Setting(0.3),

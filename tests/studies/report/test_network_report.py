@@ -112,7 +112,7 @@ def test_a_given_test_set_is_told_with_its_seeds(seeds: int) -> None:
     networks = typed(records)
     assert all(isinstance(network.example_losses, ExampleLosses) for network in networks)
     told = text(html.render(make_results(plan, TrainedNetworks(networks, plan, 0.4), None)))
-    assert "Those of scores besides loss hold that of seeds alone, and are too short." in told
+    assert "For scores besides loss test examples are drawn with replacement, the same for all networks." in told
     assert f"mean over {seeds} seeds and the test examples" in told
     assert ("All intervals come from 3 seeds" in told) == (seeds == 3)
     assert "All networks are scored on the given 40 examples" in told

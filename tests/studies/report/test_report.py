@@ -14,13 +14,13 @@ from browser import Browser, Page
 from typer.testing import CliRunner
 
 import thinned
-from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies import results
 from thinned.studies.report import charts
 from thinned.studies.report import html as report
 from thinned.studies.results import Interval
 from thinned.studies.wording import decimals_for
+from thinned_cli.app import app
 
 Results = dict[str, Any]
 TASKS = ("binary", "multiclass", "regression")

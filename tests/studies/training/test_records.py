@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from thinned.studies.design.plan import Member
-from thinned.studies.training.records import Coadaptation, Curves, Evaluation, ExampleLosses, Probes, TrainedNetwork
+from thinned.studies.training.records import (
+    Coadaptation,
+    Curves,
+    DrawnScores,
+    Evaluation,
+    ExampleLosses,
+    Probes,
+    TrainedNetwork,
+)
 
 
 def make_network(**changes: object) -> TrainedNetwork:
@@ -48,7 +56,7 @@ def test_the_text_is_that_of_earlier_versions() -> None:
         "curves": {"train": [0.5, 0.1], "validation": [0.6, None]},
         "probes": {"coadaptation": {"dependence": 0.25, "removal": [0.3, 0.4]}},
     }
-    fields = [name for name in TrainedNetwork.__struct_fields__ if name != "example_losses"]
+    fields = [name for name in TrainedNetwork.__struct_fields__ if name not in ("example_losses", "drawn_scores")]
     assert list(json.loads(make_network().to_json())) == fields
 
 
@@ -59,6 +67,15 @@ def test_losses_of_examples_are_read_as_they_were_written() -> None:
     assert kept is not None
     np.testing.assert_array_equal(kept.values("best"), losses)
     np.testing.assert_array_equal(kept.values("end"), losses[::-1])
+
+
+def test_drawn_scores_are_read_as_they_were_written() -> None:
+    draws = np.array([0.25, math.nan, 1e-3], dtype="<f4")
+    network = make_network(drawn_scores=DrawnScores({"roc_auc": draws.tobytes()}, {}))
+    kept = TrainedNetwork.from_json(network.to_json()).drawn_scores
+    assert kept is not None
+    np.testing.assert_array_equal(kept.values("best", "roc_auc"), draws)
+    assert kept.values("end", "roc_auc") is None
 
 
 def test_a_record_of_an_earlier_version_has_no_probes() -> None:

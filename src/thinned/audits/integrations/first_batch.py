@@ -1,5 +1,6 @@
 """Audit the first call of a model in a training run."""
 
+import textwrap
 import warnings
 from typing import NamedTuple
 
@@ -73,7 +74,7 @@ class FirstBatch:
             return
         findings = self.result.with_severity(*at_least(self.least))
         if findings:
-            lines = "\n".join(f"  {finding}" for finding in findings)
+            lines = textwrap.indent("\n".join(map(str, findings)), "  ")
             name = call.name or type(call.module).__name__
             warnings.warn(f"thinned: dropout findings in {name}:\n{lines}", stacklevel=3)
 

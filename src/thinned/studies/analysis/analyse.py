@@ -205,7 +205,7 @@ def _loss_summary(trained: TrainedNetworks, setting: int, reading: Reading) -> L
     train = OptionalInterval(mean=None, low=None, high=None)
     if np.isfinite(training).all():
         train = OptionalInterval(**msgspec.structs.asdict(trained.interval(training, "train")))
-    scores = {name: trained.optional_interval(trained.scores(chosen, reading, name)) for name in trained.metrics}
+    scores = {name: trained.score_interval(chosen, reading, name) for name in trained.metrics}
     return LossSummary(train=train, validation=validation, test=test, scores=scores)
 
 
@@ -218,7 +218,7 @@ def _arm_reading(trained: TrainedNetworks, arm: str, reading: Reading) -> ArmRea
     chosen = trained.choose(trained.arms[arm], reading)
     scores = trained.scores(chosen, reading)
     return ArmReading(
-        scores={name: trained.optional_interval(trained.scores(chosen, reading, name)) for name in trained.metrics},
+        scores={name: trained.score_interval(chosen, reading, name) for name in trained.metrics},
         chosen=tuple(chosen),
         test=tuple(scores.reshape(len(chosen), -1).mean(1).tolist()),
         improvement=trained.interval(trained.arm_scores(trained.baseline, "best") - scores),

@@ -6,7 +6,6 @@ so are examples (the test set is a sample of a population); the training set is 
 """
 
 import math
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,15 +14,10 @@ import numpy.typing as npt
 from thinned.errors import InputError, sentence
 from thinned.studies.analysis.statistics import Spread
 
-__all__ = ["Score", "crossed", "crossed_bootstrap"]
+__all__ = ["crossed", "crossed_draws"]
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
-#: a score of one network: outputs ``(n, ...)``, targets ``(n, ...)`` and, for each of some samples, how many times each
-#: example is in it ``(samples, n)``; gives ``(samples,)``, NaN where a sample has no score
-Score = Callable[[npt.NDArray[np.generic], npt.NDArray[np.generic], Integers], Array]
-
-_CELLS = 2**20  # counts that are held at once: 8 MiB
 
 
 class _MeanSquare(NamedTuple):
@@ -82,104 +76,51 @@ def crossed(differences: npt.ArrayLike, clusters: npt.ArrayLike | None = None) -
     )
 
 
-def crossed_bootstrap(
-    score: Score,
-    outputs: npt.NDArray[np.generic],
-    targets: npt.NDArray[np.generic],
-    draws: int,
-    rng: np.random.Generator,
-    *,
-    baseline: npt.NDArray[np.generic] | None = None,
-    clusters: npt.ArrayLike | None = None,
-) -> Spread:
+def crossed_draws(observed: npt.ArrayLike, draws: npt.ArrayLike, units: int) -> Spread:
     """Mean over seeds of a score that is no mean over examples, such as ROC-AUC; to be shown, not to decide by.
 
-    Examples are drawn with replacement, the same for all seeds, and give a table (seeds, draws) of scores. Its columns'
-    variance takes the place of B/n in :func:`crossed`, that of its residuals the place of E/(Sn). Seeds are few and are
-    not drawn: A/S is measured on their scores. Drawing both and taking percentiles (pigeonhole bootstrap, Owen 2007;
-    Multi-Bootstrap, Sellam et al. 2022) covers too little with few seeds (``benchmarks/coverage_crossed.py``).
-    Draws without a score, as without an example of a class, are left out.
+    The draws are samples of the test set with replacement, the same for all seeds. Their columns' variance takes the
+    place of B/n in :func:`crossed`, that of their residuals the place of E/(Sn). Seeds are few and are not drawn: A/S
+    is measured on their scores. Drawing both and taking percentiles (pigeonhole bootstrap, Owen 2007; Multi-Bootstrap,
+    Sellam et al. 2022) covers too little with few seeds (``benchmarks/coverage_crossed.py``).
 
     Args:
-        score: the score, for example :func:`thinned.studies.analysis.weighted_scores.roc_auc`.
-        outputs: ``(seeds, examples, ...)`` outputs of one arm's networks.
-        targets: ``(examples, ...)``.
-        draws: number of samples of examples, at least two; 200 give the examples' variance to 10 %.
-        rng: one of the study's streams: the same stream gives the same interval.
-        baseline: outputs of another arm with the same seeds; then the mean is that of score(outputs) − score(baseline).
-        clusters: ``(examples,)`` the cluster of each example; clusters are drawn as a whole.
+        observed: ``(seeds,)`` each seed's score on the whole test set, or a difference of two arms' scores.
+        draws: ``(seeds, draws)`` the same on each draw. Draws without a score, as without an example of a class, are
+            NaN, and are left out.
+        units: number of the examples, or of the clusters, that are drawn.
 
     Returns:
         The spread; ``splits`` is the number of seeds.
 
     Raises:
-        InputError: there are fewer than two seeds, examples, clusters, or draws with a score; a seed has no score on
-            the whole test set; an output is not finite; the shapes of the two arms differ.
+        InputError: there are fewer than two seeds, units, or draws with a score; a seed has no score on the whole test
+            set.
     """
-    arms = [outputs] if baseline is None else [outputs, baseline]
-    _check_outputs(arms)
-    seeds, examples = outputs.shape[:2]
-    codes = np.arange(examples) if clusters is None else _codes(clusters, examples)
-    units = int(codes.max()) + 1
-    observed = _scores(score, arms, targets, np.ones((1, examples), dtype=np.int64))[:, 0]
-    batches = np.array_split(np.arange(draws), max(1, -(-draws * examples // _CELLS)))
-    samples = (_counts(rng, len(batch), units).T[codes].T for batch in batches)
-    table = np.concatenate([_scores(score, arms, targets, counts) for counts in samples], axis=1)
+    scores, table = np.asarray(observed, dtype=np.float64), np.asarray(draws, dtype=np.float64)
+    seeds = len(scores)
     table = table[:, np.isfinite(table).all(0)]
-    if not np.isfinite(observed).all() or table.shape[1] < 2:
+    if not np.isfinite(scores).all() or min(seeds, units, table.shape[1]) < 2:
         raise InputError(
             sentence(
-                "a score must exist on the whole test set and on at least two draws of it",
-                f"got {np.isfinite(observed).sum()} of {seeds} seeds and {table.shape[1]} of {draws} draws",
+                "a score must exist on the whole test set and on at least two draws of it, of two seeds and examples",
+                f"got {np.isfinite(scores).sum()} of {seeds} seeds, {table.shape[1]} draws and {units} examples",
                 "give a test set with more examples of each class",
             )
         )
-    return _spread_of_draws(observed, table, units)
-
-
-def _check_outputs(arms: Sequence[npt.NDArray[np.generic]]) -> None:
-    shape = arms[0].shape
-    if any(outputs.shape != shape for outputs in arms) or len(shape) < 2 or min(shape[:2]) < 2:
-        raise InputError(
-            sentence(
-                "outputs must be (seeds, examples, ...), the same for both arms, at least two of each",
-                f"got {' and '.join(str(outputs.shape) for outputs in arms)}",
-            )
-        )
-    if not all(np.isfinite(outputs).all() for outputs in arms):
-        raise InputError(sentence("outputs must be finite", "got some that are not", "leave out what diverged"))
-
-
-def _scores(
-    score: Score, arms: Sequence[npt.NDArray[np.generic]], targets: npt.NDArray[np.generic], counts: Integers
-) -> Array:
-    """Scores of the first arm, less those of the second if there is one, ``(seeds, samples)``."""
-    first, *others = (np.stack([score(own, targets, counts) for own in outputs]) for outputs in arms)
-    return np.asarray(first - others[0] if others else first)
-
-
-def _spread_of_draws(observed: Array, table: Array, units: int) -> Spread:
-    """The spread from scores on the whole test set, ``(seeds,)``, and on draws of it, ``(seeds, draws)``."""
-    seeds, draws = table.shape
     # a sample of as many units as there are has (units − 1)/units of the variance
     table = (table - table.mean()) * math.sqrt(units / (units - 1))
     of_draws = table.mean(0)
-    residual = float(np.square(table - table.mean(1, keepdims=True) - of_draws).sum()) / ((seeds - 1) * (draws - 1))
-    df = min(units, draws) - 1
+    number = table.shape[1]
+    residual = float(np.square(table - table.mean(1, keepdims=True) - of_draws).sum()) / ((seeds - 1) * (number - 1))
+    df = min(units, number) - 1
     return _spread(
-        float(observed.mean()),
+        float(scores.mean()),
         seeds,
-        _MeanSquare(float(observed.var(ddof=1)) / seeds, seeds - 1),
+        _MeanSquare(float(scores.var(ddof=1)) / seeds, seeds - 1),
         _MeanSquare(float(of_draws.var(ddof=1)), df),
         _MeanSquare(residual / seeds, (seeds - 1) * df),
     )
-
-
-def _counts(rng: np.random.Generator, samples: int, units: int) -> Integers:
-    """How often each unit is in each of some samples with replacement, ``(samples, units)``."""
-    drawn = rng.integers(units, size=(samples, units)) * samples + np.arange(samples)[:, None]
-    # the samples of one unit side by side in memory: scores sort units, and gather three times as fast
-    return np.bincount(drawn.ravel(), minlength=samples * units).reshape(units, samples).T
 
 
 def _checked(differences: npt.ArrayLike) -> Array:

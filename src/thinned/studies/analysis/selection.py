@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.errors import InputError, sentence
-from thinned.studies.analysis.crossed import crossed
+from thinned.studies.analysis.crossed import crossed, crossed_draws
 from thinned.studies.analysis.statistics import Spread, nadeau_bengio, resampled
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
@@ -180,8 +180,6 @@ class TrainedNetworks:
         """
         if values.ndim == 2:
             return crossed(values, self.clusters)
-        if part == "test" and self.has_given_test:
-            return nadeau_bengio(values[np.isfinite(values)], 0.0)
         if part == "test":
             return resampled(values.reshape(self.repeats, -1))
         return nadeau_bengio(values[np.isfinite(values)], VALIDATION / (1 - VALIDATION))
@@ -202,6 +200,28 @@ class TrainedNetworks:
         if known.max() < 2:
             return OptionalInterval(mean=None, low=None, high=None)
         interval = self.spread(values, part).interval()
+        return OptionalInterval(mean=interval.mean, low=interval.low, high=interval.high)
+
+    def score_interval(self, chosen: Sequence[int], reading: Reading, metric: str) -> OptionalInterval:
+        """Mean test score of the setting chosen on each split, with its interval: that of seeds and test examples.
+
+        On a given test set a score besides the one that selects has one where samples of the test set were drawn.
+        """
+        values = self.scores(chosen, reading, metric)
+        if not self.has_given_test or metric == self.selection:
+            return self.optional_interval(values)
+        if not np.isfinite(values).all():
+            return OptionalInterval(mean=None, low=None, high=None)
+        kept = [split[s].drawn_scores for split, s in zip(self.splits, chosen, strict=True)]
+        drawn = [scores.values(reading, metric) for scores in kept if scores is not None]
+        draws = [values for values in drawn if values is not None]
+        units = self.plan.network_design.test_examples if self.clusters is None else len(np.unique(self.clusters))
+        try:
+            interval = crossed_draws(values, draws, units).interval() if len(draws) == len(values) else None
+        except InputError:  # hardly a draw holds all classes
+            interval = None
+        if interval is None:
+            return OptionalInterval(mean=float(values.mean()), low=None, high=None)
         return OptionalInterval(mean=interval.mean, low=interval.low, high=interval.high)
 
     @property

@@ -1,23 +1,26 @@
 """The examples of a study: what a user hands over, and what the study makes of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import Dataset
 
 from thinned.studies.examples.batch import Batch
 from thinned.studies.examples.notices import ExampleNotice
 from thinned.studies.examples.sources import Source
 from thinned.studies.examples.targets import ExampleTask
+from thinned.uncertainty.representation import describe_value
 
 __all__ = ["ExampleSet", "Examples", "Part"]
 
 Part = Literal["train", "eval", "test"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Examples:
     """The examples of a study, where training reads others than evaluation does, or where a test set is given.
 
@@ -38,6 +41,22 @@ class Examples:
     train: object
     eval: object = None
     test: object = None
+
+    def __repr__(self) -> str:
+        """The shapes of tensors and arrays rather than their elements."""
+        parts = {"train": self.train, "eval": self.eval, "test": self.test}
+        texts = [f"{name}={_describe(part)}" for name, part in parts.items() if part is not None]
+        return f"Examples({', '.join(texts)})"
+
+
+def _describe(part: object) -> str:
+    if isinstance(part, tuple | list):
+        return f"({', '.join(_describe(value) for value in part)})"
+    if isinstance(part, Mapping):
+        return f"{{{', '.join(f'{name!r}: {_describe(value)}' for name, value in part.items())}}}"
+    if isinstance(part, Dataset):
+        return f"{type(part).__name__} of {len(part)}" if hasattr(part, "__len__") else type(part).__name__
+    return describe_value(part)
 
 
 @dataclass(frozen=True)

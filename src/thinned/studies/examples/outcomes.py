@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from sklearn.exceptions import UndefinedMetricWarning
@@ -13,7 +14,7 @@ from thinned.studies import metrics
 from thinned.studies.examples.targets import ExampleTask
 from thinned.studies.user_code import user_code
 
-__all__ = ["ExampleScore", "count_right_tokens", "example_losses", "output_tensor", "scores"]
+__all__ = ["ExampleScore", "count_right_tokens", "example_losses", "output_tensor", "predictions", "scores"]
 
 #: from a network's output and the targets of a batch to a number for each example; lower is better
 ExampleScore = Callable[..., torch.Tensor]
@@ -84,19 +85,22 @@ def example_losses(
     return errors.reshape(len(y), -1).mean(1)
 
 
-def count_right_tokens(output: torch.Tensor, y: torch.Tensor) -> tuple[int, int]:
+def count_right_tokens(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Number of tokens or pixels whose own class is the most probable one, and of all but those of −100.
 
     Args:
         output: ``(n, classes, …)`` or ``(n, …, classes)`` logits.
         y: ``(n, …)`` classes.
 
+    Returns:
+        ``(n, 2)`` both numbers of each example, int64.
+
     Raises:
         InputError: the output does not fit the targets.
     """
     counted = y != _IGNORED
     predicted = output.argmax(_class_axis(output, y))
-    return int(((predicted == y) & counted).sum()), int(counted.sum())
+    return torch.stack([((predicted == y) & counted).reshape(len(y), -1).sum(1), counted.reshape(len(y), -1).sum(1)], 1)
 
 
 def scores(task: ExampleTask, outputs: torch.Tensor | None, y: torch.Tensor, losses: torch.Tensor) -> dict[str, float]:
@@ -114,19 +118,34 @@ def scores(task: ExampleTask, outputs: torch.Tensor | None, y: torch.Tensor, los
     mean = {"loss": float(losses.double().mean())}
     if outputs is None or task not in ("binary", "multiclass", "regression"):
         return mean
-    z = outputs.double()
-    if task == "binary":
-        z = _one_logit(z, y)[:, None]
-    predicted = metrics.predictions(task, z.reshape(len(y), -1).numpy())
+    predicted = predictions(task, outputs, y)
     if task == "regression":
         return mean | metrics.score(task, predicted, y.reshape(-1).double().numpy())
     classes = predicted.shape[1]
-    if classes <= int(y.max()):
-        raise _misfit(z, y, "(examples, classes)")
     with warnings.catch_warnings():  # NaN says it, where not every class is there
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         warnings.filterwarnings("ignore", "No positive class", UserWarning)
         return mean | metrics.score(task, predicted, y.reshape(-1).numpy().astype(np.int64), classes)
+
+
+def predictions(task: ExampleTask, outputs: torch.Tensor, y: torch.Tensor) -> npt.NDArray[np.float64]:
+    """What a network predicts: probabilities ``(n, classes)``, or values ``(n,)``.
+
+    Args:
+        task: "binary", "multiclass" or "regression".
+        outputs: ``(n, outputs)``.
+        y: ``(n,)`` targets.
+
+    Raises:
+        InputError: the output does not fit the targets.
+    """
+    z = outputs.double()
+    if task == "binary":
+        z = _one_logit(z, y)[:, None]
+    predicted = metrics.predictions(task, z.reshape(len(y), -1).numpy())
+    if task != "regression" and predicted.shape[1] <= int(y.max()):
+        raise _misfit(z, y, "(examples, classes)")
+    return predicted
 
 
 def _logits(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

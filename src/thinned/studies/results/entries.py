@@ -49,6 +49,7 @@ Task = Literal["binary", "multiclass", "regression", "multilabel", "tokens", "ot
 Reading = Literal["best", "end"]
 Outcome = Literal["helps", "hurts", "practically equal", "not enough evidence", "budget too small"]
 T = TypeVar("T")
+_MOST_CHARACTERS = 80  # of a field that `repr` shows
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def __getitem__(self, name: str) -> object:
         """The value under this name of the file."""
         return getattr(self, dict(zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True))[name])
+
+    def __repr__(self) -> str:
+        """One line: the fields, long ones without what they hold."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown = [f"{name}={_short(value)}" for name, value in fields.items() if value is not msgspec.UNSET]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    if isinstance(value, tuple | dict):
+        return f"<{len(value)} entries>"
+    return f"{text[: _MOST_CHARACTERS - 1]}…" if isinstance(value, str) else f"<{type(value).__name__}>"
 
 
 class Interval(Entry, frozen=True, kw_only=True):
@@ -72,7 +88,10 @@ class Interval(Entry, frozen=True, kw_only=True):
 
 
 class OptionalInterval(Entry, frozen=True, kw_only=True):
-    """A mean over splits with its 95 % interval; all None where fewer than two splits have a value."""
+    """A mean over splits with its 95 % interval; all None where fewer than two splits have a value.
+
+    The limits alone are None where no sample of a given test set was drawn of a score.
+    """
 
     mean: Number | None
     low: Number | None

@@ -53,6 +53,12 @@ class Results(Entry, frozen=True, kw_only=True):
     pilot: PilotSummary | msgspec.UnsetType = msgspec.UNSET
     network: NetworkSummary | msgspec.UnsetType = msgspec.UNSET
 
+    def __repr__(self) -> str:
+        """One line: how much there is, and the answer."""
+        parts = {"arms": self.arms, "settings": self.settings, "comparisons": self.comparisons}
+        counts = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
+        return f"Results({counts}, {len(self.warnings)} warnings: {self.verdict.headline})"
+
     @property
     def score(self) -> MetricSummary:
         """The score by which networks are compared."""

@@ -12,6 +12,7 @@ from thinned.studies.results import Reading
 __all__ = [
     "Coadaptation",
     "Curves",
+    "DrawnScores",
     "Evaluation",
     "ExampleLosses",
     "Probes",
@@ -93,6 +94,25 @@ class ExampleLosses(msgspec.Struct, frozen=True):
         return np.frombuffer(self.best if when == "best" else self.end, dtype="<f4").astype(np.float32)
 
 
+class DrawnScores(msgspec.Struct, frozen=True):
+    """Scores on samples of a given test set by their names, float32, little-endian; NaN where a sample has no score.
+
+    All networks of a study are scored on the same samples.
+
+    Attributes:
+        best: with the weights of the best epoch.
+        end: after the last epoch.
+    """
+
+    best: dict[str, bytes]
+    end: dict[str, bytes]
+
+    def values(self, when: Reading, name: str) -> npt.NDArray[np.float32] | None:
+        """A score at the best epoch or at the end, ``(samples,)``; None where it was not drawn."""
+        content = (self.best if when == "best" else self.end).get(name)
+        return None if content is None else np.frombuffer(content, dtype="<f4").astype(np.float32)
+
+
 class TrainedNetwork(msgspec.Struct, frozen=True):
     """The record of one trained network.
 
@@ -107,6 +127,7 @@ class TrainedNetwork(msgspec.Struct, frozen=True):
         curves: loss after each epoch.
         probes: measurements inside the network, with the weights of the best epoch.
         example_losses: of a given test set; None where there is none, or the network diverged.
+        drawn_scores: on samples of a given test set; None where there are no example losses.
     """
 
     repeat: int
@@ -119,6 +140,7 @@ class TrainedNetwork(msgspec.Struct, frozen=True):
     curves: Curves
     probes: Probes = Probes()  # a store of an earlier version has none
     example_losses: ExampleLosses | None = None
+    drawn_scores: DrawnScores | None = None
 
     @property
     def member(self) -> Member:
@@ -132,8 +154,9 @@ class TrainedNetwork(msgspec.Struct, frozen=True):
     def to_json(self) -> str:
         """Return the record as JSON; NaN, which JSON does not have, is written as Python's ``json`` writes it."""
         entries = msgspec.to_builtins(self)
-        if self.example_losses is None:
-            del entries["example_losses"]
+        for name in ("example_losses", "drawn_scores"):
+            if entries[name] is None:
+                del entries[name]
         return json.dumps(entries)
 
     @classmethod

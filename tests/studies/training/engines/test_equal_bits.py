@@ -14,7 +14,6 @@ from same_results import assert_same
 from typer.testing import CliRunner
 
 import thinned
-from thinned.cli.app import app
 from thinned.errors import InputError
 from thinned.studies.results.file import Results, read
 from thinned.studies.shards import merge_shards, train_shard
@@ -22,6 +21,7 @@ from thinned.studies.training import drive as drive_module
 from thinned.studies.training import store as store_module
 from thinned.studies.training.engines.engine import Engine, Task
 from thinned.studies.training.engines.run_jobs import run_jobs
+from thinned_cli.app import app
 
 OPTIONS: dict[str, Any] = {
     "arms": ("dropout", "batch_norm"),

@@ -29,13 +29,14 @@ class Outcome(NamedTuple):
         losses: ``(n,)``.
         outputs: ``(n, outputs)`` logits or values; None where the task has no scores of its own.
         y: ``(n, …)`` targets; None without outputs.
-        right_tokens: number of tokens that are predicted right, and of all; None where the task has none.
+        right_tokens: ``(n, 2)`` number of each example's tokens that are predicted right, and of all; None where the
+            task has none.
     """
 
     losses: torch.Tensor
     outputs: torch.Tensor | None
     y: torch.Tensor | None
-    right_tokens: tuple[int, int] | None = None
+    right_tokens: torch.Tensor | None = None
 
     @property
     def is_finite(self) -> bool:
@@ -46,7 +47,7 @@ class Outcome(NamedTuple):
     def scores(self, task: ExampleTask) -> dict[str, float | None]:
         """Mean loss, and scores of the task."""
         if self.right_tokens is not None:
-            right, count = self.right_tokens
+            right, count = self.right_tokens.sum(0).tolist()
             mean = float(self.losses.double().mean()) if self.is_finite else None
             return {"loss": mean, "token_accuracy": right / max(1, count)}
         if not self.is_finite:
@@ -86,7 +87,7 @@ class Evaluator(NamedTuple):
         seed_generators(self.key, self.device)
         losses, outputs, targets = [], [], []
         keeps = with_outputs and self.task in metrics.TASKS
-        tokens: list[tuple[int, int]] = []
+        tokens: list[torch.Tensor] = []
         for batch in self.reader.batches(part, torch.split(indices, self.chunk)):
             with precision_of(self.device, self.precision), user_code("the network must evaluate every batch"):
                 output = call_network(network, batch.x)
@@ -98,8 +99,7 @@ class Evaluator(NamedTuple):
                 targets.append(batch.y)
         joined = torch.cat(losses).cpu()
         if not outputs:
-            right = (sum(right for right, _ in tokens), sum(count for _, count in tokens)) if tokens else None
-            return Outcome(joined, None, None, right)
+            return Outcome(joined, None, None, torch.cat(tokens).cpu() if tokens else None)
         return Outcome(joined, torch.cat(outputs).cpu(), torch.cat(targets).cpu())
 
     def _comparable(self, output: object, examples: int) -> torch.Tensor | None:

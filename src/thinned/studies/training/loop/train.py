@@ -9,6 +9,7 @@ from thinned.studies.design.splits import Split
 from thinned.studies.examples.examples import ExampleSet
 from thinned.studies.training.loop.checkpoint import Checkpoint, Position
 from thinned.studies.training.loop.config import NetworkConfig
+from thinned.studies.training.loop.drawn_scores import drawn_scores
 from thinned.studies.training.loop.evaluation import Outcome, finite
 from thinned.studies.training.loop.fit import Prepare, fit
 from thinned.studies.training.loop.functions import NetworkFunctions
@@ -53,9 +54,10 @@ def train_network(
     if at_best is None or at_end is None:
         raise ValueError("a network is recorded on test examples, of which its split has none")
     last, best = len(position.validation) - 1, max(position.best_epoch, 0)
-    losses = None
+    losses = drawn = None
     if not len(split.test) and at_best.is_finite and at_end.is_finite:
         losses = ExampleLosses(_float_bytes(at_best.losses), _float_bytes(at_end.losses))
+        drawn = drawn_scores(examples, at_best, at_end, seed)
     return TrainedNetwork(
         **member._asdict(),
         best_epoch=best + 1,
@@ -63,6 +65,7 @@ def train_network(
         end=_evaluation(examples, at_end, position, last),
         curves=Curves(_whole(position.train, config.epochs), _whole(position.validation, config.epochs)),
         example_losses=losses,
+        drawn_scores=drawn,
     )
 
 

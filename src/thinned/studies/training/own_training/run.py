@@ -35,6 +35,9 @@ class PartDataset(Dataset[object]):
         """Return the number of examples."""
         return len(self._indices)
 
+    def __repr__(self) -> str:
+        return f"PartDataset({len(self)} examples)"
+
     def __getitem__(self, index: int) -> object:
         """Return one example."""
         if not -len(self) <= index < len(self):
@@ -70,6 +73,10 @@ class TrainingRun:
         self.seed, self.folder = seed, folder
         self._setting, self._learning_rate, self._alive = setting, learning_rate, alive
         self._record = RunRecord()
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.training)} training, {len(self.validation)} validation and {len(self.test)} test examples"
+        return f"TrainingRun({counts}, seed={self.seed})"
 
     @property
     def weight_decay(self) -> float:

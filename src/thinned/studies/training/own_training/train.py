@@ -23,6 +23,7 @@ from thinned.studies.design.splits import Split
 from thinned.studies.examples.examples import ExampleSet, Part
 from thinned.studies.examples.generators import seed_generators, seeded_generators
 from thinned.studies.training.loop.config import NetworkConfig
+from thinned.studies.training.loop.drawn_scores import drawn_scores
 from thinned.studies.training.loop.evaluation import Evaluator, Outcome, finite
 from thinned.studies.training.loop.fit import make_network
 from thinned.studies.training.loop.functions import NetworkFunctions
@@ -265,12 +266,13 @@ def _recorded(
     validation, train = _validated(training, network, record, streams)
     outcome = _tested(training, network, record, streams)
     scores = outcome.scores(training.examples.task)
-    losses, evaluation = None, Evaluation(None, None, None, scores)
+    losses, drawn, evaluation = None, None, Evaluation(None, None, None, scores)
     if outcome.is_finite and validation is not None:
         evaluation = Evaluation(train, validation, finite(float(outcome.losses.double().mean())), scores)
         if training.test_part == "test":
             content = outcome.losses.float().numpy().astype("<f4").tobytes()
             losses = ExampleLosses(content, content)
+            drawn = drawn_scores(training.examples, outcome, outcome, training.seed)
     curve = record.curve or (validation,)
     known = [np.inf if loss is None else loss for loss in curve]
     return TrainedNetwork(
@@ -280,6 +282,7 @@ def _recorded(
         end=evaluation,
         curves=Curves((), curve),
         example_losses=losses,
+        drawn_scores=drawn,
     )
 
 

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from thinned.cli.console import input_errors, out_console, print_line
-from thinned.cli.extra import need_study_extra
-from thinned.errors import InputError, sentence
+from thinned_cli.console import input_errors, print_line
+from thinned_cli.extra import need_study_extra
 
 __all__ = ["merge_command"]
 
@@ -27,6 +26,9 @@ def merge_command(folders: _Folders, out: _Out, table: _Table = None) -> None:
     stage confirm needs. Shards of examples and a network of your own take these from where `thinned study` found them.
     """
     need_study_extra()
+    from rich.console import Console  # noqa: PLC0415
+
+    from thinned.errors import InputError, sentence  # noqa: PLC0415
     from thinned.studies.network_shards import is_network_shard, merge_network_shards  # noqa: PLC0415 - takes seconds
     from thinned.studies.report.terminal import print_study  # noqa: PLC0415
     from thinned.studies.shards import merge_shards  # noqa: PLC0415
@@ -44,4 +46,4 @@ def merge_command(folders: _Folders, out: _Out, table: _Table = None) -> None:
                 print_line(f"{text} Stage confirm follows: --stage confirm --pilot {shlex.quote(str(out))}")
                 return
             merged = found
-    print_study(merged.results, merged.folder / "report.html", out_console)
+    print_study(merged.results, merged.folder / "report.html", Console())

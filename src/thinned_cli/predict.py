@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from thinned.cli.console import err_console, input_errors, print_line
-from thinned.cli.extra import need_study_extra
-from thinned.cli.options import FolderArgument
+from thinned_cli.console import input_errors, print_line
+from thinned_cli.extra import need_study_extra
+from thinned_cli.options import FolderArgument
 
 __all__ = ["predict_command"]
 
@@ -33,5 +33,5 @@ def predict_command(folder: FolderArgument, file: _File, out: _Out = None, stric
     with input_errors():
         predicted = predict_file(folder, file, out, strict=strict)
     for notice in predicted.notices:
-        print_line(f"thinned: {notice.message}", err_console)
+        print_line(f"thinned: {notice.message}", err=True)
     print_line(f"{predicted.rows} rows predicted: {predicted.path}")

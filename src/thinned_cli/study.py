@@ -1,18 +1,14 @@
-"""``thinned study`` and ``thinned demo``: run a study."""
+"""``thinned study`` and ``thinned demo``: their options."""
 
-import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypedDict, Unpack, cast
+from typing import Annotated, Literal, Unpack
 
 import typer
 
-from thinned import datasets
-from thinned.cli.console import input_errors, out_console, print_line, study_progress
-from thinned.cli.extra import need_study_extra
-from thinned.cli.network_options import NetworkChoices, expand_options
-from thinned.cli.option_sections import NETWORKS, TABLES, WORKERS
-from thinned.cli.options import (
+from thinned_cli.extra import need_study_extra
+from thinned_cli.network_options import NetworkChoices, expand_options
+from thinned_cli.option_sections import NETWORKS, TABLES, WORKERS
+from thinned_cli.options import (
     ColumnKind,
     EpochsOption,
     Integers,
@@ -25,36 +21,8 @@ from thinned.cli.options import (
     parse_sizes,
     parse_widths,
 )
-from thinned.errors import InputError, sentence
-
-if TYPE_CHECKING:
-    from thinned.studies.design.options import OptionKeywords
-    from thinned.studies.design.own_network.options import NetworkKeywords
 
 __all__ = ["demo_command", "study_command"]
-
-
-class _Workers(TypedDict):
-    jobs: int | None
-    engine: Literal["loky", "ray", "dask"] | None
-    address: str | None
-
-
-class _Part(NamedTuple):
-    """The share of a study that is trained, of which stage, and the folder of the pilot; all None for the whole."""
-
-    shard: str | None = None
-    stage: Literal["pilot", "confirm"] | None = None
-    pilot: Path | None = None
-
-
-class _Source(NamedTuple):
-    """Where the examples of a study come from: a table and a column of it, or an import path of examples."""
-
-    file: Path | None
-    target: str | None
-    data: str | None
-
 
 _Out = Annotated[
     Path,
@@ -245,6 +213,8 @@ def study_command(
     report.html to read, results.json to work with, and, of a table, a model for `thinned predict`.
     """
     need_study_extra()
+    from thinned_cli.study_run import Part, Source, Workers, run_study  # noqa: PLC0415 - takes seconds to import
+
     options: dict[str, object] = {"task": task, "arms": arms, "rates": rates, "folds": folds, "seeds": seeds}
     options |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     options |= {"network": network, "minutes": minutes, "hidden": hidden, "sizes": sizes, "group": group, "time": time}
@@ -252,12 +222,8 @@ def study_command(
     options |= choices
     given = {name: value.where if isinstance(value, Places) else value for name, value in options.items()}
     given = {name: value for name, value in given.items() if value is not None}
-    source, workers = _Source(file, target, data), _Workers(jobs=jobs, engine=engine, address=address)
-    part = _Part(shard, stage, pilot)
-    if data is None:
-        _study_table(source, out, cast("OptionKeywords", given), workers, part)
-    else:
-        _study_network(source, out, given, workers, part)
+    source, workers = Source(file, target, data), Workers(jobs=jobs, engine=engine, address=address)
+    run_study(source, out, given, workers, Part(shard, stage, pilot))
 
 
 def demo_command(
@@ -269,105 +235,6 @@ def demo_command(
 ) -> None:
     """Run a study of the bundled churn table: 5,000 customers, 707 of whom left."""
     need_study_extra()
-    print_line("Does dropout help a network that predicts which of 5,000 customers leave?")
-    _train_table(
-        datasets.churn(), "churn", out, {"epochs": epochs}, _Workers(jobs=jobs, engine=engine, address=address)
-    )
+    from thinned_cli.study_run import Workers, run_demo  # noqa: PLC0415 - takes seconds to import
 
-
-def _study_table(source: _Source, out: Path, options: "OptionKeywords", workers: _Workers, part: _Part) -> None:
-    with input_errors():
-        if source.file is None:
-            value = "got no FILE and no --data"
-            remedy = "pass FILE and --target, or --data and --network"
-            raise InputError(sentence("a study needs a table, or examples of any kind", value, remedy))
-        if source.target is None:
-            raise InputError(sentence("a study of a table needs --target", "got none", "name the column to predict"))
-        if part.stage is not None or part.pilot is not None:
-            raise InputError(sentence("--stage and --pilot must come with --data", "got a table", "leave them out"))
-    _train_table(source.file, source.target, out, options, workers, part.shard)
-
-
-def _train_table(
-    table: object, target: str, out: Path, options: "OptionKeywords", workers: _Workers, shard: str | None = None
-) -> None:
-    from thinned.studies import study  # noqa: PLC0415 - takes seconds, for which --help need not wait
-    from thinned.studies.report.terminal import print_study  # noqa: PLC0415
-    from thinned.studies.shards import train_shard  # noqa: PLC0415
-
-    with study_progress(out, "reading the table") as progress:
-        if shard is not None:
-            count = train_shard(table, target, shard, out=out, progress=progress, **workers, **options)
-        else:
-            finished = study(table, target, out=out, progress=progress, command=_command(), **workers, **options)
-    if shard is not None:
-        _print_shard(shard, out, count)
-    else:
-        print_study(finished.results, finished.folder / "report.html", out_console)
-
-
-def _study_network(source: _Source, out: Path, options: dict[str, object], workers: _Workers, part: _Part) -> None:
-    with input_errors():
-        _check_examples(source, options, part)
-    from thinned.studies import study  # noqa: PLC0415 - takes seconds, for which --help need not wait
-    from thinned.studies.report.terminal import print_study  # noqa: PLC0415
-
-    network = str(options["network"])
-    others = cast("NetworkKeywords", {name: value for name, value in options.items() if name != "network"})
-    if part.shard is not None:
-        _train_network_shard(source.data, network, out, others, workers, part)
-        return
-    with study_progress(out, "reading the examples") as progress:
-        finished = study(
-            source.data, network=network, out=out, progress=progress, command=_command(), **workers, **others
-        )
-    print_study(finished.results, finished.folder / "report.html", out_console)
-
-
-def _train_network_shard(
-    data: object, network: str, out: Path, options: "NetworkKeywords", workers: _Workers, part: _Part
-) -> None:
-    from thinned.studies.network_shards import train_network_shard  # noqa: PLC0415 - takes seconds
-
-    with study_progress(out, "reading the examples") as progress:
-        count = train_network_shard(
-            data,
-            network,
-            str(part.shard),
-            out=out,
-            stage=part.stage,
-            pilot=part.pilot,
-            progress=progress,
-            **workers,
-            **options,
-        )
-    _print_shard(str(part.shard), out, count)
-
-
-def _print_shard(shard: str, out: Path, count: int) -> None:
-    print_line(f"Shard {shard}: {out} holds {count} finished networks. `thinned merge` puts shards together.")
-
-
-def _check_examples(source: _Source, options: dict[str, object], part: _Part) -> None:
-    """Refuse what has no meaning for examples.
-
-    Raises:
-        InputError: a table or a column is named as well, no network is, or a stage without a shard.
-    """
-    if source.file is not None:
-        raise InputError(sentence("a study has a table or --data", f"got {source.file} and --data", "leave one out"))
-    for name, value in (("target", source.target), ("group", options.get("group"))):
-        if value is not None:
-            remedy = "leave it out" if name == "target" else "pass --groups MODULE:NAME"
-            raise InputError(sentence(f"--{name} must name a column of a table", "got --data", remedy))
-    if "network" not in options:
-        remedy = "pass --network MODULE:FUNCTION, which returns it"
-        raise InputError(sentence("a study of --data needs a network", "got none", remedy))
-    for name, value in (("stage", part.stage), ("pilot", part.pilot)):
-        if value is not None and part.shard is None:
-            remedy = "leave it out: without shards both stages are trained"
-            raise InputError(sentence(f"--{name} must come with --shard", f"got {value}", remedy))
-
-
-def _command() -> str:
-    return shlex.join(["thinned", *sys.argv[1:]])
+    run_demo(out, epochs, Workers(jobs=jobs, engine=engine, address=address))

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from thinned.cli.console import exit_with_sentence, input_errors, print_line
-from thinned.cli.extra import need_study_extra
-from thinned.cli.options import FolderArgument
+from thinned_cli.console import exit_with_sentence, input_errors, print_line
+from thinned_cli.extra import need_study_extra
+from thinned_cli.options import FolderArgument
 
 __all__ = ["export_command"]
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypedDict, get_args, get_type_hints
 
 import typer
 
-from thinned.cli.option_sections import NETWORKS
-from thinned.cli.options import Numbers, Places, parse_places, parse_rates
+from thinned_cli.option_sections import NETWORKS
+from thinned_cli.options import Numbers, Places, parse_places, parse_rates
 
 __all__ = ["NetworkChoices", "expand_options"]
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from thinned.cli.console import input_errors, print_line
-from thinned.cli.extra import need_study_extra
+from thinned_cli.console import input_errors, print_line
+from thinned_cli.extra import need_study_extra
 
 __all__ = ["explain_command"]
 

@@ -3,7 +3,7 @@
 import re
 from importlib import metadata
 
-from thinned.cli.console import exit_with_sentence
+from thinned_cli.console import exit_with_sentence
 
 __all__ = ["missing_packages", "need_study_extra"]
 

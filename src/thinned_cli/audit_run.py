@@ -1,14 +1,12 @@
-"""``thinned audit``: the command."""
+"""What ``thinned audit`` does: run the model, read the source, and write the result."""
 
 import inspect
 import sys
-import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal, NamedTuple
 
-import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -16,67 +14,50 @@ from thinned import __version__
 from thinned.audits import Audit, Finding
 from thinned.audits.api import examine
 from thinned.audits.finding_filter import FindingFilter
-from thinned.audits.findings import at_least
+from thinned.audits.findings import at_least, paragraph, similar_findings
 from thinned.audits.output.html import to_html
 from thinned.audits.output.json import to_json
 from thinned.audits.output.sarif import to_sarif
 from thinned.audits.source import audit_source
-from thinned.cli.audit_inputs import ForwardInputs, build_model, inputs_of_shapes, read_inputs
 from thinned.errors import InputError, sentence
 from thinned.import_path import import_object
+from thinned_cli.audit_inputs import ForwardInputs, build_model, inputs_of_shapes, read_inputs
 
-__all__ = ["audit_command"]
+__all__ = ["AuditRequest", "run_audit"]
 
-Format = Literal["rich", "json", "sarif", "html"]
+_Format = Literal["rich", "json", "sarif", "html"]
+
 _WIDTH = 100  # of a paragraph, at most
 _STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 
 
-def audit_command(
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="MODULE:FACTORY", help="A model, or a function without arguments that returns one."),
-    ] = None,
-    input_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input", metavar="SHAPE[:DTYPE]", help="An input, as 8,3,224,224 or 8,16:int64; repeat for several."
-        ),
-    ] = None,
-    input_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Inputs from a .json, .npz or .pt file.")
-    ] = None,
-    source: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Also read this file or folder, without running it.")
-    ] = None,
-    format_: Annotated[Format, typer.Option("--format", help="Format of the result.")] = "rich",
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result to this file.")] = None,
-    select: Annotated[
-        list[str] | None, typer.Option(metavar="CODE", help="Report only these codes, or beginnings of codes.")
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[NAME:]CODE", help="Do not report these; encoder.*:TD101 for some modules only."),
-    ] = None,
-    rows: Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of training rows.")] = None,
-    meta: Annotated[bool, typer.Option("--meta", help="Run on meta tensors: no arithmetic, nothing measured.")] = False,
-    fail_on: Annotated[
-        Literal["error", "warning", "info", "never"], typer.Option(help="Least severity that gives exit code 1.")
-    ] = "error",
-) -> None:
-    """Find the dropout mistakes of a model, each with its fix.
+class AuditRequest(NamedTuple):
+    """The options of ``thinned audit`` that say what is audited."""
 
-    The model runs on the inputs, in training and in evaluation mode, and is left as it was.
+    model: str | None
+    shapes: tuple[str, ...]
+    input_file: Path | None
+    source: Path | None
+    select: list[str] | None
+    ignore: list[str] | None
+    rows: int | None
+    meta: bool
+
+
+def run_audit(
+    request: AuditRequest, format_: _Format, out: Path | None, fail_on: Literal["error", "warning", "info", "never"]
+) -> bool:
+    """Write the result of an audit; true for findings that are at least as severe as ``fail_on``.
+
+    Raises:
+        InputError: the model, its inputs, the source, a code or the file of the result can't be used.
     """
     try:
-        finding_filter = FindingFilter(None if select is None else _codes(select), _codes(ignore or []))
-        result = _audit(model, input_ or [], input_file, source, finding_filter, meta=meta, rows=rows)
+        result = _audit(request)
         _write(result, format_, out)
-    except (InputError, OSError) as error:
-        Console(stderr=True).print(Text(f"thinned: {error}"), soft_wrap=True)
-        raise typer.Exit(2) from None
-    if fail_on != "never" and result.with_severity(*at_least(fail_on)):
-        raise typer.Exit(1)
+    except OSError as error:
+        raise InputError(str(error)) from error
+    return fail_on != "never" and bool(result.with_severity(*at_least(fail_on)))
 
 
 def _codes(options: list[str]) -> list[str]:
@@ -84,34 +65,29 @@ def _codes(options: list[str]) -> list[str]:
     return [code for option in options for code in option.split(",") if code.strip()]
 
 
-def _audit(
-    import_path: str | None,
-    shapes: list[str],
-    input_file: Path | None,
-    source: Path | None,
-    finding_filter: FindingFilter,
-    *,
-    meta: bool,
-    rows: int | None,
-) -> Audit:
+def _audit(request: AuditRequest) -> Audit:
     """Run the model, or read the source, or both."""
-    from_source = None if source is None else _audit_source(source, finding_filter)
-    if import_path is None:
+    select = None if request.select is None else _codes(request.select)
+    finding_filter = FindingFilter(select, _codes(request.ignore or []))
+    from_source = None if request.source is None else _audit_source(request.source, finding_filter)
+    if request.model is None:
         if from_source is None:
             raise InputError(sentence("an audit needs a model or --source", "got neither"))
         return from_source
-    inputs = read_inputs(input_file) if input_file is not None else ForwardInputs()
-    model = build_model(import_path, meta=meta)
-    args = (*inputs_of_shapes(shapes, meta=meta), *(_to_meta(value) if meta else value for value in inputs.args))
+    meta = request.meta
+    inputs = read_inputs(request.input_file) if request.input_file is not None else ForwardInputs()
+    model = build_model(request.model, meta=meta)
+    shapes = inputs_of_shapes(list(request.shapes), meta=meta)
+    args = (*shapes, *(_to_meta(value) if meta else value for value in inputs.args))
     kwargs = {name: _to_meta(value) if meta else value for name, value in inputs.kwargs.items()}
     try:
-        result = examine(model, args, kwargs, finding_filter=finding_filter, rows=rows).audit
+        result = examine(model, args, kwargs, finding_filter=finding_filter, rows=request.rows).audit
     except InputError:
         raise
     except Exception as error:
         fact, remedy = f"it raised {type(error).__name__}: {error}", "see --input and --input-file"
-        raise InputError(sentence(f"{import_path} must run on the inputs", fact, remedy)) from error
-    result = _with_file(result, import_path, from_source)
+        raise InputError(sentence(f"{request.model} must run on the inputs", fact, remedy)) from error
+    result = _with_file(result, request.model, from_source)
     return result if from_source is None else _merged(result, from_source)
 
 
@@ -159,7 +135,7 @@ def _to_meta(value: object) -> object:
     return move("meta") if callable(move) else value
 
 
-def _write(result: Audit, format_: Format, out: Path | None) -> None:
+def _write(result: Audit, format_: _Format, out: Path | None) -> None:
     if format_ == "rich":
         if out is None:
             console = Console()
@@ -178,22 +154,14 @@ def _write(result: Audit, format_: Format, out: Path | None) -> None:
         out.write_text(text, "utf-8")
 
 
-def _wrapped(text: str, width: int) -> str:
-    """A paragraph under its heading; words stay whole, as names of files do."""
-    return textwrap.fill(
-        text, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
-
-
 def _lines(result: Audit, width: int) -> Iterator[Text]:
     """The result for a terminal; a heading stays on one line, so that its file and line can be opened."""
     for finding, *others in result.groups():
         head = (f"{finding.code} {finding.severity}", _STYLES[finding.severity])
         yield Text.assemble(head, f"  {finding.location}  [{finding.class_name}]")
-        yield Text(_wrapped(f"{finding.message}.", width))
-        yield Text(_wrapped(f"source: {finding.source}", width), style="dim")
+        yield Text(paragraph(f"{finding.message}.", width))
+        yield Text(paragraph(f"source: {finding.source}", width), style="dim")
         yield Text.assemble("  fix: ", (finding.fix, "green"))
         if others:
-            names = ", ".join(other.module for other in others[:3]) + (", …" if others[3:] else "")
-            yield Text(_wrapped(f"and {len(others)} more like it: {names}", width))
+            yield Text(paragraph(similar_findings(others), width))
     yield Text(f"{result.model}: {result.summary}")

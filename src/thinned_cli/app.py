@@ -4,16 +4,15 @@ from typing import Annotated
 
 import typer
 
-from thinned import __version__
-from thinned.cli.audit import audit_command
-from thinned.cli.console import print_line
-from thinned.cli.explain import explain_command
-from thinned.cli.export import export_command
-from thinned.cli.merge import merge_command
-from thinned.cli.option_sections import SectionedCommand
-from thinned.cli.predict import predict_command
-from thinned.cli.report import report_command
-from thinned.cli.study import demo_command, study_command
+from thinned_cli.audit import audit_command
+from thinned_cli.console import print_line
+from thinned_cli.explain import explain_command
+from thinned_cli.export import export_command
+from thinned_cli.merge import merge_command
+from thinned_cli.option_sections import SectionedCommand
+from thinned_cli.predict import predict_command
+from thinned_cli.report import report_command
+from thinned_cli.study import demo_command, study_command
 
 __all__ = ["app"]
 
@@ -36,6 +35,8 @@ app.command("audit")(audit_command)
 
 def _print_version(show: bool) -> None:
     if show:
+        from thinned import __version__  # noqa: PLC0415 - imports torch
+
         print_line(f"thinned {__version__}")
         raise typer.Exit
 

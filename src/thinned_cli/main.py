@@ -1,0 +1,27 @@
+"""The ``thinned`` command.
+
+It stands outside ``thinned``, which imports torch and registers operators: help must not wait for that. What a command
+needs of ``thinned`` is imported when the command runs.
+"""
+
+import importlib.util
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; it needs typer and rich, and most commands need the rest of the study extra as well."""
+    missing = [name for name in ("rich", "typer") if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.stderr.write(
+            f"thinned: the command line needs the study extra; {', '.join(missing)} not found; "
+            "install it with: pip install 'thinned[study]'\n"
+        )
+        raise SystemExit(2)
+    try:
+        from thinned_cli.app import app  # noqa: PLC0415 - only with the extra installed
+
+        app(prog_name="thinned")
+    except KeyboardInterrupt:  # while the libraries are being loaded
+        raise SystemExit(130) from None
