@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -24,36 +23,30 @@ from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.network import MLP, Hidden
 from thinned.studies.training.records import Probes
 
-__all__ = ["torch_reason", "train", "trainer_name"]
+__all__ = ["torch_reason", "train"]
 
 _ROWS_AT_ONCE = 65_536  # rows of one call of the extension, some tenths of a second: an interrupt waits for its end
 _NORMS = {None: _native.Norm.none, "before": _native.Norm.before, "after": _native.Norm.after}
 _LOSSES = {"binary": _native.Loss.binary, "multiclass": _native.Loss.multiclass, "regression": _native.Loss.squared}
 
 
-def trainer_name() -> str:
-    """What trains the study's own networks here: "native" with the instruction set, or "torch"."""
-    return f"native {native.isa()}" if hasattr(_native, "TrainerF32") else "torch"
-
-
 def torch_reason(cohort: Cohort) -> str | None:
     """Why torch must train a cohort, in words; None where the extension can."""
     network, rows = cohort.networks[0], cohort.rows.data[0]
-    if not hasattr(_native, "TrainerF32"):
-        return "the extension was built by a compiler without vector extensions"
     if type(network) is not MLP:
         return "the network is the user's own"
-    if not len(network.hidden):
-        return "the network has no hidden layer"
-    if any(TECHNIQUES[name].training_loss for setting in cohort.settings for name, _ in setting.extras):
-        return "a technique has a loss of its own"
-    if any(bool((rate >= 1).any()) for rate in cohort.stack.rates.values()):
-        return "a dropout site drops everything"
-    if cohort.settings[0].batch_norm and min(cohort.config.batch_size, len(rows.train)) < 2:
-        return "batch norm needs two rows"
-    if rows.x.dtype not in (torch.float32, torch.float64) or rows.x.dtype != network.output.weight.dtype:
-        return "numbers are neither float32 nor float64 throughout"
-    return None
+    own_loss = any(TECHNIQUES[name].training_loss for setting in cohort.settings for name, _ in setting.extras)
+    one_row = min(cohort.config.batch_size, len(rows.train)) < 2
+    reasons = {
+        "the extension was built by a compiler without vector extensions": not native.trains(),
+        "the network has no hidden layer": not len(network.hidden),
+        "a technique has a loss of its own": own_loss,
+        "a dropout site drops everything": any(bool((rate >= 1).any()) for rate in cohort.stack.rates.values()),
+        "batch norm needs two rows": cohort.settings[0].batch_norm is not None and one_row,
+        "numbers are neither float32 nor float64 throughout": rows.x.dtype not in (torch.float32, torch.float64)
+        or rows.x.dtype != network.output.weight.dtype,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def train(
@@ -107,7 +100,7 @@ class _Training:
             limit=setting.max_norm or 0.0,
             keys=keys,
         )
-        self._trainer.set_parameters([value.numpy() for value in self._tensors()])  # type: ignore[arg-type]
+        self._trainer.set_parameters([value.numpy() for value in self._tensors()])
         self.losses: list[tuple[float, float]] = []
         self.best_epoch, self._least = 0, np.float32(np.inf)
 
@@ -147,7 +140,7 @@ class _Training:
     def restore_best(self) -> None:
         """Go back to the best epoch, and give the stack its weights."""
         self._trainer.restore_best()
-        self._trainer.parameters([value.numpy() for value in self._tensors()])  # type: ignore[arg-type]
+        self._trainer.parameters([value.numpy() for value in self._tensors()])
 
 
 def _train(
@@ -176,7 +169,8 @@ def _train(
     learned = cohort.stack.learned
     return [
         Outcome(
-            *np.array(network.losses, dtype=np.float32).T.copy(),
+            train_loss=np.array(network.losses, dtype=np.float32)[:, 0],
+            validation_loss=np.array(network.losses, dtype=np.float32)[:, 1],
             best_epoch=network.best_epoch,
             at_best=network.outputs(),
             at_end=at_end[m],
@@ -201,8 +195,9 @@ def _each(
 
 def _table(cohort: Cohort, data: Data) -> "_native.TableF32 | _native.TableF64":
     x = data.x.contiguous()
-    y, classes = data.y.to(x.dtype).contiguous(), cohort.networks[0].get_submodule("output").out_features
-    codes = {"binary": 2, "multiclass": classes}.get(cohort.config.task, 0)
+    y, network = data.y.to(x.dtype).contiguous(), cohort.networks[0]
+    assert isinstance(network, MLP)  # noqa: S101 - as torch_reason found
+    codes = {"binary": 2, "multiclass": network.output.out_features}.get(cohort.config.task, 0)
     if x.dtype == torch.float32:
         return _native.TableF32(x.numpy(), y.numpy(), codes)
     return _native.TableF64(x.numpy(), y.numpy(), codes)
