@@ -3,7 +3,6 @@
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -220,6 +219,7 @@ class Cohort(NamedTuple):
         training: the training rows of each split on which the loss is evaluated, ``(splits, n)``.
         validation: the validation rows of each split.
         test: the test rows of each split.
+        order_keys: the key of each split's order of rows, into which the number of an epoch is folded.
     """
 
     config: TrainingConfig
@@ -230,6 +230,7 @@ class Cohort(NamedTuple):
     training: torch.Tensor
     validation: torch.Tensor
     test: torch.Tensor
+    order_keys: list[int]
 
     @classmethod
     def of(
@@ -248,7 +249,8 @@ class Cohort(NamedTuple):
         rows = Rows(members, data)
         training = torch.stack([d.train[: len(d.validation)] for d in rows.data])
         validation, test = (torch.stack([getattr(d, part) for d in rows.data]) for part in ("validation", "test"))
-        return cls(config, settings, networks, stack, rows, training, validation, test)
+        keys = [stream_key(config.seed, "order", *split) for split in rows.splits]
+        return cls(config, settings, networks, stack, rows, training, validation, test, keys)
 
     def set_rates(self, epoch: int) -> None:
         """Set the rates that members with a schedule have in this epoch."""
@@ -262,11 +264,10 @@ class Cohort(NamedTuple):
         """The training rows of each split in this epoch's order, whole batches only: ``(splits, steps · batch)``."""
         training = len(self.rows.data[0].train)  # by time, the first windows may hold less than a batch
         kept = training - training % min(self.config.batch_size, training)
-        order = partial(stream, self.config.seed, "order")
         return torch.stack(
             [
-                d.train[torch.from_numpy(order(*split, epoch).permutation(len(d.train))[:kept])]
-                for split, d in zip(self.rows.splits, self.rows.data, strict=True)
+                d.train[torch.from_numpy(stream(key, epoch).permutation(len(d.train))[:kept])]
+                for key, d in zip(self.order_keys, self.rows.data, strict=True)
             ]
         )
 

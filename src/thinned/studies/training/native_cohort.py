@@ -108,11 +108,15 @@ class _Training:
         """This member's part of the stack, in the extension's order; in-place changes are seen by the stack."""
         return [self._cohort.stack.learned[name].detach()[self._member] for name in _tensor_names(self._cohort.stack)]
 
-    def epoch(self, order: torch.Tensor, stop: threading.Event) -> None:
-        """Train for an epoch and evaluate; end early where ``stop`` is set."""
+    def _set_keep(self) -> None:
         rates = self._cohort.stack.rates
         keep = [int(thresholds(rates[s][self._member])) if s in rates else 65536 for s in self._sites]
         self._trainer.set_keep(keep)
+
+    def epoch(self, order: torch.Tensor, stop: threading.Event) -> None:
+        """Train for an epoch and evaluate; end early where ``stop`` is set."""
+        if not self.losses or self._cohort.settings[self._member].schedule != "constant":
+            self._set_keep()
         batch = min(self._cohort.config.batch_size, len(order))
         for part in torch.split(order, max(_ROWS_AT_ONCE // batch, 1) * batch):
             if stop.is_set():
