@@ -118,7 +118,8 @@ MlpTrainer<T>::MlpTrainer(const MlpShape &shape, const Adam &adam, const std::ve
         size = learned, moments_size = moments;
     }
     best_.resize(learned_.size());
-    for (size_t s = 0; s < keys.size(); ++s) *site(s) = {keys[s], 65536, shape.shared && s > 0 && s <= shape.hidden.size(), nullptr};
+    for (size_t s = 0; s < keys.size(); ++s)
+        *site(s) = {keys[s], 65536, shape.shared && s > 0 && s <= shape.hidden.size(), nullptr};
 }
 
 template <class T>
@@ -247,7 +248,8 @@ double MlpTrainer<T>::loss(const Examples<T> &examples, const int64_t *index, in
         const int64_t rows = std::min(shape_.batch, n - at);
         kernels_.evaluate(network_, examples, index + at, rows, outputs.data());
         for (int64_t r = 0; r < rows; ++r)
-            total += double(loss_of(shape_.loss, outputs.data() + r * shape_.outputs, shape_.outputs, examples.y[index[at + r]]));
+            total += double(loss_of(shape_.loss, outputs.data() + r * shape_.outputs, shape_.outputs,
+                                    examples.y[index[at + r]]));
     }
     return total / double(n);
 }
