@@ -2,10 +2,11 @@
 
     python benchmarks/native_cohort.py [--repeats 3] [--members 4] [--epochs 3] [--study-epochs 20]
 
-A step is one member's share of a training step, evaluation after each epoch included, on one core, from the second epoch
-on: binary, 75 columns, batches of 32 of 3,200 rows, dropout 0.3. The batched program trains as many members at a time as a study gives it. The
-study is of the bundled churn data, arms "none", "dropout" and "batch_norm" on one repeat, trained in this process, with
-encoding and scores. The two take turns; times are of the processor, medians of the repeats.
+A step is one member's share of a training step, evaluation after each epoch included, on one core, from the second
+epoch on: binary, 75 columns, batches of 32 of 3,200 rows, dropout 0.3. The batched program trains as many members at a
+time as a study gives it. The study is of the bundled churn data, arms "none", "dropout" and "batch_norm" on one repeat,
+trained in this process, with encoding, scores and probes. The two take turns; times are of the processor, medians of
+the repeats.
 """
 
 import argparse

@@ -26,8 +26,6 @@ from thinned.studies.training.records import Probes
 __all__ = ["torch_reason", "train"]
 
 _ROWS_AT_ONCE = 65_536  # rows of one call of the extension, some tenths of a second: an interrupt waits for its end
-_NORMS = {None: _native.Norm.none, "before": _native.Norm.before, "after": _native.Norm.after}
-_LOSSES = {"binary": _native.Loss.binary, "multiclass": _native.Loss.multiclass, "regression": _native.Loss.squared}
 
 
 def torch_reason(cohort: Cohort) -> str | None:
@@ -92,8 +90,8 @@ class _Training:
             hidden=[layer.linear.out_features for layer in hidden],
             outputs=network.output.out_features,
             batch=min(config.batch_size, len(cohort.rows.data[0].train)),
-            loss=_LOSSES[config.task],
-            norm=_NORMS[setting.batch_norm],
+            loss=_native.Loss.squared if config.task == "regression" else getattr(_native.Loss, config.task),
+            norm=getattr(_native.Norm, setting.batch_norm or "none"),
             shared=setting.one_mask,
             learning_rate=config.learning_rate,
             kept=float(kept) if setting.weight_decay else 1.0,
