@@ -2,7 +2,9 @@
 
 # ruff: noqa: E501 - a table of constructors
 
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +27,13 @@ SMALL: dict[str, Any] = {
     "num_key_value_heads": 2, "moe_intermediate_size": 32, "vocab_size": 99, "max_position_embeddings": 64,
     "image_size": 32, "patch_size": 8, "hidden_dim": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
     "conv_dim": (32,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
+}  # fmt: skip
+VIT: dict[str, Any] = {
+    "image_size": 32, "patch_size": 8, "image_patch_size": 8, "frames": 4, "frame_patch_size": 2, "seq_len": 32, "ndim": 2,
+    "input_shape": 32, "num_classes": 5, "dim": 32, "depth": 2, "spatial_depth": 1, "temporal_depth": 1, "cls_depth": 1,
+    "heads": 4, "dim_head": 8, "mlp_dim": 64, "mlp_mult": 2, "dropout": 0.1, "emb_dropout": 0.1, "attn_dropout": 0.1,
+    "ff_dropout": 0.1, "max_tokens_per_depth": (8, 8), "num_hierarchies": 2, "block_repeats": (1, 1), "sm_dim": 32,
+    "lg_dim": 32, "sm_patch_size": 4, "lg_patch_size": 8, "num_slots": 4,
 }  # fmt: skip
 
 
@@ -293,7 +302,46 @@ def geometric_models() -> Iterator[tuple[str, Build]]:
         yield name, lambda m=make, v=given: (m(), v, {})
 
 
+def vit_models() -> Iterator[tuple[str, Build]]:
+    import vit_pytorch  # noqa: PLC0415
+
+    for found in pkgutil.iter_modules(vit_pytorch.__path__):
+        try:
+            module = importlib.import_module(f"vit_pytorch.{found.name}")
+        except ImportError:
+            continue
+        for name, cls in vars(module).items():
+            if (
+                getattr(cls, "__module__", "") == module.__name__
+                and isinstance(cls, type)
+                and issubclass(cls, nn.Module)
+            ):
+                parameters = inspect.signature(cls).parameters
+                if {"num_classes", "dropout"} <= set(parameters) or {"num_classes", "attn_dropout"} <= set(parameters):
+                    yield f"{found.name}.{name}", lambda c=cls: vit_model(c)
+
+
+def vit_model(cls: Any) -> Any:
+    parameters = inspect.signature(cls).parameters
+    options = {name: value for name, value in VIT.items() if name in parameters}
+    pyramid = {"dim": (32,) * 4, "depth": (1,) * 4, "window_size": 4, "global_window_size": (4, 2, 1, 1)}
+    pyramid |= {"local_window_size": 2, "heads": (4,) * 4, "reduction_factor": (4, 2, 1, 1)}
+    pyramid = {name: value for name, value in pyramid.items() if name in parameters}
+    inputs = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 4, 32, 32), torch.randn(2, 3, 32), torch.randn(2, 3, 128, 128)
+    for given in (options, options | pyramid, options | {"depth": (1, 1, 1), "heads": (4, 4, 4)}):
+        for x in inputs:
+            try:
+                model = cls(**given)
+                check_size(model)
+                model(x)
+            except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError, ZeroDivisionError):
+                continue
+            return model, (x,), {}
+    raise LookupError("no options found")
+
+
 LIBRARIES = {
     "transformers": hugging_face, "timm": timm_models, "torchvision": torchvision_models, "monai": monai_models,
     "segmentation_models_pytorch": segmentation_models, "open_clip": open_clip_models, "torch_geometric": geometric_models,
+    "vit_pytorch": vit_models,
 }  # fmt: skip

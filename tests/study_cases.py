@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 
 from thinned.studies.analysis.analyse import analyse
 from thinned.studies.analysis.selection import TrainedNetworks
@@ -17,7 +18,7 @@ from thinned.studies.design.own_network.network_design import NetworkDesign
 from thinned.studies.design.own_network.site_groups import NetworkSite
 from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
-from thinned.studies.table.load import Table
+from thinned.studies.table.load import Table, load
 from thinned.studies.training.records import TrainedNetwork
 
 RATES = (0.1, 0.3, 0.5)
@@ -106,3 +107,18 @@ def own_plan(chosen: Sequence[str] | None = None, **changes: Any) -> Plan:
     arms = network_arms(sites, chosen)
     design = NetworkDesign("nested", sites=sites, training=(("optimizer", "adamw"),), questions=network_questions(arms))
     return make_plan(**({"arms": arms, "hidden": (), "own": design} | changes))
+
+
+def make_table(rows: int = 400, task: str = "binary", **columns: Any) -> Table:
+    """A table whose target follows from one column; ``columns`` make others from the target and a generator."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=rows), "plan": rng.choice(["basic", "plus"], rows)})
+    signal = frame["x"] + rng.normal(size=rows)
+    frame["y"] = {
+        "binary": np.where(signal > 0, "yes", "no"),
+        "multiclass": np.select([signal < -1, signal < 1], ["low", "mid"], "high"),
+        "regression": signal * 10,
+    }[task]
+    for name, make in columns.items():
+        frame[name] = make(frame["y"], rng)
+    return load(frame, "y")

@@ -40,7 +40,7 @@ def arms_of(name: str, examples: int, test_examples: int = 0, collate: str | Non
 
 
 def test_digits() -> None:
-    assert {"as_is", "spatial", "only_convolutional", "only_fully_connected"} <= arms_of("digits", 1797)
+    assert {"as_is", "spatial", "without_convolutional", "without_fully_connected"} <= arms_of("digits", 1797)
 
 
 def test_stress() -> None:
@@ -53,7 +53,7 @@ def test_vowels() -> None:
     if find_spec("sktime") is None:
         pytest.skip("pip install sktime brings the recordings")
     arms = arms_of("vowels", 270, 370, "collate")
-    assert {"locked", "only_recurrent", "only_fully_connected"} <= arms
+    assert {"locked", "without_recurrent", "without_fully_connected"} <= arms
 
 
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason="apt-get install dataset-fashion-mnist brings the images")

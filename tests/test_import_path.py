@@ -1,8 +1,11 @@
 """Objects by their import paths, and digests of the files that define them."""
 
+import functools
 import hashlib
+import linecache
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +57,67 @@ def test_digests_of_paths_and_of_functions_agree():
     assert source_digest(source_digest) == SOURCE
     assert source_digest("builtins:len") is None
     assert source_digest("math:pi") is None
+    assert source_digest(functools.partial(source_digest, "math:pi")) == SOURCE
+
+
+class Loss:
+    def __call__(self) -> float:
+        return 0.0
+
+
+def test_an_object_that_can_be_called_has_the_digest_of_its_class():
+    assert source_digest(Loss()) == source_digest(Loss) == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+CELL = """
+RATE = 0.5
+
+class Block:
+    def __init__(self):
+        self.layers = [helper() for _ in range(2)]
+
+class Wide(Block):
+    pass
+
+def helper():
+    return RATE
+
+def build():
+    # a remark
+    return Wide()
+
+def other():
+    return 3
+"""
+
+
+def digests(cell: str, number: int, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Those of build, Wide and other, defined in a cell as a kernel defines it."""
+    place = f"/tmp/ipykernel_0/{number}.py"  # not a file
+    monkeypatch.setitem(linecache.cache, place, (len(cell), None, cell.splitlines(keepends=True), place))
+    space = {"__name__": "notebook_of_a_test"}
+    exec(compile(cell, place, "exec"), space)
+    return [source_digest(space[name]) for name in ("build", "Wide", "other")]
+
+
+def test_functions_of_a_notebook_have_the_digest_of_their_lines_and_of_what_they_name(monkeypatch):
+    """A cell that is run again keeps it; the kernel gives its lines another name then."""
+    first = digests(CELL, 1, monkeypatch)
+    assert None not in first
+    assert len(set(first)) == 3
+    assert digests("\n\n" + CELL, 2, monkeypatch) == first
+    for before, after, changed in (
+        ("# a remark", "# another", [True, False, False]),
+        ("range(2)", "range(3)", [True, True, False]),
+        ("return RATE", "return 2 * RATE", [True, True, False]),
+        ("RATE = 0.5", "RATE = 0.3", [True, True, False]),
+        ("return 3", "return 4", [False, False, True]),
+    ):
+        found = digests(CELL.replace(before, after), 3, monkeypatch)
+        assert [one != two for one, two in zip(first, found, strict=True)] == changed, before
+
+
+def test_lines_that_are_kept_nowhere_have_no_digest():
+    space: dict[str, Any] = {"__name__": "notebook_of_a_test"}
+    exec("def build(): return 3", space)
+    assert source_digest(space["build"]) is None

@@ -1,23 +1,67 @@
 """The command line: its options are those of Python, and commands ask for what they need alone."""
 
+import dataclasses
+import inspect
 import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import thinned
 from thinned.studies.design.options import OptionKeywords, StudyOptions
+from thinned.studies.design.own_network.options import NetworkKeywords, NetworkOptions
 from thinned_cli import extra
 from thinned_cli.app import app
 from thinned_cli.options import parse_names, parse_rates, parse_sizes
 
+#: parameters of `thinned.study` that the command line has under other names
+RENAMED = {
+    "file": "data",  # a table is an argument, examples are the option --data
+    "column": "columns",  # given once for each column, where Python has a mapping
+}
+#: of Python alone: the terminal shows the progress, and the command is the one that runs
+PYTHON_ALONE = {"progress", "command"}
+#: of the command line alone: jobs of an array train a share each
+COMMAND_LINE_ALONE = {"shard", "stage", "pilot"}
+
+
+def python_options() -> dict[str, set[object]]:
+    """The parameters of ``thinned.study`` with its options, each with the defaults that it has."""
+    parameters = inspect.signature(thinned.study).parameters.values()
+    defaults: dict[str, set[object]] = {p.name: {p.default} for p in parameters if p.kind is not p.VAR_KEYWORD}
+    for kind in (StudyOptions, NetworkOptions):
+        for field in dataclasses.fields(kind):
+            defaults.setdefault(field.name, set()).add(field.default)
+    return defaults
+
 
 def test_the_command_line_and_python_offer_the_same_options() -> None:
-    text = CliRunner().invoke(app, ["study", "--help"]).output
-    for name in StudyOptions.__dataclass_fields__:
-        assert f"--{'column' if name == 'columns' else name.replace('_', '-')} " in text
+    command = typer.main.get_command(app).commands["study"]  # type: ignore[attr-defined]
+    options = {RENAMED.get(param.name, param.name): param for param in command.params}
+    assert options.keys() - COMMAND_LINE_ALONE == python_options().keys() - PYTHON_ALONE
+    assert {name for name, param in options.items() if param.required} == {"out"}  # Python makes a temporary folder
     assert list(StudyOptions.__dataclass_fields__) == list(OptionKeywords.__annotations__)
+    assert list(NetworkOptions.__dataclass_fields__) == list(NetworkKeywords.__annotations__)
+
+
+def test_an_option_that_is_left_out_has_the_default_of_python() -> None:
+    """None is not handed on."""
+    command = typer.main.get_command(app).commands["study"]  # type: ignore[attr-defined]
+    defaults = python_options()
+    for param in command.params:
+        if param.name in defaults and param.default not in {None, False}:
+            assert defaults[param.name] == {param.default}, param.name
+    assert all(p.default is not True for p in command.params)
+
+
+def test_every_option_stands_in_the_help() -> None:
+    text = CliRunner().invoke(app, ["study", "--help"]).output
+    command = typer.main.get_command(app).commands["study"]  # type: ignore[attr-defined]
+    flags = [flag for param in command.params if param.param_type_name == "option" for flag in param.opts]
+    assert len(flags) > 40
+    assert [flag for flag in flags if f"{flag} " not in text] == []
 
 
 def test_lists_are_parsed_once() -> None:

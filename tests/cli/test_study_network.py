@@ -1,16 +1,12 @@
 """``thinned study --data``: examples and a network of one's own from the command line."""
 
-import dataclasses
 from pathlib import Path
 
 import msgspec
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from thinned.studies import Study
-from thinned.studies.design.options import StudyOptions
-from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.results import PlannedNetwork
 from thinned_cli.app import app
 
@@ -85,29 +81,6 @@ def test_a_study_of_examples_says_its_cost_and_leaves_a_report(folder: Path) -> 
     assert results.plan.network == "cli_examples:build"
     assert results.data.name == "cli_examples:examples"
     assert {arm.name for arm in results.arms} == {"none", "dropout"}
-
-
-def test_every_option_of_a_network_study_is_one_of_the_command() -> None:
-    """Python and the command line have the same options, under the same names."""
-    command = typer.main.get_command(app).commands["study"]  # type: ignore[attr-defined]
-    names = {parameter.name for parameter in command.params}
-    assert {field.name for field in dataclasses.fields(NetworkOptions)} <= names
-    known = {field.name for kind in (NetworkOptions, StudyOptions) for field in dataclasses.fields(kind)}
-    others = {
-        "out",
-        "file",
-        "target",
-        "data",
-        "network",
-        "column",
-        "jobs",
-        "engine",
-        "address",
-        "shard",
-        "stage",
-        "pilot",
-    }
-    assert names - known <= others
 
 
 def test_training_is_what_the_options_say(folder: Path) -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+import torch
 from example_networks import blobs, build
+from own_training import train
 from torch import nn
 
 import thinned
@@ -184,3 +187,42 @@ def test_there_are_no_more_shards_than_networks(tmp_path: Path) -> None:
         InputError, match="must not be more shards than networks; got 7 for 6 networks; take fewer shards"
     ):
         train_network_shard(data, build, "7/7", out=tmp_path / "run", stage="pilot", jobs=1, **OPTIONS)
+
+
+def given_test() -> object:
+    return blobs(60), blobs(18, seed=1)
+
+
+def speakers() -> list[str]:
+    return [f"speaker {number % 20}" for number in range(60)]
+
+
+GROUPS = np.array(speakers()), np.array([f"document {number // 2}" for number in range(18)], dtype=object)
+KINDS: dict[str, tuple[Callable[[], object], dict[str, Any]]] = {
+    "train": (data, {"train": train, "epochs": None}),
+    "groups": (data, {"groups": speakers}),
+    "groups and time": (data, {"groups": torch.arange(60), "time": torch.arange(60) // 2, "seeds": 1}),
+    "test set": (given_test, {"seeds": 3}),
+    "groups of a test set": (given_test, {"groups": GROUPS, "seeds": 2}),
+    "train and a test set": (given_test, {"train": train, "seeds": 2, "epochs": None}),
+}
+IN_SECONDS = ("groups and time", "train and a test set")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind not in IN_SECONDS)) for kind in KINDS]
+)
+def test_shards_of_every_kind_of_study_are_the_study_of_one_process(kind: str, tmp_path: Path) -> None:
+    """Two shards of each stage, and both merges, which import what the shards were made of."""
+    examples, changes = KINDS[kind]
+    options = {**OPTIONS, "rates": (0.5,), "jobs": 1, **changes}
+    whole = thinned.study(examples, network=build, out=tmp_path / "whole", **options)
+    for stage, pilot in (("pilot", None), ("confirm", tmp_path / "pilot")):
+        folders = [tmp_path / f"{stage}-{number}" for number in (1, 2)]
+        for number, folder in enumerate(folders, 1):
+            train_network_shard(examples, build, f"{number}/2", out=folder, stage=stage, pilot=pilot, **options)
+        merged = merge_network_shards(folders, out=tmp_path / (stage if pilot is None else "run"))
+    assert merged.study is not None
+    assert numbers(merged.study.results) == numbers(whole.results)
+    weights = "network/weights.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (whole.folder / weights).read_bytes()

@@ -408,6 +408,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "epochs": ({"epochs": 3}, "epochs was 2 and is 3"),
     "momentum": ({"momentum": 0.5}, "momentum was 0.9 and is 0.5"),
     "loss": ({"loss": nn.functional.cross_entropy}, "the source of the loss has changed"),
+    "collate": ({"collate_fn": torch.utils.data.default_collate}, "the source of the collate function has changed"),
     "network": ({"network": lambda: nn.Sequential(*build(), nn.Linear(3, 3))}, "the source of the network has changed"),
     "design": ({"design": "nested"}, "has another design"),
     "minutes": ({"minutes": 5}, "minutes must be those by which the study"),

@@ -131,6 +131,10 @@ def test_what_raises_in_a_job_is_said_in_a_sentence_and_the_study_goes_on(name: 
     assert f"{Path(__file__).name}:" in text
     assert re.search(r"this was network [23] of 4 \(", text)
     assert f"the traceback is in {folder / 'error.log'}; the same command goes on" in text
+    trained = finished_networks(folder)
+    assert text.endswith(
+        f", {trained} of them; they were trained with this source, and a mended one needs a new folder"
+    )
     assert "Traceback" in (folder / "error.log").read_text()
     assert "raise self.error" in (folder / "error.log").read_text()
     kept = finished_networks(folder)
@@ -141,6 +145,50 @@ def test_what_raises_in_a_job_is_said_in_a_sentence_and_the_study_goes_on(name: 
     thinned.study(data, **options, out=folder, jobs=1, progress=note, **SMALL)
     assert min(steps[1:]) >= kept - 4
     assert not (folder / "error.log").exists()
+
+
+OWN = """
+from torch.nn import functional as F
+
+odd = False
+
+def loss(output, y):
+    if odd:
+        raise ValueError("odd")
+    return F.cross_entropy(output, y)
+"""
+
+
+@pytest.mark.parametrize("networks", [0, 2])
+def test_a_mended_source_goes_on_where_no_network_was_trained_with_the_other(
+    networks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of two sources are never mixed; what is left to do is said with the error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    options: dict[str, Any] = {"network": build, "loss": "own_loss:loss", "jobs": 1, **SMALL}
+
+    def turn_on(step: Any, plan: Any) -> None:
+        if plan.network_design.stage == "pilot" and step.networks >= networks:
+            vars(sys.modules["own_loss"])["odd"] = True
+
+    (tmp_path / "own_loss.py").write_text(OWN)
+    with pytest.raises(InputError, match="it raised ValueError: odd") as caught:
+        thinned.study(blobs(60), out="run", progress=turn_on, **options)
+    trained = finished_networks(Path("run"))
+    assert (trained == 0) == (networks == 0)
+    said = f"{trained} of them; they were trained with this source" if networks else "mend it, and the same command"
+    assert said in str(caught.value)
+    (tmp_path / "own_loss.py").write_text(f"{OWN}# mended")
+    del sys.modules["own_loss"]
+    if networks:
+        with pytest.raises(InputError, match="the source of the loss has changed since; choose another folder"):
+            thinned.study(blobs(60), out="run", **options)
+        assert finished_networks(Path("run")) == trained
+    else:
+        found, anew = (thinned.study(blobs(60), out=out, **options).results for out in ("run", "new"))
+        assert [arm.best for arm in found.arms] == [arm.best for arm in anew.arms]
+    del sys.modules["own_loss"]
 
 
 @pytest.mark.parametrize("loader_workers", [0, 2])

@@ -72,6 +72,7 @@ def prepare_network_study(
         score=None if options.score is None else source_digest(options.score),
         sampler=None if options.sampler is None else source_digest(options.sampler),
         train=None if train is None else source_digest(train),
+        collate=None if options.collate_fn is None else source_digest(options.collate_fn),
     )
     train_name = None if train is None else _name(train_path, "train")
     plan = make_network_plan(examples, sites, options, identities, _name(network, "network"), train_name)

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from study_cases import DECAYS, analysed, make_plan, make_records, noisy, trained_networks
+from study_cases import DECAYS, analysed, make_plan, make_records, noisy, own_plan, trained_networks
 
 from thinned.errors import InputError
 from thinned.studies.analysis.statistics import equivalence, nadeau_bengio, paired_test, resampled
 from thinned.studies.design.arm import Arm
+from thinned.studies.design.plan import Plan
 from thinned.studies.design.setting import Setting
 
 PLAN = make_plan()
@@ -232,9 +233,9 @@ def test_an_arm_that_stopped_on_half_of_the_splits_had_its_budget() -> None:
     assert primary(analysed(most, PLAN))["outcome"] == "budget too small"
 
 
-def validated(gains: list[float], chosen: int) -> list[dict[str, Any]]:
+def validated(gains: list[float], chosen: int, plan: Plan = PLAN) -> list[dict[str, Any]]:
     """Test losses as in ``noisy``; the validation rows prefer one setting."""
-    records = noisy(PLAN, gains, 0.02, 1)
+    records = noisy(plan, gains, 0.02, 1)
     for record in records:
         for when in ("best", "end"):
             record[when]["validation"] = 0.5 if record["setting"] == chosen else 1.0 + record["setting"] / 100
@@ -269,6 +270,32 @@ def test_a_choice_below_the_baseline_on_test_rows_is_said_to_be() -> None:
     assert "scored worse on test rows" in told or "worse than early stopping alone" in told
     near = analysed(validated([0, 0, 0.1, 0, 0, 0, 0], MID), PLAN)["verdict"]
     assert "worse" not in near["recommended"]["reason"]
+
+
+OWN = own_plan(["none", "dropout", "as_is", "weight_decay"])
+
+
+@pytest.mark.parametrize(("plan", "noun"), [(PLAN, "rows"), (OWN, "examples")], ids=["table", "network"])
+def test_a_recommendation_that_the_test_does_not_confirm_says_so(plan: Plan, noun: str) -> None:
+    """Dropout helps, and the best on validation is a weight decay that is not shown to improve anything, or is."""
+    decay = plan.setting_indices(plan.arm("weight_decay"))[1]
+    dropouts = plan.setting_indices(plan.arm("dropout"))
+
+    def verdict(gain: float) -> dict[str, Any]:
+        gains = [0.3 if s in dropouts else gain if s == decay else 0.0 for s in range(len(plan.settings))]
+        found = analysed(validated(gains, decay, plan), plan)["verdict"]
+        assert found["outcome"] == "helps"
+        assert found["recommended"]["setting"] == decay
+        return found
+
+    remark = f"best on validation; on test {noun} no difference from early stopping alone that this study could detect"
+    reasons = {gain: verdict(gain)["recommended"]["reason"] for gain in (-0.008, 0.0)}
+    assert f" On test {noun} this study could detect no difference between it and early stopping" in reasons[0.0]
+    assert "worse than early stopping alone (95\u00a0% interval of the improvement" in reasons[-0.008]
+    label = plan.settings[decay].label
+    assert verdict(0.0)["headline"].endswith(f"{label} ({remark}).")
+    assert verdict(-0.008)["headline"].endswith(f"{label} ({remark}).")
+    assert verdict(0.1)["headline"].endswith(f"{label}.")
 
 
 def test_where_dropout_helps_none_is_not_recommended() -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from study_cases import analysed, make_plan, make_records, noisy, own_plan, trained_networks
+from study_cases import analysed, make_plan, make_records, make_table, noisy, own_plan, trained_networks
 
 from thinned.studies.analysis.leakage import baseline_loss, leaking_columns
 from thinned.studies.analysis.warnings import WarningKind, few_seeds, pilot_warnings
 from thinned.studies.design.own_network.stages import pilot_plan
 from thinned.studies.design.plan import Plan
-from thinned.studies.table.load import Table, load
+from thinned.studies.table.load import Table
 
 PLAN = make_plan()
 GAINS = [0, 0.2, 0.3, 0.2, 0.05, 0.1, 0.05]
@@ -24,20 +24,6 @@ def codes(records: list[dict[str, Any]], plan: Plan = PLAN, table: Table | None 
 
 def changed(**told: Any) -> list[dict[str, Any]]:
     return make_records(PLAN, lambda repeat, fold, setting: {"validation": 1 - GAINS[setting], **told})
-
-
-def make_table(rows: int = 400, task: str = "binary", **columns: Any) -> Table:
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": rng.normal(size=rows), "plan": rng.choice(["basic", "plus"], rows)})
-    signal = frame["x"] + rng.normal(size=rows)
-    frame["y"] = {
-        "binary": np.where(signal > 0, "yes", "no"),
-        "multiclass": np.select([signal < -1, signal < 1], ["low", "mid"], "high"),
-        "regression": signal * 10,
-    }[task]
-    for name, make in columns.items():
-        frame[name] = make(frame["y"], rng)
-    return load(frame, "y")
 
 
 def test_a_clean_study_has_no_warning() -> None:

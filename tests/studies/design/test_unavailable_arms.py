@@ -46,3 +46,10 @@ def test_one_site_without_a_rate_allows_no_arm_of_groups_or_forms() -> None:
 def test_a_recurrent_site_allows_locked_dropout() -> None:
     site = NetworkSite("lstm", "rnn", "recurrent", 0.2, (2, 7, 16), "locked", (1,))
     assert "locked dropout" not in unavailable_arms(of_sites(site))
+
+
+def test_an_arm_that_trains_the_networks_of_another_is_named_with_it() -> None:
+    plan = own_plan()
+    same = (("dropout on convolutional features alone", "no dropout on fully connected layers"),)
+    plan = dataclasses.replace(plan, own=dataclasses.replace(plan.network_design, duplicates=same))
+    assert unavailable_arms(plan)[same[0][0]] == f"it trains the same networks as {same[0][1]}"

@@ -27,6 +27,7 @@ from thinned.studies.examples.examples import ExampleSet
 from thinned.studies.examples.load import load_examples
 from thinned.studies.network_api import FinishedNetworks, Workers, study_network
 from thinned.studies.recommended_network import leave
+from thinned.studies.recommended_network.failure import DivergedError
 from thinned.studies.recommended_network.leave import leave_network
 from thinned.studies.recommended_network.metadata import NetworkMetadata
 from thinned.studies.recommended_network.storage import read_network
@@ -34,6 +35,7 @@ from thinned.studies.results import NetworkSummary
 from thinned.studies.training.drive import Progress
 from thinned.studies.training.loop import NetworkFunctions
 from thinned.studies.training.loop.fit import fit
+from thinned.studies.training.store import check_folder
 
 X, Y = blobs(60)
 SMALL: dict[str, Any] = {"arms": ["dropout"], "rates": (0.5,), "epochs": 3, "folds": 2, "seeds": 1, "device": "cpu"}
@@ -204,6 +206,35 @@ def test_a_network_that_diverges_is_refused(tmp_path: Path) -> None:
         leave.train_recommended(
             done.study, done.plan, msgspec.structs.replace(about, setting=setting), tmp_path, lambda epoch: None
         )
+
+
+def test_a_network_that_diverges_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder keeps the sentence; other failures, other versions and another plan are tried again."""
+    done, folder = finished(tmp_path / "run"), tmp_path / "run"
+    tries: list[Exception | None] = []
+    errors: list[Exception] = [InputError("no room"), DivergedError("they did not stay finite")]
+    train = leave.train_recommended
+
+    def trained(*args: Any) -> nn.Module:
+        tries.append(errors.pop(0) if errors else None)
+        if tries[-1] is not None:
+            raise tries[-1]
+        return train(*args)
+
+    monkeypatch.setattr(leave, "train_recommended", trained)
+    assert "no room" in str(left(done, folder).failure)
+    told = left(done, folder)
+    assert "could not be trained and saved: they did not stay finite" in str(told.failure)
+    assert left(done, folder) == told
+    assert len(tries) == 2
+    check_folder(folder)  # it is a study's all the while
+    (folder / "diverged.json").write_text("{}")  # damaged
+    monkeypatch.setattr(leave, "environment", lambda: {"torch": "another"})
+    errors.append(DivergedError("nor did they here"))
+    assert "nor did they here" in str(left(done, folder).failure)
+    monkeypatch.undo()
+    assert left(done, folder).failure is None
+    assert not (folder / "diverged.json").exists()
 
 
 def test_a_given_test_set_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,3 +156,10 @@ def test_the_terminal_does_not_show_the_loss_of_a_classifier_twice(plan: Plan, t
     print_study(content, tmp_path / "report.html", console)
     [heading] = [line for line in console.export_text().splitlines() if line.startswith("arm ")]
     assert heading.split()[-2:] == ["Loss", "ROC-AUC"]
+
+
+def test_a_report_of_a_network_speaks_of_examples(page: str) -> None:
+    """A network of one's own has examples, which need not be rows of a table."""
+    text = re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL))
+    assert "training examples" in text
+    assert re.findall(r"[^.]*\brows?\b[^.]*", text) == []

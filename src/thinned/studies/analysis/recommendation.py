@@ -9,8 +9,7 @@ from thinned.studies.design.setting import Setting
 from thinned.studies.results import Choice, Comparison, Recommendation
 from thinned.studies.wording import capitalise, interval_decimals, number, percent
 
-__all__ = ["best_on_validation", "recommend", "techniques"]
-
+__all__ = ["best_on_validation", "recommend", "techniques", "undetected_gain"]
 
 _CREDIBLE = 0.95
 
@@ -101,7 +100,7 @@ def _recommendation(trained: TrainedNetworks, setting: int, reason: str) -> Reco
     choice = _choice(trained, setting)
     names = [arm.label for arm in trained.plan.arms if arm.name in trained.arms and arm.warning]
     left_out = f" Not considered: {', '.join(names)}." if names else ""
-    reason = f"{reason}{_below_baseline(trained, setting, 'it')}{left_out}"
+    reason = f"{reason}{_test_result(trained, setting)}{left_out}"
     return Recommendation(arm=choice.arm, setting=setting, label=choice.label, reason=reason)
 
 
@@ -144,15 +143,58 @@ def _refuted_reason(trained: TrainedNetworks, best: int, best_of_pool: int) -> s
     return f" {label} had the least validation loss, but scored worse on test {trained.noun}s."
 
 
+def _gain(trained: TrainedNetworks, setting: int) -> Spread | None:
+    """The improvement of a setting over no regularisation on the test examples; None where it is that, or has none."""
+    if trained.baseline != "none" or setting in trained.arms["none"]:
+        return None
+    gain: Array = trained.arm_scores("none", "best") - trained.scores([setting] * len(trained.splits), "best")
+    return trained.spread(gain)
+
+
+def _baseline(trained: TrainedNetworks) -> str:
+    return "early stopping alone" if trained.trains_itself else "no regularisation"
+
+
+def undetected_gain(trained: TrainedNetworks, setting: int) -> str:
+    """A remark for a setting that is not shown to be better than no regularisation on the test examples; "" for others.
+
+    What is recommended was chosen on validation examples: the test need not confirm it.
+    """
+    gain = _gain(trained, setting)
+    if gain is None or equivalence(gain, 0.0).p_better > _CREDIBLE:
+        return ""
+    chosen = "best on validation; " if setting == best_on_validation(trained).setting else ""
+    if gain.interval().side() < 0:
+        return f"{chosen}on test {trained.noun}s worse than {_baseline(trained)}"
+    return f"{chosen}on test {trained.noun}s no difference from {_baseline(trained)} that this study could detect"
+
+
+def _test_result(trained: TrainedNetworks, setting: int) -> str:
+    """A sentence where the recommended setting is not shown to be better than no regularisation."""
+    gain = _gain(trained, setting)
+    if gain is None or equivalence(gain, 0.0).p_better > _CREDIBLE:
+        return ""
+    limits = gain.interval()
+    decimals = interval_decimals(limits.low, limits.high)
+    mean, low, high = (number(value, decimals, signed=True) for value in (gain.mean, limits.low, limits.high))
+    interval = f"95\u00a0% interval of the improvement {low} to {high}"
+    worse = _below_baseline(trained, setting, "it")
+    if worse:
+        return f"{worse.removesuffix('.')} ({interval})."
+    return (
+        f" On test {trained.noun}s this study could detect no difference between it and {_baseline(trained)} "
+        f"({mean}, {interval})."
+    )
+
+
 def _below_baseline(trained: TrainedNetworks, setting: int, subject: str) -> str:
-    """A sentence where a setting scores below early stopping alone on the test rows."""
-    gain: Array = trained.arm_scores(trained.baseline, "best") - trained.scores([setting] * len(trained.splits), "best")
-    interval = trained.interval(gain)
-    decimals = interval_decimals(interval.low, interval.high)
-    if trained.baseline != "none" or float(number(abs(interval.mean), decimals).replace(",", "")) == 0:
+    """A sentence where a setting scores below no regularisation on the test examples."""
+    gain = _gain(trained, setting)
+    if gain is None or gain.mean >= 0:
         return ""
-    if interval.mean >= 0:
+    limits = gain.interval()
+    decimals = interval_decimals(limits.low, limits.high)
+    amount = number(-gain.mean, decimals)
+    if float(amount.replace(",", "")) == 0:
         return ""
-    amount = number(-interval.mean, decimals)
-    baseline = "early stopping alone" if trained.trains_itself else "no regularisation"
-    return f" On test {trained.noun}s {subject} scored {amount} worse than {baseline}."
+    return f" On test {trained.noun}s {subject} scored {amount} worse than {_baseline(trained)}."

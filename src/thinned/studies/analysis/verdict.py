@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from thinned.studies.analysis.recommendation import best_on_validation, recommend
+from thinned.studies.analysis.recommendation import best_on_validation, recommend, undetected_gain
 from thinned.studies.analysis.selection import TrainedNetworks
 from thinned.studies.results import Comparison, Outcome, Recommendation, StudyWarning, Verdict
 from thinned.studies.wording import capitalise
@@ -35,7 +35,8 @@ def decide(
     outcome: Outcome = "not enough evidence"
     headline, sentence, heading = "Nothing was compared.", "", "Recommended: {}."
     if lost:
-        headline = f"{capitalise(lost)} diverged, so the main question has no answer. Recommended: {recommended.label}."
+        advice = f"{recommended.label}{_remark(trained, recommended)}"
+        headline = f"{capitalise(lost)} diverged, so the main question has no answer. Recommended: {advice}."
     if answer is not None:
         outcome, sentence = answer.outcome, f"{answer.sentence} "
         headline = _headline(trained, answer, recommended)
@@ -66,17 +67,24 @@ def _headline(trained: TrainedNetworks, answer: Comparison, recommended: Recomme
     compared = "" if against_none else f", compared with {trained.arm_label(answer.against)}"
     finding = capitalise(_FINDING[answer.outcome].format(_subject(trained, answer), compared))
     setting, helps = recommended.setting, answer.outcome == "helps"
+    remark = _remark(trained, recommended)
     if answer.outcome == "budget too small":
         return f"{finding}. Provisionally: {recommended.label}; train for more epochs first."
     is_table = trained.plan.own is None
     if is_table and helps and against_none and answer.arm == "dropout" and setting in trained.arms["dropout"]:
-        return f"{finding}: use a rate of {trained.setting(setting).dropout:g} on the hidden layers."
+        return f"{finding}: use a rate of {trained.setting(setting).dropout:g} on the hidden layers{remark}."
     if not helps and against_none and answer.arm != "none" and setting in trained.arms.get("none", ()):
         return f"{finding}: leave it out{', and stop early' * trained.trains_itself}."
     if helps and setting in trained.arms[answer.arm]:
-        return f"{finding}: use {recommended.label}."
+        return f"{finding}: use {recommended.label}{remark}."
     dropped = answer.arm == "dropout" and not trained.setting(setting).drops
-    return f"{finding}. Recommended{' instead' * (helps and dropped)}: {recommended.label}."
+    return f"{finding}. Recommended{' instead' * (helps and dropped)}: {recommended.label}{remark}."
+
+
+def _remark(trained: TrainedNetworks, recommended: Recommendation) -> str:
+    """In brackets, what the test examples say of the recommended setting where they don't confirm it."""
+    remark = undetected_gain(trained, recommended.setting)
+    return f" ({remark})" if remark else ""
 
 
 def _subject(trained: TrainedNetworks, answer: Comparison) -> str:

@@ -36,4 +36,4 @@ def _without_sites(design: NetworkDesign) -> dict[str, str]:
     for form, (label, reason) in _FORMS.items():
         if not any(site.form == form for site in sites):
             found[label] = reason
-    return found
+    return found | {label: f"it trains the same networks as {same}" for label, same in design.duplicates}

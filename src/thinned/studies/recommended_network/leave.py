@@ -23,6 +23,7 @@ from thinned.studies.examples.batch import call_network
 from thinned.studies.examples.generators import seeded_generators
 from thinned.studies.examples.outcomes import example_losses
 from thinned.studies.recommended_network.code_lines import code_lines, is_importable
+from thinned.studies.recommended_network.failure import DivergedError, forget_failure, keep_failure, kept_failure
 from thinned.studies.recommended_network.metadata import InsertedClass, NetworkMetadata, rates_of
 from thinned.studies.recommended_network.storage import save_network, saved_metadata
 from thinned.studies.training.drive import Progress, logged
@@ -53,7 +54,8 @@ def leave_network(
 ) -> results.NetworkSummary:
     """Train the recommended network on all examples, and save it; a study that has it already keeps it.
 
-    Whatever goes wrong is a sentence in the summary: the study's results do not depend on it.
+    Whatever goes wrong is a sentence in the summary: the study's results do not depend on it. A network that diverged
+    is not trained again under the same plan and versions; whatever else went wrong is tried again.
 
     Args:
         study: what networks are trained from.
@@ -67,6 +69,9 @@ def leave_network(
     target = folder / NETWORK
     about = saved_metadata(target)
     if about is None or not _is_wanted(about, wanted):
+        kept = kept_failure(folder, wanted)
+        if kept is not None:
+            return _summary(wanted, failure=kept)
         before()
         try:
             with logged(folder), memory_errors(), user_code("the network must train on all examples"):
@@ -76,8 +81,11 @@ def leave_network(
                     save_network(network, study.functions.build, about, target)
         except InputError as error:
             failure = f"The recommended network ({wanted.label}) could not be trained and saved: {error}"
+            if isinstance(error, DivergedError):
+                keep_failure(folder, wanted, failure)
             return _summary(wanted, failure=failure)
         about = saved_metadata(target) or about
+    forget_failure(folder)
     return _summary(about, lines=code_lines(about, f"Path({str(target)!r})"))
 
 
@@ -94,7 +102,7 @@ def train_recommended(
         The network on its device, in evaluation mode.
 
     Raises:
-        InputError: it diverged.
+        DivergedError: it diverged.
         Exception: whatever the user's code raises.
     """
     examples = dataclasses.replace(study.examples, test=None, test_count=0)
@@ -103,7 +111,8 @@ def train_recommended(
         network = fit_network(study._replace(examples=examples), plan, about, folder / CHECKPOINTS, report)
         losses = _some_losses(network, study, about)
     if not all(bool(p.isfinite().all()) for p in (*network.parameters(), losses)):
-        raise InputError(sentence("its weights and losses must stay finite", "they did not"))
+        remedy = "lower the learning rate, in a new folder"
+        raise DivergedError(sentence("its weights and losses must stay finite", "they did not", remedy))
     return network
 
 

@@ -92,6 +92,7 @@ class PlannedIdentities(Entry, frozen=True, kw_only=True):
     score: str | None
     train: str | None
     sampler: str | None = None
+    collate: str | None = None
 
 
 class PlannedInsertion(Entry, frozen=True, kw_only=True):
@@ -111,6 +112,7 @@ class PlannedNetwork(Entry, frozen=True, kw_only=True):
     inserted: PlannedInsertion | None
     training: tuple[tuple[str, str | int | Number | None], ...]
     identities: PlannedIdentities
+    duplicates: tuple[tuple[str, str], ...] = ()
     division_seed: Annotated[int, Meta(ge=0)]
     pilot: str | None
 

@@ -11,9 +11,9 @@ from thinned.conversion import SiteOverride, override_sites
 from thinned.errors import InputError, sentence
 from thinned.layers import Addressed
 from thinned.studies.design.own_network.drop_paths import take_over_drop_paths
-from thinned.studies.design.own_network.network_arms import LARGEST_RATE
 from thinned.studies.design.own_network.network_design import Insertion
 from thinned.studies.design.own_network.site_groups import NetworkSite
+from thinned.studies.design.own_network.site_rates import has_other_form, site_rate
 from thinned.studies.design.own_network.studied_sites import insert_sites
 from thinned.studies.design.setting import Setting
 from thinned.studies.examples.batch import Inputs, map_inputs
@@ -24,17 +24,10 @@ __all__ = ["SettingApplication", "apply_setting", "site_overrides"]
 
 def site_overrides(setting: Setting, sites: Sequence[NetworkSite]) -> dict[str, SiteOverride]:
     """The rate of each site under a setting, and the axes that share a decision where its form is another."""
-    rates = setting.sites
-    overrides = {}
-    for site in sites:
-        rate = setting.dropout
-        if rates is not None and rates.scale is not None:
-            rate = min(site.rate * rates.scale, max(LARGEST_RATE, site.rate))
-        if rates is not None and not rates.includes(site.group):
-            rate = 0.0
-        other_form = rates is not None and rates.form is not None and site.form == rates.form
-        overrides[site.name] = SiteOverride(rate, site.axes if other_form else None)
-    return overrides
+    return {
+        site.name: SiteOverride(site_rate(setting, site), site.axes if has_other_form(setting, site) else None)
+        for site in sites
+    }
 
 
 def apply_setting(network: nn.Module, setting: Setting, sites: Sequence[NetworkSite]) -> nn.Module:

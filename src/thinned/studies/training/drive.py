@@ -12,7 +12,7 @@ from thinned.errors import sentence
 from thinned.studies.training.engines.engine import Engine, Task, Work
 from thinned.studies.training.engines.run_jobs import RESUME, run_jobs
 from thinned.studies.training.records import TrainedNetwork
-from thinned.studies.training.store import ERRORS, Store, write_text, writing
+from thinned.studies.training.store import ERRORS, Store, finished_networks, write_text, writing
 from thinned.studies.user_code import UserCodeError
 
 __all__ = ["Progress", "StudyJobs", "drive", "logged"]
@@ -92,5 +92,11 @@ def logged(folder: Path) -> Iterator[None]:
     except UserCodeError as error:
         with writing():
             write_text(log, f"{error}\n\n{error.trace}")
-        message = sentence(str(error), f"the traceback is in {log}", RESUME)
+        trained = finished_networks(folder)
+        resume = "mend it, and the same command begins anew"
+        if trained:  # networks of two sources are never compared
+            resume = (
+                f"{RESUME}, {trained} of them; they were trained with this source, and a mended one needs a new folder"
+            )
+        message = sentence(str(error), f"the traceback is in {log}", resume)
         raise UserCodeError(message, error.trace) from None

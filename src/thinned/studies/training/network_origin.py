@@ -61,8 +61,8 @@ def _plain(value: object) -> object:
     Raises:
         InputError: there is no such form of it.
     """
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
-        return value.tolist()
+    if isinstance(value, range) or hasattr(value, "__array__"):  # groups and times: also tensors, and a table's columns
+        value = np.asarray(value).tolist()
     if isinstance(value, tuple | list):
         return [_plain(entry) for entry in value]
     return value if isinstance(value, _PLAIN) else _path(value)

@@ -19,6 +19,7 @@ from thinned.studies.training.records import TrainedNetwork
 
 __all__ = [
     "CHECKPOINTS",
+    "DIVERGED",
     "ERRORS",
     "PILOT",
     "TEMPORARY",
@@ -43,13 +44,15 @@ CHECKPOINTS = ".checkpoints"
 TIMING = "timing.json"
 #: file within a run's folder of the error that the user's own code raised
 ERRORS = "error.log"
+#: file within a run's folder that says why it has no recommended network
+DIVERGED = "diverged.json"
 #: folder within a run's for the run that chose its settings
 PILOT = "pilot"
 
 _FILE = "study.sqlite"
 _OURS = {_FILE, f"{_FILE}-wal", f"{_FILE}-shm", ".lock", TEMPORARY, PILOT}
-_OURS |= {CHECKPOINTS, TIMING, ERRORS, "results.json", "report.html", "model", "network"}
-_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model", "network", TIMING, ERRORS)}
+_OURS |= {CHECKPOINTS, TIMING, ERRORS, DIVERGED, "results.json", "report.html", "model", "network"}
+_OURS |= {f".{name}.partial" for name in ("results.json", "report.html", "model", "network", TIMING, ERRORS, DIVERGED)}
 _CONTENTS = {
     "model": {"weights.safetensors", "encoder.skops", "model.json"},
     "network": {"weights.safetensors", "setting.json", "build.py", "__pycache__"},
@@ -360,7 +363,7 @@ class _OwnEntry(msgspec.Struct):
 def _own_difference(before: _OwnEntry, now: _OwnEntry) -> str | None:
     """What differs in the part of a network of one's own; None where it is a consequence of something else."""
     words = {"build": "the network", "loss": "the loss", "score": "the score", "sampler": "the sampler"}
-    words["train"] = "the training function"
+    words |= {"train": "the training function", "collate": "the collate function"}
     one, two = before.identities, now.identities
     for name, word in words.items():
         if one.get(name) != two.get(name):

@@ -22,8 +22,8 @@ def test_networks_and_seconds_of_each_design() -> None:
     plan = own_plan(rows=1000, epochs=10)
     cost = cost_of(plan, TIMING)
     assert cost.pilot.networks == pilot_plan(plan).networks == 2 * len(plan.settings)
-    # 10 arms and a mix, of which "without" one of the two groups is "only" the other
-    assert [len(plan.arms), cost.confirm.networks] == [11, 10 * 8]
+    # 8 arms and a mix: of two groups, none is tried alone
+    assert [len(plan.arms), cost.confirm.networks] == [9, 10 * 8]
     assert cost.nested.networks == plan.networks == 10 * len(plan.settings)
     # 800 of 1,000 outside a fold: 640 train, and 160 validate and as many of the training examples are looked at
     each = 0.5 + 10 * (640 * 1e-3 + 320 * 1e-4) + 2 * 200 * 1e-4
@@ -61,6 +61,11 @@ def test_it_is_said_in_words() -> None:
     assert f"the {cost.nested.networks} networks of the full nested design" in times
     assert "fewer arms, rates, epochs, folds or seeds" in shorter
     assert "on the training examples choose" in describe_cost(given_test(plan), TIMING)[0]
+    assert "% less than the" in times
+    assert "costs no more" not in times
+    few = dataclasses.replace(plan, folds=2, seeds=1)  # the pilot costs more than it saves
+    assert "no less than the" in describe_cost(few, TIMING)[1]
+    assert describe_cost(few, TIMING)[1].endswith("With so few splits or settings, design nested costs no more.")
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -93,7 +98,7 @@ def test_the_smallest_design_compares_dropout_with_none_and_says_what_it_costs()
     assert (fitted.plan.folds, fitted.plan.seeds) == (3, 2)
     assert fitted.cost.seconds > 6e-5
     assert fitted.changes[-1] == "3 folds instead of 5"
-    assert any("without dropout on convolutional features alone" in change for change in fitted.changes)
+    assert any("without “no dropout on convolutional features”, “no dropout on" in change for change in fitted.changes)
     assert fit_to_minutes(given_test(plan), TIMING, 1e-6).plan.seeds == 5
 
 

@@ -8,7 +8,12 @@ from network_cases import CASES
 
 from thinned.errors import InputError
 from thinned.studies.design.arm import Arm
-from thinned.studies.design.own_network.network_arms import NETWORK_GRIDS, network_arms, network_questions
+from thinned.studies.design.own_network.network_arms import (
+    NETWORK_GRIDS,
+    duplicate_arms,
+    network_arms,
+    network_questions,
+)
 from thinned.studies.design.own_network.site_groups import NetworkSite, find_network_sites
 from thinned.studies.design.setting import GROUP_WORDS, Setting, SiteRates
 
@@ -38,12 +43,41 @@ def test_one_rate_is_a_grid_and_as_it_is_trains_no_network_twice() -> None:
     assert arms["as_is"] == (Setting(dropout=0.1),)
     assert [setting.dropout for setting in arms["dropout"]] == [0.1, 0.2, 0.3, 0.5, 0.7]
     assert "without_fully_connected" not in arms
-    # of two groups, one off is the other alone
-    assert arms["without_embeddings"] == arms["only_attention_weights"]
     (functional,) = settings(network_arms(sites("functional"), rates=[0.4, 0.2, 0.0], chosen=["dropout"]))["dropout"][
         :1
     ]
     assert functional == Setting(dropout=0.2)
+
+
+def test_arms_that_train_the_same_networks_are_asked_about_once() -> None:
+    """Of two groups, one off is the other alone; without names, the arm stays whose group is off, as a report shows."""
+    both = ["without_attention_weights", "without_embeddings"]
+    names = [arm.name for arm in network_arms(sites("patches"))]
+    assert [name for name in names if name.startswith(("without_", "only_"))] == both
+    words = {"attention weights": "embeddings", "embeddings": "attention weights"}
+    expected = {f"dropout on {on} alone": f"no dropout on {off}" for off, on in words.items()}
+    assert dict(duplicate_arms(sites("patches"))) == expected
+    asked = [question.arm for question in network_questions(network_arms(sites("patches")))]
+    assert {*both} <= {*asked}
+    assert not [name for name in asked if name.startswith("only_")]
+    named = [arm.name for arm in network_arms(sites("patches"), chosen=["only_embeddings"])]
+    assert named == ["none", "only_embeddings"]
+    assert duplicate_arms(sites("patches"), chosen=["only_embeddings"]) == ()
+
+
+def test_one_rate_that_is_the_networks_own_is_asked_about_once() -> None:
+    arms = network_arms(sites("patches"), chosen=["dropout", "as_is"], rates=[0.1])
+    assert [arm.name for arm in arms] == ["none", "dropout"]
+    assert duplicate_arms(sites("patches"), ["dropout", "as_is"], [0.1]) == (("dropout as it is", "dropout"),)
+    mine = Arm("mine", "mine", (Setting(dropout=0.1), Setting(dropout=0.2)))
+    again = Arm("again", "again", (Setting(sites=SiteRates(scale=2.0)), Setting(dropout=0.1)))
+    assert [arm.name for arm in network_arms(sites("patches"), [mine, again])] == ["none", "mine"]
+
+
+def test_a_group_without_a_rate_of_its_own_alone_is_no_dropout() -> None:
+    found = sites("convolutional")
+    off = tuple(site._replace(rate=0.0) if site.group == "convolutional" else site for site in found)
+    assert dict(duplicate_arms(off))["dropout on convolutional features alone"] == "no regularisation"
 
 
 def test_several_groups_are_turned_off_and_on_one_by_one() -> None:
@@ -59,7 +93,7 @@ def test_a_network_without_rates_is_not_left_as_it_is() -> None:
     off = tuple(site._replace(rate=0.0) for site in sites("patches"))
     arms = settings(network_arms(off))
     assert "as_is" not in arms
-    assert [setting.dropout for setting in arms["only_embeddings"]] == [0.1, 0.3]
+    assert [setting.dropout for setting in arms["without_attention_weights"]] == [0.1, 0.3]
     asked = {question.arm: question.against for question in network_questions(network_arms(off))}
     assert asked["without_embeddings"] == "dropout"
 

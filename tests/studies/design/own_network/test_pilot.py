@@ -137,3 +137,20 @@ def test_one_group_and_one_time_are_refused() -> None:
     _, confirm = stages(group="groups")
     with pytest.raises(InputError, match="5 folds need at least 5 groups; groups= has 2"):
         network_splits(confirm, examples(groups=np.arange(ROWS) % 4))
+
+
+def test_a_confirmation_asks_about_different_networks_and_once_about_each_pair() -> None:
+    """The pilot chose the network's own rates for "dropout" and for the mix: their questions are those of "as_is"."""
+    plan = own_plan(["dropout", "as_is", "cocktail", "without_convolutional"])
+    own = plan.arm("as_is").settings[0]
+    chosen = {arm.name: arm.settings[0] for arm in plan.arms} | {"dropout": own, "cocktail": own}
+    asked = [(q.arm, q.when, q.against, q.against_when) for q in confirm_plan(plan, chosen, "").questions]
+    assert asked == [
+        ("dropout", "best", "none", "best"),
+        ("none", "best", "none", "end"),
+        ("dropout", "end", "none", "best"),
+        ("without_convolutional", "best", "as_is", "best"),
+    ]
+    other = chosen | {"dropout": plan.arm("dropout").settings[0]}
+    assert {"as_is", "dropout"} <= {q.arm for q in confirm_plan(plan, other, "").questions if q.against == "none"}
+    assert ("dropout", "as_is") in {(q.arm, q.against) for q in confirm_plan(plan, other, "").questions}

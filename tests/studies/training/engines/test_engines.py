@@ -17,8 +17,9 @@ from thinned.studies.training.engines import choose as choose_module
 from thinned.studies.training.engines import run_jobs as run_jobs_module
 from thinned.studies.training.engines import worker as worker_module
 from thinned.studies.training.engines.choose import check_engine, choose_engine, main_objects
-from thinned.studies.training.engines.engine import Engine, Task, Work
+from thinned.studies.training.engines.engine import Engine, Failed, Lost, Task, Work
 from thinned.studies.training.engines.environment import environment, instruction_set
+from thinned.studies.training.engines.futures import without_outcome
 from thinned.studies.training.engines.joblib_engine import Joblib
 from thinned.studies.training.engines.run_jobs import run_jobs
 from thinned.studies.training.engines.serial import Serial
@@ -250,6 +251,17 @@ def test_a_worker_that_does_not_see_the_folder_gets_the_work(tmp_path: Path) -> 
         elsewhere = worker_module.Run(str(tmp_path / "elsewhere"), 0, (), (), {})
         outcome = worker_module.run_job(elsewhere, 0, content)
     assert outcome.result == (False, True, 1, 499500.0)
+
+
+def test_a_worker_without_the_packages_is_named() -> None:
+    error = RuntimeError("ray::run_job() (pid=7)\nModuleNotFoundError: No module named 'thinned.studies'\n")
+    outcome = without_outcome(3, error)
+    assert isinstance(outcome, Failed)
+    assert outcome.final
+    assert "needs the packages of the driver" in outcome.message
+    assert "a worker says No module named 'thinned.studies'; install them" in outcome.message
+    assert without_outcome(3, RuntimeError("the worker died\nsee its log")) == Lost(3, "RuntimeError: the worker died")
+    assert without_outcome(3, RuntimeError()) == Lost(3, "RuntimeError")
 
 
 def test_workers_of_other_versions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

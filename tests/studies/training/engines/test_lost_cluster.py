@@ -1,12 +1,14 @@
-"""A Dask cluster whose scheduler disappears in a study: one sentence, the store intact, the same command goes on."""
+"""A cluster whose head disappears in a study: one sentence, the store intact, the same command goes on."""
 
 import contextlib
+import os
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from thinned.studies.training.engines.engine import Task
 from thinned.studies.training.engines.run_jobs import run_jobs
 
 pytest.importorskip("distributed")
+psutil = pytest.importorskip("psutil")
 pytestmark = pytest.mark.slow
 
 OPTIONS: dict[str, Any] = {
@@ -47,30 +50,56 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def kill_all(process: Any) -> None:
+    """Kill a process and what it started."""
+    for one in (*process.children(recursive=True), process):
+        with contextlib.suppress(psutil.Error):
+            one.kill()
+
+
 @contextlib.contextmanager
 def process(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process and its children, which are killed at the end."""
     code = f"import sys; sys.argv = {['cluster', *command[1:]]!r}; from {command[0]} import main; main()"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", code], **quiet) as running:
+        whole = psutil.Process(running.pid)
         try:
             yield running
         finally:
-            running.terminate()
-            try:
-                running.wait(20)
-            except subprocess.TimeoutExpired:
-                running.kill()
+            kill_all(whole)
 
 
 @contextlib.contextmanager
-def cluster(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def dask_cluster(port: int, folder: Path) -> Iterator[Callable[[], None]]:
+    """A scheduler and two workers; what comes back kills the scheduler."""
     address = f"tcp://127.0.0.1:{port}"
     scheduler = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
     worker = ("--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--death-timeout", "20")
     folders = ("--local-directory", str(folder))
     with process(*scheduler) as head, process("distributed.cli.dask_worker", address, *worker, *folders):
-        yield head
+        wait_until_open(port)
+        yield head.kill
+
+
+@contextlib.contextmanager
+def ray_cluster(port: int, folder: Path) -> Iterator[Callable[[], None]]:
+    """A machine of two cores that is the head; what comes back kills the server that knows the cluster."""
+    options = ("--num-cpus", "2", "--include-dashboard=false", "--disable-usage-stats", "--temp-dir", str(folder))
+    with process("ray.scripts.scripts", "start", "--head", "--block", "--port", str(port), *options) as head:
+        wait_until_open(port)
+
+        def kill() -> None:
+            children = psutil.Process(head.pid).children(recursive=True)
+            servers = [child for child in children if child.name() == "gcs_server"]
+            assert servers
+            for server in servers:
+                server.kill()
+
+        yield kill
+
+
+CLUSTERS = {"dask": (dask_cluster, "tcp://127.0.0.1:{}"), "ray": (ray_cluster, "127.0.0.1:{}")}
 
 
 def networks(folder: Path) -> int:
@@ -107,21 +136,34 @@ def study_command(csv: Path, out: Path, engine: str, address: str) -> list[str]:
     return [sys.executable, "-m", "thinned", "study", str(csv), *options]
 
 
-def test_a_scheduler_that_disappears(csv: Path, tmp_path: Path) -> None:
-    port = free_port()
-    command = study_command(csv, tmp_path / "run", "dask", f"tcp://127.0.0.1:{port}")
-    with cluster(port, tmp_path) as head:
-        wait_until_open(port)
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as study:
-            wait_for(tmp_path / "run")
-            head.kill()
-            text = " ".join(study.communicate(timeout=200)[1].split())
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="lost") as folder:  # the path of a socket in it may have 107 characters
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("engine", list(CLUSTERS))
+def test_a_head_that_disappears(
+    engine: str, csv: Path, tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip({"dask": "distributed"}.get(engine, engine))
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    (start, address), port = CLUSTERS[engine], free_port()
+    command = study_command(csv, tmp_path / "run", engine, address.format(port))
+    with (
+        start(port, short_folder) as kill_head,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as study,
+    ):
+        wait_for(tmp_path / "run")
+        kill_head()
+        text = " ".join(study.communicate(timeout=200)[1].split())
     assert study.returncode == 2, text
     assert "the same command goes on from the finished networks" in text
     assert "Traceback" not in text
     finished = networks(tmp_path / "run")
-    with cluster(port, tmp_path):
-        wait_until_open(port)
+    with start(port, short_folder):
         subprocess.run(command, check=True, timeout=400, capture_output=True)
     alone = thinned.study(csv, "churn", out=tmp_path / "alone", jobs=1, **OPTIONS)
     assert finished < networks(tmp_path / "run")

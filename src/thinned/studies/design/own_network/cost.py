@@ -106,8 +106,7 @@ def cost_of(plan: Plan, timing: Timing) -> Cost:
     # a mix chooses among the settings of the others: its networks are those of another arm
     arms = [arm for arm in plan.arms if arm.kind != "mix"]
     first = {arm.name: arm.settings[0] for arm in arms}
-    known = {arm.settings for arm in arms if len(arm.settings) == 1}  # of two groups, one off is the other alone
-    confirmed = (len(known) + sum(len(arm.settings) > 1 for arm in arms)) * plan.folds * plan.seeds
+    confirmed = len(arms) * plan.folds * plan.seeds
     pilot = pilot_plan(plan)
     return Cost(
         _stage(pilot, pilot.networks, timing),
@@ -144,6 +143,8 @@ def describe_cost(plan: Plan, timing: Timing) -> tuple[str, ...]:
         f"full nested design ({_duration(cost.nested_seconds)})."
     )
     epochs = "epochs, " if plan.network_design.trains_itself else ""
+    if saved <= 0:
+        times += " With so few splits or settings, design nested costs no more."
     shorter = f"A time limit chooses a smaller design; fewer arms, rates, {epochs}folds or seeds make it shorter, too."
     return counts, times, shorter
 
@@ -202,7 +203,7 @@ def _smaller(plan: Plan, left_out: Sequence[str]) -> Iterator[tuple[Plan, str]]:
             arm for arm in plan.arms if not (arm.name == start or (start[-1] == "_" and arm.name.startswith(start)))
         ]
         if len(kept) < len(plan.arms) and sum(arm.kind == "method" for arm in kept):
-            labels = [arm.label for arm in plan.arms if arm not in kept]
+            labels = [f"“{arm.label}”" for arm in plan.arms if arm not in kept]
             plan = _with_arms(plan, kept)
             yield plan, f"without {', '.join(labels)}"
     fewer: tuple[tuple[str, int, Callable[[Plan], Plan]], ...] = (

@@ -2,7 +2,7 @@
 
 from thinned.errors import InputError, sentence
 from thinned.studies.design.budget import default_batch_size, default_epochs
-from thinned.studies.design.own_network.network_arms import network_arms, network_questions
+from thinned.studies.design.own_network.network_arms import duplicate_arms, network_arms, network_questions
 from thinned.studies.design.own_network.network_design import Identities, NetworkDesign
 from thinned.studies.design.own_network.options import NetworkOptions
 from thinned.studies.design.own_network.studied_sites import StudiedSites
@@ -85,6 +85,7 @@ def make_network_plan(
             training=(("train", train),) if train else tuple((name, getattr(options, name)) for name in _TRAINING),
             identities=identities,
             questions=network_questions(arms, trains_itself=train is None),
+            duplicates=duplicate_arms(sites.sites, options.arms, options.rates),
             division_seed=options.seed,
         ),
     )

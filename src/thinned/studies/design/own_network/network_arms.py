@@ -7,13 +7,12 @@ from thinned.errors import InputError, sentence
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.definition import Grid, dropout_settings
 from thinned.studies.design.own_network.site_groups import NetworkSite
+from thinned.studies.design.own_network.site_rates import LARGEST_RATE, trained_network
 from thinned.studies.design.questions import Question, complete
 from thinned.studies.design.setting import GROUP_WORDS, Setting, SiteForm, SiteGroup, SiteRates
 
-__all__ = ["LARGEST_RATE", "NETWORK_GRIDS", "network_arms", "network_questions"]
+__all__ = ["NETWORK_GRIDS", "duplicate_arms", "network_arms", "network_questions"]
 
-#: no site gets a higher rate by a scale
-LARGEST_RATE = 0.95
 _RATES = (0.1, 0.2, 0.3, 0.5, 0.7)
 _SCALES = (0.5, 1.0, 1.5, 2.0, 3.0)
 _PARTIAL_RATES = (0.1, 0.3)  # of one group, where the network has no rates of its own
@@ -37,7 +36,8 @@ def network_arms(
 
     Arm "dropout" gives all sites one rate of a grid, or, where they differ, scales all rates together. "as_is" leaves
     them. "without_GROUP" turns one group of sites off and "only_GROUP" all others, where there are several groups.
-    "spatial" and "locked" change the form of the masks where the features allow it.
+    "spatial" and "locked" change the form of the masks where the features allow it. Of several arms that train the same
+    networks, the first is taken: :func:`duplicate_arms` names the others.
 
     Args:
         sites: the sites whose rates are varied: :attr:`NetworkSites.studied`.
@@ -50,6 +50,8 @@ def network_arms(
     """
     known = {arm.name: arm for arm in _all_arms(sites, rates)}
     picked = _picked(known, known if chosen is None else chosen)
+    copies = _copies([known["none"], *picked], sites)
+    picked = [arm for arm in picked if arm.name not in copies]
     arms = {"none": known["none"], **{arm.name: arm for arm in picked if arm.kind != "mix"}}
     if len(arms) < 2:
         raise InputError(sentence("a study must have an arm besides 'none' and a mix", "got no other", "add dropout"))
@@ -58,6 +60,28 @@ def network_arms(
         if arm.kind == "mix":
             arms[arm.name] = dataclasses.replace(arm, settings=tuple(dict.fromkeys((*union, *arm.settings))))
     return tuple(_crossed(arm, learning_rates) for arm in arms.values())
+
+
+def duplicate_arms(
+    sites: Sequence[NetworkSite], chosen: Sequence[str | Arm] | None = None, rates: Sequence[float] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """The label of each arm that :func:`network_arms` leaves out, and that of the one that trains the same networks."""
+    known = {arm.name: arm for arm in _all_arms(sites, rates)}
+    arms = [known["none"], *_picked(known, known if chosen is None else chosen)]
+    labels = {arm.name: arm.label for arm in arms}
+    return tuple((labels[name], labels[same]) for name, same in _copies(arms, sites).items())
+
+
+def _copies(arms: Sequence[Arm], sites: Sequence[NetworkSite]) -> dict[str, str]:
+    """The name of each arm that trains the same networks as one before it, and the name of that one."""
+    first: dict[frozenset[tuple[object, ...]], str] = {}
+    found: dict[str, str] = {}
+    for arm in arms:
+        if arm.kind != "mix":  # it chooses among the networks of the others
+            same = first.setdefault(frozenset(trained_network(setting, sites) for setting in arm.settings), arm.name)
+            if same != arm.name:
+                found[arm.name] = same
+    return found
 
 
 def _picked(known: dict[str, Arm], chosen: Iterable[str | Arm]) -> list[Arm]:
@@ -132,9 +156,7 @@ def _group_arms(sites: Sequence[NetworkSite], own: Setting | None) -> Iterator[A
         return
     bases = dropout_settings(_PARTIAL_RATES) if own is None else (own,)
     for group in groups:
-        # of two groups, "all but one" is "the other alone", which is trained once
-        changes = {"groups": tuple({*groups} - {group})} if len(groups) == 2 else {"off": (group,)}
-        settings = tuple(_with_sites(base, **changes) for base in bases)
+        settings = tuple(_with_sites(base, off=(group,)) for base in bases)
         yield Arm(f"without_{_identifier(group)}", f"no dropout on {GROUP_WORDS[group]}", settings)
     for group in groups:
         settings = tuple(_with_sites(base, groups=(group,)) for base in bases)

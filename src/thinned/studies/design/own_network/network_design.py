@@ -24,6 +24,7 @@ class Identities:
         score: SHA-256 of the source of the score.
         train: SHA-256 of the source of the user's training function.
         sampler: SHA-256 of the source of the sampler.
+        collate: SHA-256 of the source of the collate function.
     """
 
     build: str | None = None
@@ -32,6 +33,7 @@ class Identities:
     score: str | None = None
     train: str | None = None
     sampler: str | None = None
+    collate: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,7 @@ class NetworkDesign:
             function of the user's trains them.
         identities: digests of the callables.
         questions: the comparisons that are declared.
+        duplicates: label of each arm that trains the same networks as another one and is left out, and of that one.
         division_seed: seed from which the halves of "pilot" and "confirm" follow.
         pilot: digest of the plan whose networks chose the settings of a "confirm" plan.
     """
@@ -74,6 +77,7 @@ class NetworkDesign:
     training: tuple[tuple[str, str | int | float | None], ...] = ()
     identities: Identities = dataclasses.field(default_factory=Identities)
     questions: tuple[Question, ...] = ()
+    duplicates: tuple[tuple[str, str], ...] = ()
     division_seed: int = 0
     pilot: str | None = None
 

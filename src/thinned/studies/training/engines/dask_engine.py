@@ -14,8 +14,8 @@ from typing import Any
 import distributed
 
 from thinned.errors import InputError, sentence
-from thinned.studies.training.engines.engine import Lost, Outcome
-from thinned.studies.training.engines.futures import FutureEngine
+from thinned.studies.training.engines.engine import Outcome
+from thinned.studies.training.engines.futures import FutureEngine, without_outcome
 from thinned.studies.training.engines.worker import Run, RunFiles, run_job, visible_devices
 
 __all__ = ["Dask"]
@@ -96,7 +96,7 @@ class Dask(FutureEngine[Any]):
         try:
             outcome: Outcome[Any] = future.result()
         except Exception as error:  # noqa: BLE001 (a job's own are outcomes; this is the cluster's)
-            return Lost(number, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            return without_outcome(number, error)
         return outcome
 
     def _cancel(self, futures: list[Any]) -> None:

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from thinned.studies.training.engines.engine import Outcome, R, Task
+from thinned.errors import sentence
+from thinned.studies.training.engines.engine import Failed, Lost, Outcome, R, Task
 from thinned.studies.training.engines.worker import Run, RunFiles, module_path, run_files
 
-__all__ = ["FutureEngine"]
+__all__ = ["FutureEngine", "without_outcome"]
 
 F = TypeVar("F")
 _POLL = 0.2  # seconds between two looks at the progress of jobs
@@ -70,3 +71,15 @@ class FutureEngine(ABC, Generic[F]):
                 if in_flight:
                     with contextlib.suppress(Exception):  # the cluster may be gone
                         self._cancel(list(in_flight))
+
+
+def without_outcome(number: int, error: Exception) -> Failed | Lost:
+    """What became of a job whose worker sent no outcome back, from the error of the cluster."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    missing = next((line for line in reversed(lines) if "No module named" in line), None)
+    if missing is None:
+        return Lost(number, ": ".join((type(error).__name__, *lines[:1])))
+    requirement = "each machine of a cluster needs the packages of the driver, in equal versions"
+    found = f"a worker says {missing[missing.index('No module named') :]}"
+    message = sentence(requirement, found, "install them where the cluster's workers start; the same command goes on")
+    return Failed(number, type(error).__name__, message, "", final=True)

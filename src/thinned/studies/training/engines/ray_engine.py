@@ -13,8 +13,8 @@ from typing import Any
 import ray
 
 from thinned.errors import InputError, sentence
-from thinned.studies.training.engines.engine import Lost, Outcome
-from thinned.studies.training.engines.futures import FutureEngine
+from thinned.studies.training.engines.engine import Outcome
+from thinned.studies.training.engines.futures import FutureEngine, without_outcome
 from thinned.studies.training.engines.worker import Run, RunFiles, run_job
 
 __all__ = ["Ray"]
@@ -80,7 +80,7 @@ class Ray(FutureEngine[Any]):
         try:
             outcome: Outcome[Any] = ray.get(future)
         except ray.exceptions.RayError as error:
-            return Lost(number, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            return without_outcome(number, error)
         return outcome
 
     def _cancel(self, futures: list[Any]) -> None:

@@ -14,6 +14,7 @@ from thinned.studies.training.loop.config import NetworkConfig
 from thinned.studies.training.loop.fit import Prepare, Training, make_network
 from thinned.studies.training.loop.functions import NetworkFunctions
 from thinned.studies.training.loop.streams import Streams
+from thinned.studies.training.stopwatch import Stopwatch
 
 __all__ = ["MeasuredTime", "measure_time"]
 
@@ -22,7 +23,7 @@ _SECONDS = 1.0
 
 
 class MeasuredTime(NamedTuple):
-    """Measured on one core, or on the accelerator, with nothing else running.
+    """Measured on one core, or on the accelerator, without the waiting for a core that others use.
 
     Attributes:
         epoch: seconds of an epoch, evaluation on training and validation examples included.
@@ -47,17 +48,17 @@ def measure_time(
     """
     streams, device = Streams(0, split.repeat, split.fold), config.torch_device()
     with one_core(), seeded_generators(streams.weights, device):
-        begin = time.perf_counter()
+        watch = Stopwatch()
         network = make_network(functions, prepare, examples, streams, device)
         training = Training(network, functions, examples, split, config, streams)
-        built = time.perf_counter() - begin
+        built = watch.seconds()
         steps = training.steps()
         step = _mean_seconds(steps, device)
         evaluated = min(2 * training.chunk, examples.count)
         training.evaluate(torch.arange(min(training.chunk, evaluated)))  # the first pass is slower
-        begin = time.perf_counter()
+        watch = Stopwatch()
         training.evaluate(torch.arange(evaluated))
-        example = (time.perf_counter() - begin) / evaluated
+        example = watch.seconds() / evaluated
     tested = len(split.test) or examples.test_count
     return MeasuredTime(
         epoch=step * training.steps_of_epoch + example * 2 * len(split.validation),
@@ -70,12 +71,12 @@ def _mean_seconds(steps: Iterator[None], device: torch.device) -> float:
     for _ in range(_WARM_STEPS):
         next(steps)
     _wait(device)
-    begin, done = time.perf_counter(), 0
+    watch, begin, done = Stopwatch(), time.perf_counter(), 0
     while done < _FEWEST_STEPS or time.perf_counter() - begin < _SECONDS:
         next(steps)
         done += 1
     _wait(device)
-    return (time.perf_counter() - begin) / done
+    return watch.seconds() / done
 
 
 def _wait(device: torch.device) -> None:

@@ -1,7 +1,6 @@
 """Measures how long a training function of the user's takes: by one whole network, since its steps are its own."""
 
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from thinned.studies.design.splits import Split
 from thinned.studies.training.network_run import NetworkStudy
 from thinned.studies.training.own_training.fields import needed_fields
 from thinned.studies.training.own_training.train import OwnTraining, train_by_function
+from thinned.studies.training.stopwatch import Stopwatch
 from thinned.studies.user_code import UserCodeError
 
 __all__ = ["measure_function"]
@@ -47,7 +47,7 @@ def measure_function(study: NetworkStudy, setting: Setting, settings: Sequence[S
 
 
 def _seconds(training: OwnTraining) -> float:
-    begin = time.perf_counter()
+    watch = Stopwatch()
     with one_core():
         train_by_function(training, Member(training.split.repeat, training.split.fold, 0))
-    return time.perf_counter() - begin
+    return watch.seconds()
