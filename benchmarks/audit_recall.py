@@ -9,6 +9,7 @@
 A plant (``audit_plants.py``, ``audit_model_plants.py``) puts the mistake of one rule into a copy of a model whose own
 audit is known. It is found if the audit of the planted model has a finding of that code that the plain model has not.
 A model in which the mistake makes no sense is passed over, with the reason; ``--models`` suitable ones are tried.
+A second run with the same ``--out`` goes on where the first one stopped.
 """
 
 import argparse
@@ -62,6 +63,8 @@ def audited(model: nn.Module, host: Host, rows: int | None = None) -> Any:
 
 def trial(code: str, host: Host, clean: Any) -> Trial:
     choice = random.Random(f"{code} {host.name}")
+    if code in {"TD305", "TD306"} and code in clean.codes():
+        return Trial(code, "run", host.name, "", "the model has it by itself")
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         planted = PLANTS[code](copy.deepcopy(host.model), host, choice)
@@ -76,25 +79,41 @@ def trial(code: str, host: Host, clean: Any) -> Trial:
     return Trial(code, "run", host.name, str(int(bool(new))), "")
 
 
-def run_models(codes: list[str], number: int) -> list[Trial]:
-    trials: list[Trial] = []
-    tried: Counter[str] = Counter()
+def run_models(codes: list[str], number: int, trials: list[Trial], out: Path | None) -> None:
+    """Add trials to those that were made before, and write them after each model."""
+    tried = Counter(t.code for t in trials if t.read == "run" and t.found)
     for host in hosts():
-        if all(tried[code] >= number for code in codes):
-            break
+        done = {t.code for t in trials if t.model == host.name}
+        left = [code for code in codes if tried[code] < number and code not in done]
+        if not left:
+            continue
         start = time.process_time()
         try:
             clean = audited(host.model, host)
         except Exception as error:  # noqa: BLE001
             sys.stderr.write(f"{host.name}: {error}\n")
             continue
-        for code in codes:
-            if tried[code] < number:
-                trials.append(trial(code, host, clean))
-                tried[code] += trials[-1].found != ""
+        for code in left:
+            trials.append(trial(code, host, clean))
+            tried[code] += trials[-1].found != ""
         misses = [t.code for t in trials if t.model == host.name and t.found == "0"]
         sys.stderr.write(f"{host.name}: {time.process_time() - start:.1f} s, missed {misses}\n")
-    return trials
+        write(out, trials)
+
+
+def write(out: Path | None, trials: list[Trial]) -> None:
+    if out is not None:
+        with out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(Trial._fields)
+            writer.writerows(sorted(trials))
+
+
+def read(table: Path | None) -> list[Trial]:
+    if table is None or not table.exists():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        return [Trial(**row) for row in csv.DictReader(file)]
 
 
 def run_sources(number: int) -> list[Trial]:
@@ -141,29 +160,19 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     if options.table:
-        with options.table.open(newline="", encoding="utf-8") as file:
-            sys.stdout.write(summary([Trial(**row) for row in csv.DictReader(file)]) + "\n")
+        sys.stdout.write(summary(read(options.table)) + "\n")
         return
     signal.signal(signal.SIGPROF, too_slow)
+    trials = read(options.out)
     if options.sources:
-        trials = run_sources(options.models)
+        trials = [t for t in trials if t.read == "run"] + run_sources(options.models)
+        write(options.out, trials)
     else:
         for operator in ("nms", "qnms"):  # as in audit.py
             schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             torch.library.define(f"torchvision::{operator}", schema)
-        trials = run_models(options.codes.split(","), options.models)
+        run_models(options.codes.split(","), options.models, trials, options.out)
     sys.stdout.write(summary(trials) + "\n")
-    if options.out:
-        kept = []
-        if options.out.exists():
-            with options.out.open(newline="", encoding="utf-8") as file:
-                kept = [Trial(**row) for row in csv.DictReader(file)]
-        fresh = {(t.code, t.read) for t in trials}
-        rows = sorted([t for t in kept if (t.code, t.read) not in fresh] + trials)
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(Trial._fields)
-            writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Dropout mistakes planted into source code, for the rules that read files; see ``benchmarks/audit_recall.py``.
 
-TD105 and TD106 take the training scripts of ``audit_scripts.py``, the other rules files of installed libraries.
+TD105 and TD106 take the training scripts of ``audit_scripts.py``, the other rules one class of each model file.
 """
 
 import importlib.util
@@ -20,6 +20,7 @@ MODELS = (
     *("marian", "speech_to_text", "wav2vec2", "hubert", "biogpt", "codegen", "ctrl", "layoutlm", "luke", "convbert"),
     *("squeezebert", "rembert", "fnet", "ibert", "mobilebert", "nystromformer", "yoso", "roformer", "splinter", "led"),
 )
+HEAD = "import torch\nimport torch.utils.checkpoint\nfrom torch import nn\n\n\n"
 CALL = re.compile(r"^( +)(\w+) = self\.(\w*dropout\w*)\(\2\)$", re.MULTILINE)
 LAYER = re.compile(r"nn\.Dropout\((?!0\.0\))[^()]*\)")
 
@@ -27,7 +28,7 @@ SourcePlant = Callable[[str, random.Random], str | None]
 
 
 def source_hosts(code: str) -> Iterator[tuple[str, str]]:
-    """Names and texts of correct sources."""
+    """Names and texts of correct sources: a script, or a class of a model with its imports."""
     if code in {"TD105", "TD106"}:
         yield from SCRIPTS.items()
         return
@@ -35,8 +36,11 @@ def source_hosts(code: str) -> Iterator[tuple[str, str]]:
         spec = importlib.util.find_spec(f"transformers.models.{name}")
         folder = Path(str(spec.origin)).parent if spec else Path()
         file = folder / f"modeling_{name}.py"
-        if file.exists():
-            yield f"transformers/models/{name}", file.read_text("utf-8")
+        text = file.read_text("utf-8") if file.is_file() else ""
+        for body in re.split(r"^(?=class |@|def )", text, flags=re.MULTILINE):
+            if body.startswith("class ") and CALL.search(body) and LAYER.search(body):
+                yield f"transformers/models/{name} {body[6 : body.index('(')]}", HEAD + body
+                break
 
 
 def without_eval(text: str, choice: random.Random) -> str | None:  # noqa: ARG001

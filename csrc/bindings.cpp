@@ -8,6 +8,9 @@
 #include <vector>
 
 #include "attention.h"
+#ifdef THINNED_COHORT
+#include "cohort_bindings.h"
+#endif
 #include "dropout.h"
 #include "layout.h"
 
@@ -154,6 +157,9 @@ NB_MODULE(_native, m) {
     m.doc() = "The compiled extension: memory by `data_ptr`, lengths and strides in elements. See thinned.kernels.native.";
     register_structures(m);
     register_kernels(m);
+#ifdef THINNED_COHORT
+    register_cohort(m);
+#endif
     m.def("isas", &isas, "Instruction sets of this build that this machine has, fastest first.");
     m.def("isa", [] { return std::string(kernels().name); }, "The instruction set in use.");
     m.def("use_isa", [](const std::string &name) { return use_kernels(name.c_str()); }, "name"_a,

@@ -9,17 +9,24 @@
 
 #include "dropout.h"
 #include "layout.h"
+#include "selftest.h"
 #include "threads.h"
 
 using namespace thinned;
 
-namespace {
-
-uint64_t state = 88172645463325252ull;
-uint64_t random_bits() {  // xorshift64
+uint64_t thinned::random_bits() {  // xorshift64
+    static uint64_t state = 88172645463325252ull;
     state ^= state << 13, state ^= state >> 7, state ^= state << 17;
     return state;
 }
+
+void thinned::expect(bool equal, const std::string &what) {
+    if (equal) return;
+    std::printf("differs: %s\n", what.c_str());
+    std::exit(1);
+}
+
+namespace {
 
 // Exactly `bytes` bytes of random content, so that a sanitizer sees any access past the end.
 std::vector<char> noise(int64_t bytes) {
@@ -27,12 +34,6 @@ std::vector<char> noise(int64_t bytes) {
     for (char &byte : out) byte = char(random_bits() >> 32);
     out.shrink_to_fit();
     return out;
-}
-
-void expect(bool equal, const std::string &what) {
-    if (equal) return;
-    std::printf("differs: %s\n", what.c_str());
-    std::exit(1);
 }
 
 const char *const kTypes[] = {"f32", "f64", "bf16", "f16"};
@@ -137,5 +138,8 @@ int main(int count, char **arguments) {
         const int cases = compare_contiguous(*name);
         compare_masks_and_normals(*name);
         std::printf("%s: %d runs, %d layouts equal\n", *name, cases, compare_layouts(*name, layouts));
+#ifdef THINNED_COHORT
+        std::printf("%s: %d trainings near double precision\n", *name, compare_cohorts(*name));
+#endif
     }
 }

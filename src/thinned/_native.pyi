@@ -4,6 +4,10 @@ The compiled extension: memory by `data_ptr`, lengths and strides in elements. S
 
 from collections.abc import Sequence
 import enum
+from typing import Annotated
+
+import numpy
+from numpy.typing import NDArray
 
 class Form(enum.Enum):
     """What is computed of x; see csrc/dropout.h."""
@@ -115,6 +119,164 @@ def thresholds(dst: int, p: int, stride: int, n: int) -> int:
     """
     Fill dst with the threshold of each p; return the position of the first invalid p, or -1.
     """
+
+class Loss(enum.Enum):
+    """The loss of a row."""
+
+    binary = 0
+
+    multiclass = 1
+
+    squared = 2
+
+class Norm(enum.Enum):
+    """
+    Whether the hidden layers have batch norm, and what dropout stands before or after.
+    """
+
+    none = 0
+
+    before = 1
+
+    after = 2
+
+class TableF32:
+    """
+    Rows to train on: x (rows, columns) and y (rows,), which live as long as this.
+    """
+
+    def __init__(
+        self,
+        x: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)],
+        y: Annotated[NDArray[numpy.float32], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        classes: int,
+    ) -> None:
+        """`classes`, where not 0, is the number of class codes that y may hold."""
+
+class TrainerF32:
+    """A multilayer perceptron in training; see csrc/cohort_trainer.h."""
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        outputs: int,
+        batch: int,
+        loss: Loss,
+        norm: Norm,
+        shared: bool,
+        learning_rate: float,
+        kept: float,
+        limit: float,
+        keys: Sequence[int],
+    ) -> None: ...
+    def set_parameters(
+        self, tensors: Sequence[Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)]]
+    ) -> None:
+        """Begin with these values."""
+
+    def parameters(self, out: Sequence[Annotated[NDArray[numpy.float32], dict(order="C", device="cpu")]]) -> None:
+        """Fill these arrays with the present values."""
+
+    def set_keep(self, keep: Sequence[int]) -> None:
+        """The threshold of each dropout site."""
+
+    def train(
+        self,
+        table: TableF32,
+        order: Annotated[NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+    ) -> None:
+        """Steps on batches of these rows."""
+
+    def loss(
+        self,
+        table: TableF32,
+        rows: Annotated[NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+    ) -> float:
+        """Mean loss, dropout off."""
+
+    def outputs(
+        self,
+        table: TableF32,
+        rows: Annotated[NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")],
+    ) -> None:
+        """Fill `out` with the outputs, dropout off."""
+
+    def keep_best(self) -> None:
+        """Keep the present values as the best."""
+
+    def restore_best(self) -> None:
+        """Go back to the best values."""
+
+class TableF64:
+    """
+    Rows to train on: x (rows, columns) and y (rows,), which live as long as this.
+    """
+
+    def __init__(
+        self,
+        x: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order="C", device="cpu", writable=False)],
+        y: Annotated[NDArray[numpy.float64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        classes: int,
+    ) -> None:
+        """`classes`, where not 0, is the number of class codes that y may hold."""
+
+class TrainerF64:
+    """A multilayer perceptron in training; see csrc/cohort_trainer.h."""
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        outputs: int,
+        batch: int,
+        loss: Loss,
+        norm: Norm,
+        shared: bool,
+        learning_rate: float,
+        kept: float,
+        limit: float,
+        keys: Sequence[int],
+    ) -> None: ...
+    def set_parameters(
+        self, tensors: Sequence[Annotated[NDArray[numpy.float64], dict(order="C", device="cpu", writable=False)]]
+    ) -> None:
+        """Begin with these values."""
+
+    def parameters(self, out: Sequence[Annotated[NDArray[numpy.float64], dict(order="C", device="cpu")]]) -> None:
+        """Fill these arrays with the present values."""
+
+    def set_keep(self, keep: Sequence[int]) -> None:
+        """The threshold of each dropout site."""
+
+    def train(
+        self,
+        table: TableF64,
+        order: Annotated[NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+    ) -> None:
+        """Steps on batches of these rows."""
+
+    def loss(
+        self,
+        table: TableF64,
+        rows: Annotated[NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+    ) -> float:
+        """Mean loss, dropout off."""
+
+    def outputs(
+        self,
+        table: TableF64,
+        rows: Annotated[NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        out: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order="C", device="cpu")],
+    ) -> None:
+        """Fill `out` with the outputs, dropout off."""
+
+    def keep_best(self) -> None:
+        """Keep the present values as the best."""
+
+    def restore_best(self) -> None:
+        """Go back to the best values."""
 
 def isas() -> list[str]:
     """Instruction sets of this build that this machine has, fastest first."""

@@ -25,7 +25,7 @@ except ImportError as error:
         )
     ) from error
 
-__all__ = ["DTYPES", "dropout", "isa", "keep_mask", "normals", "thresholds", "use_isa"]
+__all__ = ["DTYPES", "dropout", "isa", "keep_mask", "normals", "thresholds", "trains", "use_isa"]
 
 DTYPES = {
     torch.float32: _native.Dtype.f32,
@@ -39,6 +39,11 @@ _FORMS = (_native.Form.dropout, _native.Form.add, _native.Form.alpha, _native.Fo
 def isa() -> str:
     """The instruction set in use."""
     return _native.isa()
+
+
+def trains() -> bool:
+    """True where the extension trains cohorts: a compiler without vector extensions (MSVC) leaves the trainer out."""
+    return hasattr(_native, "TrainerF32")
 
 
 def use_isa(name: str) -> None:

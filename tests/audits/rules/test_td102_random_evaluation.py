@@ -151,3 +151,38 @@ def test_other_masks_and_other_noise_are_no_errors(body: Callable[[Body, torch.T
     model = Body(lambda m, x: body(m, m.one(x)), one=nn.Linear(4, 16), two=nn.Linear(16, 2))
     errors = thinned.audit(model, torch.randn(8, 4)).with_severity("error", "warning")
     assert not [finding for finding in errors if "drawn anew" in finding.evidence]
+
+
+class Scaled(nn.Module):
+    """A branch that begins at a hundred-thousandth, as CaiT's do."""
+
+    def __init__(self, masks: bool) -> None:
+        super().__init__()
+        self.first, self.branch, self.masks = nn.Linear(6, 6), nn.Linear(6, 6), masks
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        noise, x = torch.rand(8, 6), self.first(x)
+        branch = self.branch(x)
+        return x + 1e-5 * (branch * (noise > 0.3) if self.masks else branch)
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_mask_is_found_though_its_effect_rounds_away(masks: bool) -> None:
+    found = thinned.audit(Scaled(masks), torch.randn(8, 6))
+    assert found.codes() == ({"TD102"} if masks else set())
+
+
+class Shuffled(nn.Module):
+    """Rows in a random order, whose sum is always the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order, self.mix = Body(lambda m, x: x[torch.randperm(len(x))]), nn.Linear(6, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.mix(self.order(x)).cumsum(0)
+
+
+def test_rows_in_another_order_are_seen_where_they_are_shuffled() -> None:
+    [finding] = thinned.audit(Shuffled(), torch.randint(9, (8, 6)).float())
+    assert (finding.code, finding.severity, finding.module) == ("TD102", "info", "order")

@@ -46,3 +46,22 @@ def test_no_train_afterwards_is_found(kind: str) -> None:
 @pytest.mark.parametrize("kind", RIGHT)
 def test_near_but_right(kind: str) -> None:
     assert codes(RIGHT[kind]) == []
+
+
+POLICY = """
+optimizer = torch.optim.Adam(self.policy.parameters(), lr=1e-2)
+for x in data:
+    loss = self.policy(x).mean() + distance(self.policy(x), teacher(x))
+    loss.backward()
+    self.policy.eval()
+    show(self.policy(x))
+"""
+
+
+def test_a_model_of_any_name_is_one_that_is_trained() -> None:
+    [finding] = audit_text("import torch\n" + POLICY)
+    assert (finding.code, finding.fix.partition("  ")[0]) == ("TD106", "self.policy.train()")
+
+
+def test_a_teacher_stays_in_evaluation_mode() -> None:
+    assert audit_text("import torch\n" + POLICY.replace("self.policy.eval()", "teacher.eval()")) == []

@@ -66,3 +66,16 @@ def test_a_context_that_is_written_as_a_sum_is_no_probability() -> None:
 
     model = Body(pooled, drop=nn.Dropout(0.3), score=nn.Linear(FEATURES, 1))
     assert thinned.audit(model, SEQUENCE).codes() == set()
+
+
+@pytest.mark.parametrize("join", ["stack", "cat", "with scores"])
+def test_weights_of_several_layers_are_joined(join: str) -> None:
+    def layers(m: Any, x: torch.Tensor) -> Any:
+        scores = m.query(x) @ x.mT
+        weights = [m.drop(scores.softmax(-1)), m.drop((2 * scores).softmax(-1))]
+        if join == "with scores":  # a mixture is no distribution that dropout has changed
+            return torch.cat([weights[0], scores], 1)
+        return torch.stack([w.mean(1) for w in weights]) if join == "stack" else torch.cat(weights, 1)
+
+    model = Body(layers, drop=nn.Dropout(0.3), query=nn.Linear(FEATURES, FEATURES))
+    assert ("TD209" in thinned.audit(model, SEQUENCE).codes()) is (join != "with scores")

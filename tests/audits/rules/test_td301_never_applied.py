@@ -205,3 +205,13 @@ class Fused(ItsRate):
 @pytest.mark.parametrize(("cls", "found"), [(OneRate, True), (ItsRate, False), (Fused, False)])
 def test_a_function_of_the_same_rate_hides_no_dead_layer(cls: type[nn.Module], found: bool) -> None:
     assert ("TD301" in thinned.audit(cls(), torch.randn(4, 8)).codes()) is found
+
+
+@pytest.mark.parametrize("off", [True, False])
+def test_a_layer_of_ones_own_that_never_drops(off: bool) -> None:
+    class Own(nn.Dropout):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.dropout(x, self.p, training=not off and self.training)
+
+    model = nn.Sequential(nn.Linear(4, 4), Own(0.3), nn.Linear(4, 2))
+    assert thinned.audit(model, torch.randn(8, 4)).codes() == ({"TD301"} if off else set())

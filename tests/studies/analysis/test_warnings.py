@@ -1,5 +1,6 @@
 """Warnings: each has a study that deserves it and one that does not."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -120,6 +121,24 @@ def test_networks_that_blew_up() -> None:
         return {"validation": 1 - GAINS[setting], "curves": {"train": curve, "validation": curve}}
 
     assert "Weight decay 1: the training loss of 5 of 10 networks" in codes(make_records(PLAN, of))["diverged"]
+
+
+def test_settings_that_diverged_stand_in_one_warning() -> None:
+    """Two settings lost a network, and of two others the loss rose: two warnings, each with its list."""
+
+    def of(repeat: int, fold: int, setting: int) -> dict[str, Any]:
+        curve = [1.0] * 19 + [2.5 if setting in (1, 2) and repeat else 1.9]
+        lost = {"train": math.inf} if setting in (5, 6) and not fold else {}
+        return {"validation": 1 - GAINS[setting], "curves": {"train": curve, "validation": curve}, **lost}
+
+    found = analysed(make_records(PLAN, of), PLAN)["warnings"]
+    lost, risen = [warning["message"] for warning in found if warning["code"] == "diverged"]
+    assert lost == (
+        "Networks of 2 settings have losses that are not finite. The settings are left out: weight decay 0.1 (2 of 10 "
+        "networks), weight decay 1 (2 of 10 networks)."
+    )
+    assert risen.startswith("The training loss of networks of 2 settings is more than 2 times as large at the end")
+    assert risen.endswith(": dropout 0.1 (5 of 10 networks), dropout 0.3 (5 of 10 networks).")
 
 
 def gap(train: float, noise: float) -> list[dict[str, Any]]:

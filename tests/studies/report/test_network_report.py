@@ -91,9 +91,10 @@ def test_everything_of_the_pilot_is_told_and_escaped(page: str) -> None:
 
 def test_nothing_speaks_of_tables(page: str) -> None:
     told = text(page)
-    for word in ("column", "--column", "hidden layers of"):
+    for word in ("column", "--column", "hidden layers of", "early stopping alone"):
         assert word not in told
     assert "100 examples" in told
+    assert "Right of 0 it beats no regularisation, at its best validation epoch." in told
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

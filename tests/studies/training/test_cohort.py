@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cohort_cases import EVERY_KIND, PLAN, SETTINGS, make_data
 from torch import nn
 
 import thinned
@@ -22,20 +23,6 @@ from thinned.studies.training import cohort
 from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.network import MLP, Linear, load_network
 
-SETTINGS = (Setting(), Setting(dropout=0.3), Setting(dropout=0.7))
-PLAN = Plan(
-    arms=(Arm("none", "none", SETTINGS[:1]), Arm("dropout", "dropout", SETTINGS[1:])),
-    folds=2,
-    seeds=1,
-    hidden=(8, 8),
-    epochs=3,
-    batch_size=16,
-    learning_rate=1e-2,
-    seed=5,
-    task="binary",
-    data="",
-    rows=120,
-)
 BUILD = partial(MLP, 5, (8, 8), 1)
 make_config = TrainingConfig.of_plan
 CONFIG = make_config(PLAN)
@@ -52,19 +39,6 @@ class Plain(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.last(self.dropout(torch.tanh(self.first(x))))
-
-
-def make_data(seed: int, task: str = "binary") -> cohort.Data:
-    rng = np.random.default_rng(seed)
-    x = torch.tensor(rng.normal(size=(120, 5)), dtype=torch.float32)
-    signal = x[:, 0] + 0.5 * x[:, 1]
-    y = {
-        "binary": (signal > 0).long(),
-        "multiclass": (signal > 0).long() + (signal > 1).long(),
-        "regression": signal,
-    }[task]
-    rows = torch.tensor(rng.permutation(120))
-    return cohort.Data(x, y, rows[:70], rows[70:95], rows[95:])
 
 
 def members_and_data(task: str = "binary") -> tuple[list[Member], list[cohort.Data]]:
@@ -233,22 +207,6 @@ def train_by_hand(setting: Setting, data: cohort.Data, plan: Plan, fold: int) ->
                     for linear in network.linears[:-1]:
                         linear.weight.copy_(torch.renorm(linear.weight, 2, 0, setting.max_norm))
     return network.eval()
-
-
-EVERY_KIND = [
-    Setting(weight_decay=2.0),
-    Setting(dropout=0.4, where="input"),
-    Setting(dropout=0.4, where="first"),
-    Setting(dropout=0.4, where="last"),
-    Setting(dropout=0.4, where="output"),
-    Setting(batch_norm="after"),
-    Setting(dropout=0.4, batch_norm="after"),
-    Setting(dropout=0.4, batch_norm="before"),
-    Setting(dropout=0.4, one_mask=True),
-    Setting(dropout=0.4, max_norm=0.5, weight_decay=1.0),
-    Setting(dropout=0.4, schedule="early"),
-    Setting(dropout=0.4, schedule="late"),
-]
 
 
 @pytest.mark.parametrize("setting", EVERY_KIND, ids=lambda s: s.label)

@@ -1,4 +1,4 @@
-"""Stores whose plan is replaced."""
+"""Stores whose plan is replaced, or that another trainer began."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ import pytest
 from study_cases import make_plan
 
 from thinned.errors import InputError
+from thinned.studies.training.engines.environment import environment
+from thinned.studies.training.records import Curves, Evaluation, TrainedNetwork
 from thinned.studies.training.store import Origin, open_store, read_store
 
 
@@ -18,3 +20,17 @@ def test_a_plan_that_kept_nothing_leaves_no_origin(tmp_path: Path) -> None:
         pass
     with pytest.raises(InputError, match="not written with --shard"):
         read_store(tmp_path)
+
+
+def test_another_trainer_or_instruction_set_cannot_continue_a_run(tmp_path: Path) -> None:
+    plan, losses = make_plan(), Evaluation(0.1, 0.2, 0.3, {})
+    network = TrainedNetwork(0, 0, 0, 0, best_epoch=1, best=losses, end=losses, curves=Curves((0.1,), (0.2,)))
+    for number, trainer in enumerate(("torch", "native abacus")):
+        folder = tmp_path / str(number)
+        with open_store(folder, plan, environment() | {"trainer": trainer}) as store:
+            store.add([network], 1.0)
+        with (
+            pytest.raises(InputError, match=f"same plan, data and versions .*'trainer': '{trainer}'"),
+            open_store(folder, plan),
+        ):
+            pass

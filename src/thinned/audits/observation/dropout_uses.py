@@ -14,10 +14,11 @@ __all__ = ["LOSSES", "DropoutUses", "Use"]
 _SUMS = frozenset({"mean", "sum", "amax", "getitem"})
 _MIXES = frozenset(
     [
-        *("add", "iadd", "radd", "sub", "mul", "imul", "rmul", "div", "truediv", "clamp", "clamp_min", "cat", "concat"),
+        *("add", "iadd", "radd", "sub", "mul", "imul", "rmul", "div", "truediv", "clamp", "clamp_min"),
         *("scatter_add", "index_add", "scatter", "index_copy", "index_put", "where", "maximum"),
     ]
 )
+_JOINS = frozenset({"cat", "concat", "stack", "hstack", "vstack"})
 _LOGARITHMS = frozenset({"log", "log2", "log10"})
 _PROBABILITY_LOSSES = frozenset({"nll_loss", "kl_div", "binary_cross_entropy", "nll_loss_nd"})
 _NORMS = frozenset({"layer_norm", "group_norm", "instance_norm", "batch_norm", "rms_norm"})
@@ -133,10 +134,10 @@ class _Carried:
 
     def add_function(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor], name: str) -> None:
         plain = name.strip("_")
-        mixed = plain in _MIXES
+        mixed = plain in _MIXES or (plain in _JOINS and not all(self.dropouts(tensor) for tensor in inputs))
         passes = mixed or name in VIEWS or plain in _SUMS
         carried: dict[int, bool] = {}
-        for tensor in inputs if mixed else inputs[:1] if passes else ():
+        for tensor in inputs if mixed or plain in _JOINS else inputs[:1] if passes else ():
             for index, earlier in self.dropouts(tensor).items():
                 carried[index] = carried.get(index, False) or earlier or mixed
         for tensor in outputs:

@@ -60,7 +60,7 @@ def locate_difference(passes: Passes, first: list[torch.Tensor], second: list[to
         passes.evaluated(10 + seed, output_sums)
     pairs = zip(*(output_sums.sums for output_sums in sums), strict=False)
     index = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
-    if index is None:  # their sums are the same, as of rows in another order
+    if index is None:  # their sums are the same, as where the root alone makes the difference
         return EvaluationDifference("", type(passes.model).__name__, _largest_difference(first, second), 0.0)
     outputs = [_OneOutput(index) for _ in range(2)]
     for seed, one_output in enumerate(outputs):
@@ -76,7 +76,9 @@ def _moved_zeros(first: list[torch.Tensor], second: list[torch.Tensor]) -> float
     moved = 0.0
     for a, b in zip(first, second, strict=False):
         comparable = a.shape == b.shape and a.is_floating_point() and a.numel()
-        if comparable and len(torch.unique(a[a != 0])) > 1:  # not a mask itself, as masked autoencoders return
+        if not comparable or torch.equal(a.flatten().sort().values, b.flatten().sort().values):
+            continue  # the same values in another order
+        if len(torch.unique(a[a != 0])) > 1:  # not a mask itself, as masked autoencoders return
             moved = max(moved, float(((a == 0) != (b == 0)).double().mean()))
     return moved
 
@@ -94,7 +96,13 @@ class _OutputSums:
         self.sums: list[tuple[float, ...]] = []
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:  # noqa: ARG002 - a hook's signature
-        self.sums.append(tuple(float(tensor.double().nan_to_num().sum()) for tensor in _real_tensors(output)))
+        self.sums.append(tuple(_fingerprint(tensor) for tensor in _real_tensors(output)))
+
+
+def _fingerprint(tensor: torch.Tensor) -> float:
+    """A sum in which each position has a weight of its own, so that rows in another order have another sum."""
+    values = tensor.detach().double().nan_to_num().flatten()
+    return float(values @ torch.linspace(1, 2, len(values), dtype=torch.float64, device=values.device))
 
 
 class _OneOutput:

@@ -82,7 +82,7 @@ def observe(
         evaluation = passes.first_recorded(False, 1)
         evaluation_dropouts, second_outputs = evaluation.dropouts(), passes.evaluated(2)
         agree = outputs_agree(evaluation.outputs, second_outputs)
-        random_masks = [] if agree else _random_masks(passes)
+        random_masks = [] if agree and not evaluation.noise else _random_masks(passes)  # a small mask may round away
         difference = None
         if not agree and not random_masks and not any(dropout.drops for dropout in evaluation_dropouts):
             difference = locate_difference(passes, evaluation.outputs, second_outputs)

@@ -4,9 +4,21 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 
-__all__ = ["calls_below", "functions_of", "is_model", "is_no_grad", "receiver", "sets_training", "stops_training"]
+__all__ = [
+    "called_names",
+    "calls_below",
+    "functions_of",
+    "is_model",
+    "is_no_grad",
+    "optimised_names",
+    "receiver",
+    "sets_training",
+    "stops_training",
+]
 
 _MODEL = re.compile(r"^_?(model|net|network|classifier|module)$")
+_OPTIMISER = re.compile(r"^[A-Z]|optim")
+_LOSS = re.compile(r"criterion|loss", re.IGNORECASE)  # one with parameters of its own has no mode
 _DEPTH = 3  # of functions that are followed
 
 
@@ -20,10 +32,32 @@ def is_model(name: str) -> bool:
     return bool(_MODEL.match(name.rpartition(".")[2]))
 
 
-def is_no_grad(statement: ast.AST) -> bool:
-    """True for ``with torch.no_grad():`` and the like."""
-    names = (ast.unparse(item.context_expr) for item in statement.items) if isinstance(statement, ast.With) else ()
-    return any(name.removeprefix("torch.") in {"no_grad()", "inference_mode()"} for name in names)
+def is_no_grad(node: ast.AST) -> bool:
+    """True for ``with torch.no_grad():`` and the like, and for a function that is decorated with it."""
+    if isinstance(node, ast.With):
+        names = [ast.unparse(item.context_expr) for item in node.items]
+    else:
+        names = [ast.unparse(part) for part in node.decorator_list] if isinstance(node, ast.FunctionDef) else []
+    plain = {name.removeprefix("torch.").removesuffix("()") for name in names}
+    return bool(plain & {"no_grad", "inference_mode", "set_grad_enabled(False)"})
+
+
+def optimised_names(tree: ast.AST) -> set[str]:
+    """The objects whose ``parameters()`` an optimiser is built from, as ``self.policy``."""
+    names = set()
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and _OPTIMISER.search(ast.unparse(call.func).rpartition(".")[2]):
+            inner = [part for part in ast.walk(call) if isinstance(part, ast.Call)]
+            names |= {receiver(part) for part in inner if ast.unparse(part.func).endswith(".parameters")}
+    return {name for name in names - {"", "self"} if not _LOSS.search(name)}
+
+
+def called_names(node: ast.AST) -> set[str]:
+    """Names and attributes that are called outside of ``no_grad`` within a piece of code."""
+    if is_no_grad(node):
+        return set()
+    called = {ast.unparse(node.func)} if isinstance(node, ast.Call) else set()
+    return called.union(*(called_names(child) for child in ast.iter_child_nodes(node)))
 
 
 def stops_training(call: ast.Call) -> bool:

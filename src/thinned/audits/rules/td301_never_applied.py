@@ -46,7 +46,7 @@ class NeverApplied(Rule):
             for dropout in observation.training
             if dropout.site.p > 0
             and not dropout.site.active
-            and dropout.site.kind == "functional"
+            and dropout.site.kind in {"functional", "module"}
             and dropout.module.training
         ]
         for dropout, _ in first_at_each_line(switched_off):

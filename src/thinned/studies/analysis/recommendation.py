@@ -152,7 +152,8 @@ def _gain(trained: TrainedNetworks, setting: int) -> Spread | None:
 
 
 def _baseline(trained: TrainedNetworks) -> str:
-    return "early stopping alone" if trained.trains_itself else "no regularisation"
+    """The baseline in words, as the list of the arms has it."""
+    return "early stopping alone" if trained.plan.own is None else "no regularisation"
 
 
 def undetected_gain(trained: TrainedNetworks, setting: int) -> str:

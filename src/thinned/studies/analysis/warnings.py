@@ -1,7 +1,7 @@
 """Warnings: what a reader should know before trusting a study, each with its numbers and a next step."""
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -177,20 +177,38 @@ def _readings(table: Table) -> Iterator[StudyWarning]:
 
 
 def _diverged(trained: TrainedNetworks) -> Iterator[StudyWarning]:
-    for setting, count in trained.diverged.items():
+    """One warning for the settings that are left out, and one for those whose training loss rose."""
+    networks = len(trained.splits)
+    lost = {capitalise(trained.setting(s).label): count for s, count in trained.diverged.items()}
+    if len(lost) == 1:
+        label, count = next(iter(lost.items()))
+        found = f"{label}: {count} of {networks} networks have losses that are not finite. The setting is left out."
+        yield WarningKind.DIVERGED.warn(found)
+    elif lost:
         yield WarningKind.DIVERGED.warn(
-            f"{capitalise(trained.setting(setting).label)}: {count} of {len(trained.splits)} networks have losses that "
-            "are not finite. The setting is left out."
+            f"Networks of {len(lost)} settings have losses that are not finite. The settings are left out: "
+            f"{_listed(lost, networks)}."
         )
+    risen = {}
     for setting in trained.settings:
         # a training function of the user's reports no training losses
         curves = [split[setting].curves.train or (None,) for split in trained.splits]
         count = sum(_last(curve) > _DIVERGED * _first(curve) for curve in curves)
         if count:
-            yield WarningKind.DIVERGED.warn(
-                f"{capitalise(trained.setting(setting).label)}: the training loss of {count} of {len(curves)} networks "
-                f"is more than {_DIVERGED:g} times as large at the end as after the first epoch."
-            )
+            risen[capitalise(trained.setting(setting).label)] = count
+    rise = f"more than {_DIVERGED:g} times as large at the end as after the first epoch"
+    if len(risen) == 1:
+        label, count = next(iter(risen.items()))
+        yield WarningKind.DIVERGED.warn(f"{label}: the training loss of {count} of {networks} networks is {rise}.")
+    elif risen:
+        yield WarningKind.DIVERGED.warn(
+            f"The training loss of networks of {len(risen)} settings is {rise}: {_listed(risen, networks)}."
+        )
+
+
+def _listed(counts: Mapping[str, int], networks: int) -> str:
+    """Settings, each with its number of networks."""
+    return ", ".join(f"{in_text(label)} ({count} of {networks} networks)" for label, count in counts.items())
 
 
 def _first(curve: Sequence[float | None]) -> float:

@@ -32,7 +32,7 @@ from thinned.studies.table.encoding import EncodedRows, Encoder
 from thinned.studies.table.load import Table, read_frame
 from thinned.studies.table.notices import Notice
 from thinned.studies.table.readings import ColumnReading
-from thinned.studies.training import cohort
+from thinned.studies.training import cohort, native_cohort
 from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.jobs import standardised
 from thinned.studies.training.network import site_rates
@@ -376,4 +376,4 @@ def _fit_batch(
 ) -> list[cohort.Outcome]:
     """Train members of one shape on one core."""
     with one_core():
-        return cohort.train(config, lambda _: storage.make_network(metadata), members, data, progress)
+        return native_cohort.train(config, lambda _: storage.make_network(metadata), members, data, progress)

@@ -22,7 +22,7 @@ from thinned.studies.training.network import site_rates
 from thinned.studies.training.optimizer import AdamW
 from thinned.studies.training.records import Probes
 
-__all__ = ["Data", "Outcome", "Stack", "losses", "train"]
+__all__ = ["Cohort", "Data", "Outcome", "Rows", "Stack", "losses", "train", "train_cohort"]
 
 _CHUNK = 4096  # rows of a member evaluated at once: bounds memory and changes no number
 
@@ -105,6 +105,7 @@ class Stack:
         buffers: running statistics by qualified name, each with a leading axis of members.
         clock: number of the training step, 0-dim int64.
         rates: dropout rates of each site where a member drops, by its name, float64 ``(members,)``.
+        keys: the key of each member at these sites, int64 ``(members,)``.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Stack:
         }
         self.clock = torch.zeros((), dtype=torch.int64)
         self.rates: dict[str, torch.Tensor] = {}
+        self.keys: dict[str, torch.Tensor] = {}
         self._idle: list[nn.Module] = []
         self._native = bool(getattr(self.base, "stacks", False))
         self._addresses: dict[str, torch.Tensor] = {}
@@ -128,7 +130,8 @@ class Stack:
             key = philox.fold_in(seed, philox.site_number(name))
             keys = np.array([philox.fold_in(key, member) for member in members], dtype=np.uint64)
             self.rates[name] = torch.tensor([member[name] for member in rates], dtype=torch.float64)
-            self._addresses |= {f"{name}.key": torch.tensor(keys.view(np.int64)), f"{name}.rate": self.rates[name]}
+            self.keys[name] = torch.tensor(keys.view(np.int64))
+            self._addresses |= {f"{name}.key": self.keys[name], f"{name}.rate": self.rates[name]}
             site.call = self.clock
             # to be replaced member by member; tensors of their own, since functional_call ties equal ones
             site.key, site.rate = torch.zeros_like(self.clock), torch.zeros((), dtype=torch.float64)
@@ -169,7 +172,7 @@ def _assign(module: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
         setattr(module.get_submodule(owner), attribute, value)
 
 
-class _Rows:
+class Rows:
     """The rows of several splits in one tensor, to be gathered for each member.
 
     Members of one repeat and fold train on the same rows in the same order: they are gathered once and shared.
@@ -177,12 +180,13 @@ class _Rows:
     Attributes:
         splits: (repeat, fold) of each distinct split.
         data: the data of each of them.
+        split_index: the number of each member's split.
     """
 
     def __init__(self, members: Sequence[Member], data: Sequence[Data]) -> None:
         by_split = {(m.repeat, m.fold): d for m, d in zip(members, data, strict=True)}
         self.splits, self.data = list(by_split), list(by_split.values())
-        self._split_index = torch.tensor([self.splits.index((m.repeat, m.fold)) for m in members])
+        self.split_index = torch.tensor([self.splits.index((m.repeat, m.fold)) for m in members])
         tables = list({id(d.x): d for d in self.data}.values())  # of one encoding, though the rows may be split anew
         starts = itertools.accumulate((len(d.y) for d in tables), initial=0)
         start = {id(d.x): number for d, number in zip(tables, starts, strict=False)}
@@ -194,13 +198,78 @@ class _Rows:
         """From row numbers within each split, ``(splits, n)``, to each member's ``x`` and ``y``."""
         index = (rows + self._start).reshape(-1)
         x, y = self._x.index_select(0, index), self._y.index_select(0, index)
-        by_member = self._split_index
+        by_member = self.split_index
         return x.view(*rows.shape, -1).index_select(0, by_member), y.view(rows.shape).index_select(0, by_member)
 
     def chunks(self, rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The same, a part of the rows at a time."""
         for part in torch.split(rows, _CHUNK, dim=1):
             yield self.batch(part)
+
+
+class Cohort(NamedTuple):
+    """A cohort before its training.
+
+    Attributes:
+        config: budget, settings and seed.
+        settings: the setting of each member.
+        networks: each member's network with its initial weights.
+        stack: the same networks as one, with the addresses of their masks.
+        rows: the rows of their splits.
+        training: the training rows of each split on which the loss is evaluated, ``(splits, n)``.
+        validation: the validation rows of each split.
+        test: the test rows of each split.
+        order_keys: the key of each split's order of rows, into which the number of an epoch is folded.
+    """
+
+    config: TrainingConfig
+    settings: list[Setting]
+    networks: list[nn.Module]
+    stack: Stack
+    rows: Rows
+    training: torch.Tensor
+    validation: torch.Tensor
+    test: torch.Tensor
+    order_keys: list[int]
+
+    @classmethod
+    def of(
+        cls,
+        config: TrainingConfig,
+        build: Callable[[Setting], nn.Module],
+        members: Sequence[Member],
+        data: Sequence[Data],
+    ) -> "Cohort":
+        """The cohort that :func:`train` trains with these arguments."""
+        settings = [config.settings[member.setting] for member in members]
+        networks = [_initialised(config.seed, build, member, s) for member, s in zip(members, settings, strict=True)]
+        rates = [site_rates(network, setting) for network, setting in zip(networks, settings, strict=True)]
+        masks = [member.repeat * config.folds + member.fold for member in members]
+        stack = Stack(networks, rates, stream_key(config.seed, "mask"), masks)
+        rows = Rows(members, data)
+        training = torch.stack([d.train[: len(d.validation)] for d in rows.data])
+        validation, test = (torch.stack([getattr(d, part) for d in rows.data]) for part in ("validation", "test"))
+        keys = [stream_key(config.seed, "order", *split) for split in rows.splits]
+        return cls(config, settings, networks, stack, rows, training, validation, test, keys)
+
+    def set_rates(self, epoch: int) -> None:
+        """Set the rates that members with a schedule have in this epoch."""
+        for m, (network, setting) in enumerate(zip(self.networks, self.settings, strict=True)):
+            if setting.schedule != "constant":
+                for name, rate in site_rates(network, setting.at_epoch(epoch, self.config.epochs)).items():
+                    if name in self.stack.rates:
+                        self.stack.rates[name][m] = rate
+
+    def orders(self, epoch: int) -> torch.Tensor:
+        """The training rows of each split in this epoch's order, whole batches only: ``(splits, steps · batch)``."""
+        training = len(self.rows.data[0].train)  # by time, the first windows may hold less than a batch
+        kept = training - training % min(self.config.batch_size, training)
+        return torch.stack(
+            [
+                d.train[torch.from_numpy(stream(key, epoch).permutation(len(d.train))[:kept])]
+                for key, d in zip(self.order_keys, self.rows.data, strict=True)
+            ]
+        )
 
 
 def train(
@@ -211,7 +280,7 @@ def train(
     progress: Callable[[int], None] = lambda epoch: None,
     probe: Callable[[Stack], Sequence[Probes]] | None = None,
 ) -> list[Outcome]:
-    """Train one network for each member, all in one batched program.
+    """Train one network for each member, all in one batched program of torch.
 
     Members of one repeat and fold share their initial weights, data order and mask key (a higher rate drops what a
     lower one drops, and more), so that differences between settings are paired. A member's weights depend neither
@@ -226,40 +295,37 @@ def train(
         progress: called with the number of finished epochs.
         probe: measures inside the trained networks, with the weights of their best epochs.
     """
-    settings = [config.settings[member.setting] for member in members]
-    networks = [_initialised(config.seed, build, member, s) for member, s in zip(members, settings, strict=True)]
-    rates = [site_rates(network, setting) for network, setting in zip(networks, settings, strict=True)]
-    masks = [member.repeat * config.folds + member.fold for member in members]
-    stack = Stack(networks, rates, stream_key(config.seed, "mask"), masks)
-    rows = _Rows(members, data)
-    evaluated = (
-        torch.stack([d.train[: len(d.validation)] for d in rows.data]),
-        torch.stack([d.validation for d in rows.data]),
-    )
-    test = torch.stack([d.test for d in rows.data])
+    return train_cohort(Cohort.of(config, build, members, data), progress, probe)
+
+
+def train_cohort(
+    cohort: Cohort, progress: Callable[[int], None], probe: Callable[[Stack], Sequence[Probes]] | None
+) -> list[Outcome]:
+    """Train a cohort; see :func:`train`."""
+    config, settings, stack, rows = cohort.config, cohort.settings, cohort.stack, cohort.rows
     optimizer = AdamW(stack, settings, config.learning_rate)
-    best = _BestWeights(stack, len(members))
+    best = _BestWeights(stack, len(settings))
     curves: list[tuple[torch.Tensor, ...]] = []
     for epoch in range(config.epochs):
         stack.train()
-        _set_rates(stack, networks, settings, epoch, config.epochs)
-        for batch in torch.split(_orders(config, rows, epoch), config.batch_size, dim=1):
+        cohort.set_rates(epoch)
+        for batch in torch.split(cohort.orders(epoch), config.batch_size, dim=1):
             x, y = rows.batch(batch)
             _training_losses(config.task, settings, stack(x), y).mean(1).sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             stack.clock += 1
         stack.base.eval()
-        curves.append(tuple(_mean_loss(config.task, stack, rows, index) for index in evaluated))
+        curves.append(tuple(_mean_loss(config.task, stack, rows, i) for i in (cohort.training, cohort.validation)))
         best.update(epoch, curves[-1][1])
         progress(epoch + 1)
-    at_end = _outputs(stack, rows, test)
+    at_end = _outputs(stack, rows, cohort.test)
     best.restore()
-    probes = [Probes() for _ in members] if probe is None else probe(stack)
-    at_best = _outputs(stack, rows, test)
+    probes = [Probes() for _ in settings] if probe is None else probe(stack)
+    at_best = _outputs(stack, rows, cohort.test)
     train_curve, validation_curve = (torch.stack(curve, dim=1).numpy() for curve in zip(*curves, strict=True))
     return [
         Outcome(train_curve[m], validation_curve[m], int(best.epochs[m]), at_best[m], at_end[m], best.of(m), probes[m])
-        for m in range(len(members))
+        for m in range(len(settings))
     ]
 
 
@@ -307,40 +373,17 @@ def _training_losses(task: str, settings: Sequence[Setting], output: torch.Tenso
     return torch.stack([changed.get(m, by_row[m]) for m in range(len(settings))]) if changed else by_row
 
 
-def _set_rates(
-    stack: Stack, networks: Sequence[nn.Module], settings: Sequence[Setting], epoch: int, epochs: int
-) -> None:
-    """Set the rates that members with a schedule have in this epoch."""
-    for m, (network, setting) in enumerate(zip(networks, settings, strict=True)):
-        if setting.schedule != "constant":
-            for name, rate in site_rates(network, setting.at_epoch(epoch, epochs)).items():
-                if name in stack.rates:
-                    stack.rates[name][m] = rate
-
-
 def _initialised(seed: int, build: Callable[[Setting], nn.Module], member: Member, setting: Setting) -> nn.Module:
     with seeded_generators(stream_key(seed, "init", member.repeat, member.fold)):
         return build(setting)
 
 
-def _orders(config: TrainingConfig, rows: _Rows, epoch: int) -> torch.Tensor:
-    """The training rows of each split in this epoch's order, whole batches only: ``(splits, steps · batch)``."""
-    training = len(rows.data[0].train)  # by time, the first windows may hold less than a batch
-    kept = training - training % min(config.batch_size, training)
-    return torch.stack(
-        [
-            d.train[torch.from_numpy(stream(config.seed, "order", *split, epoch).permutation(len(d.train))[:kept])]
-            for split, d in zip(rows.splits, rows.data, strict=True)
-        ]
-    )
-
-
 @torch.inference_mode()
-def _mean_loss(task: str, stack: Stack, rows: _Rows, index: torch.Tensor) -> torch.Tensor:
+def _mean_loss(task: str, stack: Stack, rows: Rows, index: torch.Tensor) -> torch.Tensor:
     total = sum(losses(task, stack(x), y).sum(1, dtype=torch.float64) for x, y in rows.chunks(index))
     return (total / index.shape[1]).float()  # type: ignore[union-attr]
 
 
 @torch.inference_mode()
-def _outputs(stack: Stack, rows: _Rows, index: torch.Tensor) -> torch.Tensor:
+def _outputs(stack: Stack, rows: Rows, index: torch.Tensor) -> torch.Tensor:
     return torch.cat([stack(x) for x, _ in rows.chunks(index)], dim=1)

@@ -19,7 +19,7 @@ from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import Split, make_splits
 from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table
-from thinned.studies.training import cohort, probes
+from thinned.studies.training import cohort, native_cohort, probes
 from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.drive import Progress, StudyJobs, drive
 from thinned.studies.training.engines.choose import choose_engine, main_objects
@@ -238,7 +238,7 @@ def _train(table: Table, plan: Plan, job: Job, report_epochs: Callable[[int], No
         report = partial(_report_epoch, report_epochs, len(networks) * plan.epochs, len(members))
         data = [encoded.data for encoded in of_members]
         config, probe = TrainingConfig.of_plan(plan), partial(probes.probe, plan, members, data)
-        outcomes = cohort.train(config, build, members, data, report, probe)
+        outcomes = native_cohort.train(config, build, members, data, report, probe)
         networks += [_record(table, m, e, o) for m, e, o in zip(members, of_members, outcomes, strict=True)]
     return networks
 

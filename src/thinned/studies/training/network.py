@@ -87,7 +87,7 @@ class _StackedHidden(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, y, rate = ctx.saved_tensors
-        scale = (65536 / thresholds(rate)).to(y.dtype)[:, None, None]
+        scale = (65536 / thresholds(rate).to(y.dtype))[:, None, None]
         grad = torch.ops.aten.threshold_backward(grads[0], y, 0).mul_(scale)
         before = torch.bmm(grad, weight) if ctx.needs_input_grad[0] else None
         return before, torch.bmm(grad.mT, x), grad.sum(1), None, None, None, None

@@ -1,4 +1,4 @@
-"""Versions and instruction set: with the plan, the bits of trained networks follow from them."""
+"""Versions, instruction set and trainer: with the plan, the bits of trained networks follow from them."""
 
 import functools
 import platform
@@ -7,14 +7,18 @@ from pathlib import Path
 
 import torch
 
+from thinned.kernels import native
+
 __all__ = ["environment", "instruction_set"]
 
 _PACKAGES = ("thinned", "torch", "numpy", "scikit-learn")
 
 
 def environment() -> dict[str, str]:
-    """Versions of the packages that compute, and ``instruction_set``."""
-    return {name: metadata.version(name) for name in _PACKAGES} | {"instruction_set": instruction_set()}
+    """Versions of the packages that compute, ``instruction_set``, and the ``trainer`` of the study's own network."""
+    versions = {name: metadata.version(name) for name in _PACKAGES}
+    trainer = f"native {native.isa()}" if native.trains() else "torch"
+    return versions | {"instruction_set": instruction_set(), "trainer": trainer}
 
 
 @functools.cache

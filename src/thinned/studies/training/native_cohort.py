@@ -1,0 +1,214 @@
+"""Cohorts of the study's own network, trained by the compiled extension: each member by itself, as fast as a core is.
+
+The extension's source is in ``csrc/``. :func:`thinned.studies.training.cohort.train` is the oracle, and trains what
+:func:`torch_reason` names.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import nn
+
+from thinned import _native, schedules
+from thinned.kernels import native
+from thinned.kernels.address import thresholds
+from thinned.studies.design.arms import TECHNIQUES
+from thinned.studies.design.plan import Member
+from thinned.studies.design.setting import Setting
+from thinned.studies.training.cohort import Cohort, Data, Outcome, Stack, train_cohort
+from thinned.studies.training.config import TrainingConfig
+from thinned.studies.training.network import MLP, Hidden
+from thinned.studies.training.records import Probes
+
+__all__ = ["torch_reason", "train"]
+
+_ROWS_AT_ONCE = 65_536  # rows of one call of the extension, some tenths of a second: an interrupt waits for its end
+
+
+def torch_reason(cohort: Cohort) -> str | None:
+    """Why torch must train a cohort, in words; None where the extension can."""
+    network, rows = cohort.networks[0], cohort.rows.data[0]
+    if type(network) is not MLP:
+        return "the network is the user's own"
+    own_loss = any(TECHNIQUES[name].training_loss for setting in cohort.settings for name, _ in setting.extras)
+    one_row = min(cohort.config.batch_size, len(rows.train)) < 2
+    reasons = {
+        "the extension was built by a compiler without vector extensions": not native.trains(),
+        "the network has no hidden layer": not len(network.hidden),
+        "a technique has a loss of its own": own_loss,
+        "a dropout site drops everything": any(bool((rate >= 1).any()) for rate in cohort.stack.rates.values()),
+        "batch norm needs two rows": cohort.settings[0].batch_norm is not None and one_row,
+        "numbers are neither float32 nor float64 throughout": rows.x.dtype not in (torch.float32, torch.float64)
+        or rows.x.dtype != network.output.weight.dtype,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def train(
+    config: TrainingConfig,
+    build: Callable[[Setting], nn.Module],
+    members: Sequence[Member],
+    data: Sequence[Data],
+    progress: Callable[[int], None] = lambda epoch: None,
+    probe: Callable[[Stack], Sequence[Probes]] | None = None,
+) -> list[Outcome]:
+    """Train one network for each member, by the extension where it can.
+
+    The arguments are those of :func:`thinned.studies.training.cohort.train`, whose results these are but for the
+    rounding of sums. A member's numbers depend neither on other members nor on the number of threads, which is
+    torch's.
+    """
+    cohort = Cohort.of(config, build, members, data)
+    if torch_reason(cohort) is not None:
+        return train_cohort(cohort, progress, probe)
+    return _train(cohort, progress, probe)
+
+
+class _Training:
+    """One member in training.
+
+    Attributes:
+        losses: training and validation loss of each epoch.
+        best_epoch: 0-based epoch of the least validation loss.
+    """
+
+    def __init__(self, cohort: Cohort, member: int, table: "_native.TableF32 | _native.TableF64") -> None:
+        self._cohort, self._member, self._table = cohort, member, table
+        network, config, setting = cohort.stack.base, cohort.config, cohort.settings[member]
+        assert isinstance(network, MLP)  # noqa: S101 - as torch_reason found
+        self._sites = list(schedules.dropout_layers(network))
+        hidden = [layer for layer in network.hidden if isinstance(layer, Hidden)]
+        kept = torch.tensor(1 - config.learning_rate * setting.weight_decay)  # rounded, as torch multiplies by it
+        keys = [int(cohort.stack.keys[s][member]) % 2**64 if s in cohort.stack.keys else 0 for s in self._sites]
+        self._dtype = network.output.weight.dtype
+        make = _native.TrainerF32 if self._dtype == torch.float32 else _native.TrainerF64
+        self._trainer = make(
+            inputs=hidden[0].linear.in_features,
+            hidden=[layer.linear.out_features for layer in hidden],
+            outputs=network.output.out_features,
+            batch=min(config.batch_size, len(cohort.rows.data[0].train)),
+            loss=_native.Loss.squared if config.task == "regression" else getattr(_native.Loss, config.task),
+            norm=getattr(_native.Norm, setting.batch_norm or "none"),
+            shared=setting.one_mask,
+            learning_rate=config.learning_rate,
+            kept=float(kept) if setting.weight_decay else 1.0,
+            limit=setting.max_norm or 0.0,
+            keys=keys,
+        )
+        self._trainer.set_parameters([value.numpy() for value in self._tensors()])
+        self.losses: list[tuple[float, float]] = []
+        self.best_epoch, self._least = 0, np.float32(np.inf)
+
+    def _tensors(self) -> list[torch.Tensor]:
+        """This member's part of the stack, in the extension's order; in-place changes are seen by the stack."""
+        return [self._cohort.stack.learned[name].detach()[self._member] for name in _tensor_names(self._cohort.stack)]
+
+    def _set_keep(self) -> None:
+        rates = self._cohort.stack.rates
+        keep = [int(thresholds(rates[s][self._member])) if s in rates else 65536 for s in self._sites]
+        self._trainer.set_keep(keep)
+
+    def epoch(self, order: torch.Tensor, stop: threading.Event) -> None:
+        """Train for an epoch and evaluate; end early where ``stop`` is set."""
+        if not self.losses or self._cohort.settings[self._member].schedule != "constant":
+            self._set_keep()
+        batch = min(self._cohort.config.batch_size, len(order))
+        for part in torch.split(order, max(_ROWS_AT_ONCE // batch, 1) * batch):
+            if stop.is_set():
+                return
+            self._trainer.train(self._table, part.numpy())  # type: ignore[arg-type]
+        split = self._cohort.rows.split_index[self._member]
+        training, validation = (
+            self._trainer.loss(self._table, rows[split].numpy())  # type: ignore[arg-type]
+            for rows in (self._cohort.training, self._cohort.validation)
+        )
+        if np.float32(validation) < self._least:
+            self._least, self.best_epoch = np.float32(validation), len(self.losses)
+            self._trainer.keep_best()
+        self.losses.append((training, validation))
+
+    def outputs(self) -> torch.Tensor:
+        """Outputs on the test rows, ``(rows, outputs)``."""
+        rows = self._cohort.test[self._cohort.rows.split_index[self._member]]
+        network = self._cohort.stack.base
+        assert isinstance(network, MLP)  # noqa: S101 - as torch_reason found
+        out = torch.empty(len(rows), network.output.out_features, dtype=self._dtype)
+        self._trainer.outputs(self._table, rows.numpy(), out.numpy())  # type: ignore[arg-type]
+        return out
+
+    def restore_best(self) -> None:
+        """Go back to the best epoch, and give the stack its weights."""
+        self._trainer.restore_best()
+        self._trainer.parameters([value.numpy() for value in self._tensors()])
+
+
+def _train(
+    cohort: Cohort, progress: Callable[[int], None], probe: Callable[[Stack], Sequence[Probes]] | None
+) -> list[Outcome]:
+    tables = [_table(cohort, data) for data in cohort.rows.data]
+    numbers = cohort.rows.split_index.tolist()
+    networks = [_Training(cohort, m, tables[split]) for m, split in enumerate(numbers)]
+    stop = threading.Event()
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        try:
+            for epoch in range(cohort.config.epochs):
+                cohort.set_rates(epoch)
+                orders = cohort.orders(epoch)
+                _each(pool, networks, [orders[split] for split in numbers], stop)
+                cohort.stack.clock += orders.shape[1] // min(cohort.config.batch_size, orders.shape[1])
+                progress(epoch + 1)
+        except BaseException:
+            stop.set()
+            raise
+    at_end = [network.outputs() for network in networks]
+    for network in networks:
+        network.restore_best()
+    cohort.stack.base.eval()
+    probes = [Probes() for _ in networks] if probe is None else probe(cohort.stack)
+    learned = cohort.stack.learned
+    return [
+        Outcome(
+            train_loss=np.array(network.losses, dtype=np.float32)[:, 0],
+            validation_loss=np.array(network.losses, dtype=np.float32)[:, 1],
+            best_epoch=network.best_epoch,
+            at_best=network.outputs(),
+            at_end=at_end[m],
+            weights={name: value.detach()[m].clone() for name, value in learned.items()},
+            probes=probes[m],
+        )
+        for m, network in enumerate(networks)
+    ]
+
+
+def _each(
+    pool: ThreadPoolExecutor, networks: Sequence[_Training], orders: Iterable[torch.Tensor], stop: threading.Event
+) -> None:
+    """Train every network for an epoch: in this thread where it is the only one, so that an interrupt comes soon."""
+    if torch.get_num_threads() == 1:
+        for network, order in zip(networks, orders, strict=True):
+            network.epoch(order, stop)
+        return
+    for future in [pool.submit(network.epoch, order, stop) for network, order in zip(networks, orders, strict=True)]:
+        future.result()
+
+
+def _table(cohort: Cohort, data: Data) -> "_native.TableF32 | _native.TableF64":
+    x = data.x.contiguous()
+    y, network = data.y.to(x.dtype).contiguous(), cohort.networks[0]
+    assert isinstance(network, MLP)  # noqa: S101 - as torch_reason found
+    codes = {"binary": 2, "multiclass": network.output.out_features}.get(cohort.config.task, 0)
+    if x.dtype == torch.float32:
+        return _native.TableF32(x.numpy(), y.numpy(), codes)
+    return _native.TableF64(x.numpy(), y.numpy(), codes)
+
+
+def _tensor_names(stack: Stack) -> list[str]:
+    """The names of a member's tensors in the extension's order; see csrc/cohort_trainer.h."""
+    network = stack.base
+    assert isinstance(network, MLP)  # noqa: S101 - as torch_reason found
+    of_layer = ("linear.weight", "linear.bias", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var")
+    names = [f"hidden.{number}.{name}" for number in range(len(network.hidden)) for name in of_layer]
+    return [name for name in (*names, "output.weight", "output.bias") if name in stack.learned]
