@@ -73,7 +73,7 @@ def multi_head_attention(next_address: NextAddress, *args: object, **kwargs: obj
     call = _multi_head_call
     before = call.next_address, call.batch, call.rate
     call.next_address, call.batch, call.rate = next_address, query.shape[1] if query.ndim == 3 else 1, None
-    rate = BINDERS[F.multi_head_attention_forward](*args, **kwargs).p
+    rate: object = BINDERS[F.multi_head_attention_forward](*args, **kwargs).p
     if isinstance(rate, torch.Tensor):
         call.rate = rate
         args, kwargs = with_rate(F.multi_head_attention_forward, args, kwargs, 1.0)  # type: ignore[assignment]

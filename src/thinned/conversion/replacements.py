@@ -114,7 +114,8 @@ def run_layer_by_layer(function: Callable[..., object], next_address: NextAddres
     """
     call = Recurrent.bind(*args)
     addresses = [next_address() for _ in range(call.num_layers - 1)]
-    drops = isinstance(call.p, torch.Tensor) or call.p > 0
+    rate: object = call.p
+    drops = isinstance(rate, torch.Tensor) or bool(rate)  # a tensor's number is not known under vmap
     if not (call.training and drops and addresses):
         return function(*args)
     if call.batch_sizes is not None and ops.placement() is not None:

@@ -98,9 +98,10 @@ class NetworkStack:
 
         # "same": what a network draws besides its masks follows from the split and the step, as without a stack
         run = torch.func.vmap(member, randomness="same")
-        values, buffers = run(self.parameters, self.buffers, self._rates)
+        parameters: _State = {**self.parameters}
+        values, buffers = run(parameters, self.buffers, self._rates)
         self.buffers = {name: value.detach() for name, value in buffers.items()}
-        return values  # type: ignore[no-any-return]
+        return values
 
     def member(self, number: int, state: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
         """The network of one member in evaluation mode, until another one is asked for.

@@ -209,7 +209,7 @@ def _speedup(trial: StackTrial, settings: Sequence[Setting]) -> float:
     training.evaluate(torch.arange(evaluated))
     evaluation = watch.seconds() / evaluated * 2 * len(trial.split.validation)
     steps = training.batches.steps_of_epoch
-    return size * (steps * step + evaluation) / (steps * of_stack + size * evaluation)
+    return float(size * (steps * step + evaluation) / (steps * of_stack + size * evaluation))
 
 
 def _seconds(steps: Iterator[None], device: torch.device) -> float:
