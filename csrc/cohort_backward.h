@@ -33,9 +33,10 @@ struct Backward : Forward<T> {
     THINNED_INLINE static void learn(const Parameter<T> &p, int64_t at, V gradient, const Step &step) {
         V value = load(p.value + at), mean = load(p.mean + at), square = load(p.square + at);
         mean += (gradient - mean) * step.mean_rate;
-        square = square * step.square_kept + gradient * gradient * step.square_rate;
+        // in torch's order, so that what overflows there does so here
+        square = square * step.square_kept + step.square_rate * gradient * gradient;
         if constexpr (decays) value *= step.kept;
-        value -= step.rate * (mean / (root(square) * step.root_scale + step.floor));
+        value -= step.rate * mean / (root(square) * step.root_scale + step.floor);
         store(p.value + at, value), store(p.mean + at, mean), store(p.square + at, square);
     }
 

@@ -106,11 +106,12 @@ void register_dtype(nb::module_ &m, const char *table, const char *trainer) {
              "inputs"_a, "hidden"_a, "outputs"_a, "batch"_a, "loss"_a, "norm"_a, "shared"_a, "learning_rate"_a, "kept"_a,
              "limit"_a, "keys"_a)
         .def("set_parameters", &Trainer<T>::set_parameters, "tensors"_a, "Begin with these values.")
-        .def("parameters", &Trainer<T>::parameters, "out"_a, "Fill these arrays with the present values.")
+        .def("parameters", &Trainer<T>::parameters, nb::arg("out").noconvert(), "Fill these arrays with the present values.")
         .def("set_keep", &Trainer<T>::set_keep, "keep"_a, "The threshold of each dropout site.")
-        .def("train", &Trainer<T>::train, "table"_a, "order"_a, "Steps on batches of these rows.")
-        .def("loss", &Trainer<T>::loss, "table"_a, "rows"_a, "Mean loss, dropout off.")
-        .def("outputs", &Trainer<T>::outputs, "table"_a, "rows"_a, "out"_a, "Fill `out` with the outputs, dropout off.")
+        .def("train", &Trainer<T>::train, "table"_a, nb::arg("order").noconvert(), "Steps on batches of these rows.")
+        .def("loss", &Trainer<T>::loss, "table"_a, nb::arg("rows").noconvert(), "Mean loss, dropout off.")
+        .def("outputs", &Trainer<T>::outputs, "table"_a, nb::arg("rows").noconvert(),
+             nb::arg("out").noconvert(), "Fill `out` with the outputs, dropout off.")
         .def("keep_best", &Trainer<T>::keep_best, "Keep the present values as the best.")
         .def("restore_best", &Trainer<T>::restore_best, "Go back to the best values.");
 }

@@ -66,6 +66,7 @@ T *Aligned<T>::resize(int64_t n) {
     constexpr int64_t line = 64 / int64_t(sizeof(T));
     if (n > capacity_) {
         memory_.reset();  // before the larger one, not beside it
+        data_ = nullptr, size_ = capacity_ = 0;  // should there be no memory for that
         memory_.reset(new T[size_t(n + line)]);
         capacity_ = n;
         const uintptr_t address = reinterpret_cast<uintptr_t>(memory_.get());

@@ -54,7 +54,7 @@ class Case:
         self.members = [Member(0, fold, number) for fold in (0, 1) for number in range(len(settings))]
         folds = [make_data(fold, task) for fold in (0, 1)]
         real = [d._replace(x=d.x.to(dtype), y=d.y.to(dtype) if task == "regression" else d.y) for d in folds]
-        self.data = [real[member.fold] for member in self.members]
+        self.data: list[cohort.Data] = [real[member.fold] for member in self.members]
 
     def build(self, setting: Setting) -> nn.Module:
         return MLP(5, self.config.hidden, 3 if self.config.task == "multiclass" else 1, setting).to(self.dtype)
@@ -240,6 +240,36 @@ def test_a_network_that_diverges_says_so() -> None:
     for outcome in case.by_extension():
         assert not outcome.at_end.isfinite().all()
         assert not np.isfinite(outcome.train_loss[-1])
+
+
+def test_a_network_diverges_where_that_of_torch_does() -> None:
+    # gradients whose squares float32 can't hold, and rates whose products with the mean it can't
+    for scale, rate in ((1e20, 1e-3), (1.0, 1e38), (1e12, 1e10)):
+        case = Case([Setting()], task="regression", epochs=2, dtype=torch.float32)
+        case.config = dataclasses.replace(case.config, learning_rate=rate)
+        case.data = [part._replace(y=part.y * scale) for part in case.data]
+        for ours, theirs in zip(case.by_extension(), case.by_torch(), strict=True):
+            assert np.array_equal(np.isfinite(ours.train_loss), np.isfinite(theirs.train_loss))
+            assert bool(ours.at_end.isfinite().all()) == bool(theirs.at_end.isfinite().all())
+
+
+def test_calls_of_the_extension_may_be_cut_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case([Setting(dropout=0.3)])
+    whole = case.by_extension()
+    monkeypatch.setattr(native_cohort, "_PRODUCTS_AT_ONCE", 1)
+    for one, cut in zip(whole, case.by_extension(), strict=True):
+        assert all(bool((one.weights[name] == cut.weights[name]).all()) for name in one.weights)
+        np.testing.assert_allclose(one.train_loss, cut.train_loss, rtol=1e-6)
+        torch.testing.assert_close(one.at_best, cut.at_best, rtol=1e-12, atol=1e-12)
+
+
+def test_arrays_to_fill_are_not_converted() -> None:
+    data, rows = table(_native.Loss.binary)
+    own = trainer(_native.Loss.binary, 1)
+    with pytest.raises(TypeError):
+        own.outputs(data, rows, np.empty((20, 1), dtype=np.float32))  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        own.loss(data, rows.astype(np.float64))  # type: ignore[arg-type]
 
 
 def test_an_interrupt_ends_the_training() -> None:

@@ -25,7 +25,8 @@ from thinned.studies.training.records import Probes
 
 __all__ = ["torch_reason", "train"]
 
-_ROWS_AT_ONCE = 65_536  # rows of one call of the extension, some tenths of a second: an interrupt waits for its end
+#: products of a row with a weight in one call of the extension, some tenths of a second: an interrupt waits for its end
+_PRODUCTS_AT_ONCE = 3 * 10**9
 
 
 def torch_reason(cohort: Cohort) -> str | None:
@@ -99,7 +100,8 @@ class _Training:
             keys=keys,
         )
         self._trainer.set_parameters([value.numpy() for value in self._tensors()])
-        self.losses: list[tuple[float, float]] = []
+        self._at_once = max(1, _PRODUCTS_AT_ONCE // sum(value.numel() for value in self._tensors()))
+        self.losses: list[tuple[np.float32, np.float32]] = []
         self.best_epoch, self._least = 0, np.float32(np.inf)
 
     def _tensors(self) -> list[torch.Tensor]:
@@ -116,19 +118,26 @@ class _Training:
         if not self.losses or self._cohort.settings[self._member].schedule != "constant":
             self._set_keep()
         batch = min(self._cohort.config.batch_size, len(order))
-        for part in torch.split(order, max(_ROWS_AT_ONCE // batch, 1) * batch):
+        for part in torch.split(order, max(self._at_once // batch, 1) * batch):
             if stop.is_set():
                 return
             self._trainer.train(self._table, part.numpy())  # type: ignore[arg-type]
         split = self._cohort.rows.split_index[self._member]
-        training, validation = (
-            self._trainer.loss(self._table, rows[split].numpy())  # type: ignore[arg-type]
-            for rows in (self._cohort.training, self._cohort.validation)
-        )
-        if np.float32(validation) < self._least:
-            self._least, self.best_epoch = np.float32(validation), len(self.losses)
+        training = self._loss(self._cohort.training[split], stop)
+        validation = self._loss(self._cohort.validation[split], stop)
+        if validation < self._least:
+            self._least, self.best_epoch = validation, len(self.losses)
             self._trainer.keep_best()
         self.losses.append((training, validation))
+
+    def _loss(self, rows: torch.Tensor, stop: threading.Event) -> np.float32:
+        total = 0.0
+        for part in torch.split(rows, self._at_once):
+            if stop.is_set():
+                break
+            total += self._trainer.loss(self._table, part.numpy()) * len(part)  # type: ignore[arg-type]
+        with np.errstate(over="ignore"):  # it diverged
+            return np.float32(total / len(rows))
 
     def outputs(self) -> torch.Tensor:
         """Outputs on the test rows, ``(rows, outputs)``."""
@@ -136,7 +145,8 @@ class _Training:
         network = self._cohort.stack.base
         assert isinstance(network, MLP)  # noqa: S101 - as torch_reason found
         out = torch.empty(len(rows), network.output.out_features, dtype=self._dtype)
-        self._trainer.outputs(self._table, rows.numpy(), out.numpy())  # type: ignore[arg-type]
+        for part, filled in zip(torch.split(rows, self._at_once), torch.split(out, self._at_once), strict=True):
+            self._trainer.outputs(self._table, part.numpy(), filled.numpy())  # type: ignore[arg-type]
         return out
 
     def restore_best(self) -> None:
