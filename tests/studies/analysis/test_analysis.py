@@ -267,21 +267,46 @@ def test_a_choice_below_the_baseline_on_test_rows_is_said_to_be() -> None:
     verdict = analysed(validated([0, 0, -0.1, 0, 0, 0, 0], MID), PLAN)["verdict"]
     assert verdict["recommended"]["label"] != "dropout 0.3"
     told = verdict["recommended"]["reason"]
-    assert "scored worse on test rows" in told or "worse than early stopping alone" in told
+    assert "scored worse on test rows" in told or "worse than no regularisation" in told
     near = analysed(validated([0, 0, 0.1, 0, 0, 0, 0], MID), PLAN)["verdict"]
     assert "worse" not in near["recommended"]["reason"]
+
+
+def test_a_reason_says_of_which_setting_its_difference_is_and_says_it_once() -> None:
+    """One setting on all splits, where the arm of the chart chooses anew on each; and the chart's arm of no other."""
+    close = analysed(validated([0.0] * 7, MID), PLAN)["verdict"]["recommended"]["reason"]
+    assert "(that setting on all splits: " in close
+    worse = analysed(validated([0.0, 0.0, -0.1, 0.0, 0.0, 0.0, 0.0], MID), PLAN)["verdict"]["recommended"]["reason"]
+    told = f"{close} {worse}"
+    assert "early stopping alone" not in told
+    assert worse.count("worse") == 1
+
+
+def test_a_recommended_value_at_an_end_of_its_grid_is_said_to_be() -> None:
+    """Weight decay 1 is the highest of all arms, and 0.1 is none."""
+    highest, inside = 6, 5
+    assert [PLAN.settings[s].weight_decay for s in (highest, inside)] == [1.0, 0.1]
+    reasons = {}
+    for best in (highest, inside):
+        gains = [0.3 * (s == best) for s in range(7)]
+        found = analysed(noisy(PLAN, gains, 0.01, 0), PLAN)["verdict"]["recommended"]
+        assert found["setting"] == best
+        reasons[best] = found["reason"]
+    assert " Weight decay 1 is the highest that was tried: try 3 and 10, too." in reasons[highest]
+    assert "that was tried" not in reasons[inside]
 
 
 OWN = own_plan(["none", "dropout", "as_is", "weight_decay"])
 
 
 @pytest.mark.parametrize(
-    ("plan", "noun", "base"),
-    [(PLAN, "rows", "early stopping alone"), (OWN, "examples", "no regularisation")],
+    ("plan", "noun"),
+    [(PLAN, "rows"), (OWN, "examples")],
     ids=["table", "network"],
 )
-def test_a_recommendation_that_the_test_does_not_confirm_says_so(plan: Plan, noun: str, base: str) -> None:
+def test_a_recommendation_that_the_test_does_not_confirm_says_so(plan: Plan, noun: str) -> None:
     """Dropout helps, and the best on validation is a weight decay that is not shown to improve anything, or is."""
+    base = plan.arm("none").label
     decay = plan.setting_indices(plan.arm("weight_decay"))[1]
     dropouts = plan.setting_indices(plan.arm("dropout"))
 
@@ -295,7 +320,7 @@ def test_a_recommendation_that_the_test_does_not_confirm_says_so(plan: Plan, nou
     remark = f"best on validation; on test {noun} no difference from {base} that this study could detect"
     reasons = {gain: verdict(gain)["recommended"]["reason"] for gain in (-0.008, 0.0)}
     assert f" On test {noun} this study could detect no difference between it and {base}" in reasons[0.0]
-    assert f"worse than {base} (95\u00a0% interval of the improvement" in reasons[-0.008]
+    assert f"worse than {base} (this setting on all splits: 95\u00a0% interval of the improvement" in reasons[-0.008]
     label = plan.settings[decay].label
     assert verdict(0.0)["headline"].endswith(f"{label} ({remark}).")
     assert verdict(-0.008)["headline"].endswith(f"{label} ({remark}).")
@@ -320,6 +345,7 @@ def test_an_arm_with_a_warning_is_measured_but_not_recommended() -> None:
     found = analysed(noisy(plan, [0, 0.1, 0.2, 0.1, 0.9], 0.01, 0), plan)
     assert found["verdict"]["recommended"]["label"] == "dropout 0.3"
     assert "dropout on the output" in found["verdict"]["recommended"]["reason"]
+    assert "the least of the 4 settings considered, of 5" in found["verdict"]["recommended"]["reason"]
     assert found["arms"][-1]["best"]["improvement"]["mean"] == pytest.approx(0.9, abs=0.02)
     assert found["arms"][-1]["warning"] == "adds noise"
 

@@ -243,6 +243,14 @@ def test_column_reading(crossed: bool) -> set[str]:
 
 @pair(WarningKind.IDENTIFIER)
 def test_identifier(crossed: bool) -> set[str]:
+    """A key for each row, or one that occurs twice."""
+    keys = [f"C{n:05}" for n in range(400)]
+    keys[0] = keys[0] if crossed else keys[1]
+    return codes(PLANS["table"], as_usual, make_table(400, customer=lambda y, rng: keys))
+
+
+@pair(WarningKind.ROW_NUMBERS)
+def test_row_numbers(crossed: bool) -> set[str]:
     """A number for each row, or one that occurs twice."""
     numbers = np.random.default_rng(1).permutation(400) + 1000
     numbers[0] = numbers[0] if crossed else numbers[1]

@@ -80,6 +80,36 @@ def test_budget_limited_arms_are_named() -> None:
     assert "weight decay" not in message
 
 
+def test_arms_that_need_more_epochs_are_counted_where_all_do_and_one_is_no_plural() -> None:
+    def told(late: set[int]) -> tuple[str, str]:
+        records = make_records(
+            PLAN, lambda _r, _f, s: {"validation": 1 - GAINS[s], "best_epoch": 20 if s in late else 10}
+        )
+        (found,) = [w for w in analysed(records, PLAN)["warnings"] if w["code"] == "budget"]
+        return found["message"], found["next_step"]
+
+    arms = len(PLAN.arms)
+    message, next_step = told(set(range(7)))
+    assert message == f"All {arms} arms were at their best in the last 5\u00a0% of 20 epochs on most splits."
+    assert next_step == "Run the study with --epochs 80: these arms may move up."
+    message, next_step = told({0})
+    assert message.startswith("This arm was at its best in the last 5\u00a0% of 20 epochs: no regularisation (10 of")
+    assert next_step.endswith(": this arm may move up.")
+
+
+def test_a_column_that_numbers_the_rows_comes_first_and_its_advice_stands_once() -> None:
+    table = make_table(400, customer_id=lambda y, rng: np.random.default_rng(1).permutation(400) + 1000)
+    first = analysed(noisy(PLAN, [0] * 7, 0.3, 0), PLAN, table)["warnings"][0]
+    assert first["code"] == "row_numbers"
+    assert first["message"] == "'customer_id': the values number the rows."
+    assert first["next_step"] == "Leave it out with --column customer_id=drop, unless its values mean something."
+
+
+def test_a_budget_too_small_hides_no_wide_interval() -> None:
+    records = [r | {"best_epoch": 20} for r in noisy(PLAN, [0] * 7, 0.3, 0)]
+    assert {"budget", "small_test_fold"} <= set(codes(records))
+
+
 def test_an_arm_at_the_edge_of_its_grid() -> None:
     def of(repeat: int, fold: int, setting: int) -> dict[str, Any]:
         chosen = 3 if fold else 2

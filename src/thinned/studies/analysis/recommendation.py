@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from thinned.studies.analysis.grid_ends import grid_end_remark
 from thinned.studies.analysis.selection import Array, TrainedNetworks
 from thinned.studies.analysis.statistics import Spread, equivalence
 from thinned.studies.design.setting import Setting
@@ -27,10 +28,18 @@ class _Rival(NamedTuple):
         return self.probability > _CREDIBLE and not self.limited
 
     @property
+    def mean(self) -> str:
+        """The gain in words, with the digits that its interval supports."""
+        return _rounded(self.gain, self.gain.mean, signed=True)
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether the gain is below 0 as it is printed."""
+        return self.gain.mean < 0 and self.mean != _rounded(self.gain, 0.0)
+
+    @property
     def evidence(self) -> str:
-        interval = self.gain.interval()
-        mean = number(self.gain.mean, interval_decimals(interval.low, interval.high), signed=True)
-        return f"difference {mean}, probability of being better {percent(self.probability)}"
+        return f"probability of being better {percent(self.probability)}"
 
 
 def techniques(setting: Setting) -> int:
@@ -100,7 +109,8 @@ def _recommendation(trained: TrainedNetworks, setting: int, reason: str) -> Reco
     choice = _choice(trained, setting)
     names = [arm.label for arm in trained.plan.arms if arm.name in trained.arms and arm.warning]
     left_out = f" Not considered: {', '.join(names)}." if names else ""
-    reason = f"{reason}{_test_result(trained, setting)}{left_out}"
+    end = grid_end_remark(trained, choice.arm, setting)
+    reason = f"{reason}{end}{_test_result(trained, setting)}{left_out}"
     return Recommendation(arm=choice.arm, setting=setting, label=choice.label, reason=reason)
 
 
@@ -111,28 +121,34 @@ def _choice(trained: TrainedNetworks, setting: int) -> Choice:
 
 
 def _simpler_reason(trained: TrainedNetworks, rival: _Rival, best: int) -> str:
-    label = trained.setting(best).label
+    label, where = trained.setting(best).label, f"that setting on all {trained.split_noun}"
     simpler = f"It is simpler than {label}, which was best on validation"
     improving = "was still improving when the budget ended"
+    below = _below_baseline(trained, best, f"{label} ({where})")
     if rival.limited:
         own = capitalise(trained.setting(rival.setting).label)
-        found = f"{simpler}. {own} {improving}, so no conclusion can be drawn."
-    else:
-        late = f"; {label} {improving}" if trained.is_budget_limited([best] * len(trained.splits)) else ""
-        found = f"{simpler} but is not shown to be better on test {trained.noun}s ({rival.evidence}){late}."
-    return found + _below_baseline(trained, best, label)
+        return f"{simpler}. {own} {improving}, so no conclusion can be drawn.{below}"
+    late = f"; {label} {improving}" if trained.is_budget_limited([best] * len(trained.splits)) else ""
+    if rival.is_negative and trained.baseline == "none" and rival.setting in trained.arms["none"]:
+        worse = f"scored {_rounded(rival.gain, -rival.gain.mean)} worse on test {trained.noun}s"
+        return f"{simpler} but {worse} ({where}; {rival.evidence}){late}."
+    shown = f"is not shown to be better on test {trained.noun}s"
+    return f"{simpler} but {shown} ({where}: {rival.mean}, {rival.evidence}){late}.{below}"
 
 
 def _best_reason(trained: TrainedNetworks, best: int, count: int, beaten: Sequence[_Rival]) -> str:
     loss = trained.interval(trained.losses(best, "best", "validation"), "validation")
     mean = number(loss.mean, interval_decimals(loss.low, loss.high))
     when = " at the best epoch" if trained.trains_itself else ""
-    reason = f"Its mean validation loss{when}, {mean}, is the least of {count} settings"
+    total = len(trained.plan.settings)
+    considered = f"{total} settings" if count == total else f"the {count} settings considered, of {total}"
+    reason = f"Its mean validation loss{when}, {mean}, is the least of {considered}"
     if not beaten:
         return f"{reason}."
     rival = beaten[-1]
     label = trained.setting(rival.setting).label
-    return f"{reason}, and it beats {label}, the best of the simpler ones, on test {trained.noun}s ({rival.evidence})."
+    evidence = f"both settings on all {trained.split_noun}: {rival.mean}, {rival.evidence}"
+    return f"{reason}, and it beats {label}, the best of the simpler ones, on test {trained.noun}s ({evidence})."
 
 
 def _refuted_reason(trained: TrainedNetworks, best: int, best_of_pool: int) -> str:
@@ -151,9 +167,10 @@ def _gain(trained: TrainedNetworks, setting: int) -> Spread | None:
     return trained.spread(gain)
 
 
-def _baseline(trained: TrainedNetworks) -> str:
-    """The baseline in words, as the list of the arms has it."""
-    return "early stopping alone" if trained.plan.own is None else "no regularisation"
+def _rounded(gain: Spread, value: float, *, signed: bool = False) -> str:
+    """A value with the digits that the interval of a gain supports."""
+    limits = gain.interval()
+    return number(value, interval_decimals(limits.low, limits.high), signed=signed)
 
 
 def undetected_gain(trained: TrainedNetworks, setting: int) -> str:
@@ -166,8 +183,10 @@ def undetected_gain(trained: TrainedNetworks, setting: int) -> str:
         return ""
     chosen = "best on validation; " if setting == best_on_validation(trained).setting else ""
     if gain.interval().side() < 0:
-        return f"{chosen}on test {trained.noun}s worse than {_baseline(trained)}"
-    return f"{chosen}on test {trained.noun}s no difference from {_baseline(trained)} that this study could detect"
+        return f"{chosen}on test {trained.noun}s worse than {trained.arm_label('none')}"
+    return (
+        f"{chosen}on test {trained.noun}s no difference from {trained.arm_label('none')} that this study could detect"
+    )
 
 
 def _test_result(trained: TrainedNetworks, setting: int) -> str:
@@ -176,15 +195,15 @@ def _test_result(trained: TrainedNetworks, setting: int) -> str:
     if gain is None or equivalence(gain, 0.0).p_better > _CREDIBLE:
         return ""
     limits = gain.interval()
-    decimals = interval_decimals(limits.low, limits.high)
-    mean, low, high = (number(value, decimals, signed=True) for value in (gain.mean, limits.low, limits.high))
+    mean, low, high = (_rounded(gain, value, signed=True) for value in (gain.mean, limits.low, limits.high))
     interval = f"95\u00a0% interval of the improvement {low} to {high}"
     worse = _below_baseline(trained, setting, "it")
+    where = f"this setting on all {trained.split_noun}"
     if worse:
-        return f"{worse.removesuffix('.')} ({interval})."
+        return f"{worse.removesuffix('.')} ({where}: {interval})."
     return (
-        f" On test {trained.noun}s this study could detect no difference between it and {_baseline(trained)} "
-        f"({mean}, {interval})."
+        f" On test {trained.noun}s this study could detect no difference between it and {trained.arm_label('none')} "
+        f"({where}: {mean}, {interval})."
     )
 
 
@@ -193,9 +212,7 @@ def _below_baseline(trained: TrainedNetworks, setting: int, subject: str) -> str
     gain = _gain(trained, setting)
     if gain is None or gain.mean >= 0:
         return ""
-    limits = gain.interval()
-    decimals = interval_decimals(limits.low, limits.high)
-    amount = number(-gain.mean, decimals)
-    if float(amount.replace(",", "")) == 0:
+    amount = _rounded(gain, -gain.mean)
+    if amount == _rounded(gain, 0.0):
         return ""
-    return f" On test {trained.noun}s {subject} scored {amount} worse than {_baseline(trained)}."
+    return f" On test {trained.noun}s {subject} scored {amount} worse than {trained.arm_label('none')}."

@@ -95,6 +95,11 @@ class TrainedNetworks:
         """The label of an arm."""
         return self.plan.arm(name).label
 
+    @property
+    def split_noun(self) -> str:
+        """What the splits are called: with one test set for all, they differ by their seeds alone."""
+        return "seeds" if self.plan.folds == 1 else "splits"
+
     def choose(self, settings: Sequence[int], reading: Reading) -> list[int]:
         """The setting of least validation loss on each split; test rows have no part in the choice."""
         return [min(settings, key=lambda s: _loss(split[s].evaluation(reading), "validation")) for split in self.splits]

@@ -1,21 +1,23 @@
 """Warnings: what a reader should know before trusting a study, each with its numbers and a next step."""
 
 import enum
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
+from thinned.studies.analysis.grid_ends import choices_at_ends
 from thinned.studies.analysis.leakage import baseline_loss, leaking_columns, lookup_score
 from thinned.studies.analysis.selection import TrainedNetworks
-from thinned.studies.design.arms import GRIDS
 from thinned.studies.design.duplicates import find_duplicates
-from thinned.studies.design.own_network.network_arms import NETWORK_GRIDS
 from thinned.studies.design.splits import make_splits
 from thinned.studies.examples.notices import ExampleNotice
 from thinned.studies.metrics import METRICS
 from thinned.studies.results import Comparison, StudyWarning
 from thinned.studies.table.load import Table
+from thinned.studies.table.names import quote
+from thinned.studies.table.readings import DropReading
 from thinned.studies.wording import capitalise, in_text, interval_decimals, number
 
 __all__ = ["WarningKind", "few_seeds", "pilot_warnings", "study_warnings"]
@@ -27,7 +29,7 @@ _TOO_COARSE = 0.05  # of the baseline's loss
 _FEW_CLASS_ROWS = (
     20  # test rows of a class: the share of them that is predicted right has a standard error of up to 0.11
 )
-_MOST = 0.5  # of the splits
+_MORE_EPOCHS = 4  # times the present budget
 _SMALL = 0.05  # of a loss
 _NEAR_CHANCE = 0.1  # of ROC-AUC or R²
 _DIVERGED = 2.0  # times the first epoch's training loss
@@ -36,6 +38,10 @@ _DIVERGED = 2.0  # times the first epoch's training loss
 class WarningKind(enum.Enum):
     """A kind of warning: its title and its next step. The name in lower case is its code."""
 
+    ROW_NUMBERS = (
+        "A column that numbers the rows is used as an input",
+        "Leave it out with --column NAME=drop, unless its values mean something.",
+    )
     DIVERGED = (
         "Some networks diverged",
         "Lower the learning rate, or look for extreme values in the target and the numeric columns.",
@@ -66,8 +72,8 @@ class WarningKind(enum.Enum):
         "Run the study with at least 5 seeds, better 10.",
     )
     SMALL_TEST_FOLD = (
-        "Only a large difference could have been detected",
-        "Do not read this as “no difference”. More examples narrow the interval, and so do more seeds, less.",
+        f"A difference of {100 * _TOO_COARSE:.0f}\u00a0% could have been missed",
+        "Do not read this as “no difference”. More examples narrow the interval most; more seeds help a little.",
     )
     FEW_CLASS_ROWS = (
         "A test fold has few rows of a class",
@@ -99,8 +105,8 @@ class WarningKind(enum.Enum):
         "Look at these cells. If the reading is wrong, choose another with --column NAME=KIND.",
     )
     IDENTIFIER = (
-        "A column has a different value in every row",
-        "Leave it out with --column NAME=drop, or keep it with --column NAME=text or NAME=number.",
+        "A column with a different value in every row was left out",
+        "Keep it only if its values mean something beyond this table.",
     )
 
     @property
@@ -171,9 +177,18 @@ def pilot_warnings(trained: TrainedNetworks) -> list[StudyWarning]:
 
 
 def _readings(table: Table) -> Iterator[StudyWarning]:
+    numbering = []
     for notice in table.notices:
-        kind = WarningKind.IDENTIFIER if notice.code == "identifier" else WarningKind.COLUMN_READING
-        yield kind.warn(notice.message)
+        if notice.code == "identifier" and not isinstance(table.readings.get(notice.column), DropReading):
+            numbering.append(notice.column)
+        else:
+            kind = WarningKind.IDENTIFIER if notice.code == "identifier" else WarningKind.COLUMN_READING
+            yield kind.warn(notice.message)
+    if numbering:
+        drop = " ".join(f"--column {shlex.quote(f'{name}=drop')}" for name in numbering)
+        next_step = WarningKind.ROW_NUMBERS.next_step.replace("--column NAME=drop", drop)
+        message = f"{', '.join(map(quote, numbering))}: the values number the rows."
+        yield msgspec.structs.replace(WarningKind.ROW_NUMBERS.warn(message), next_step=next_step)
 
 
 def _diverged(trained: TrainedNetworks) -> Iterator[StudyWarning]:
@@ -247,13 +262,15 @@ def few_seeds(seeds: int) -> list[StudyWarning]:
 
 
 def _coarse(trained: TrainedNetworks, comparisons: Sequence[Comparison]) -> Iterator[StudyWarning]:
-    """A primary comparison that could not have detected what matters."""
+    """A primary comparison without a finding that could have missed what matters."""
     score = float(trained.arm_scores(trained.baseline, "best").mean())
     for c in comparisons:
-        if c.primary and c.outcome == "not enough evidence" and c.detectable > _TOO_COARSE * score:
+        open_outcome = c.outcome in {"not enough evidence", "budget too small"}
+        if c.primary and open_outcome and c.detectable > _TOO_COARSE * score:
             yield WarningKind.SMALL_TEST_FOLD.warn(
                 f"Only a difference of {100 * c.detectable / score:.0f}\u00a0% of the "
-                f"{in_text(METRICS[trained.selection].label)} would have been detected with 80\u00a0% power."
+                f"{in_text(METRICS[trained.selection].label)} of {in_text(trained.arm_label(trained.baseline))} would "
+                "have been detected with 80\u00a0% power."
             )
 
 
@@ -263,16 +280,27 @@ def _budget_limited(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     for name, settings in trained.arms.items():
         chosen = trained.choose(settings, "best")
         if trained.is_budget_limited(chosen):
-            limited.append(f"{trained.arm_label(name)} ({trained.late_splits(chosen)} of {len(chosen)} splits)")
-    if limited and trained.trains_itself:
-        yield WarningKind.BUDGET.warn(
-            f"These arms were at their best in the last 5\u00a0% of {trained.plan.epochs} epochs: {', '.join(limited)}."
-        )
-    elif limited:
-        warning = WarningKind.BUDGET.warn(
-            f"These arms were at their best in the last 5% of the epochs that were reported: {', '.join(limited)}."
-        )
-        yield msgspec.structs.replace(warning, next_step="Train for more epochs in the training function.")
+            limited.append(
+                f"{trained.arm_label(name)} ({trained.late_splits(chosen)} of {len(chosen)} {trained.split_noun})"
+            )
+    if not limited:
+        return
+    epochs = f"{trained.plan.epochs} epochs" if trained.trains_itself else "the epochs that were reported"
+    last = f"at {'its' if len(limited) == 1 else 'their'} best in the last 5\u00a0% of {epochs}"
+    if len(limited) == len(trained.arms) > 2:
+        message = f"All {len(limited)} arms were {last} on most splits."
+    else:
+        message = f"{_these_arms(limited)} {last}: {', '.join(limited)}."
+    option = f"{'--epochs ' if trained.plan.own is None else 'epochs='}{_MORE_EPOCHS * trained.plan.epochs}"
+    arms = "this arm" if len(limited) == 1 else "these arms"
+    next_step = f"Run the study with {option}: {arms} may move up."
+    if not trained.trains_itself:
+        next_step = "Train for more epochs in the training function."
+    yield msgspec.structs.replace(WarningKind.BUDGET.warn(message), next_step=next_step)
+
+
+def _these_arms(arms: Sequence[str]) -> str:
+    return "This arm was" if len(arms) == 1 else "These arms were"
 
 
 def _unreported(trained: TrainedNetworks) -> Iterator[StudyWarning]:
@@ -288,20 +316,11 @@ def _unreported(trained: TrainedNetworks) -> Iterator[StudyWarning]:
 
 def _grid_edges(trained: TrainedNetworks) -> Iterator[StudyWarning]:
     """Arms whose chosen setting lies at an end of their grid on most splits, if the grid has an inside."""
-    edges = []
-    noun = "seeds" if trained.plan.folds == 1 else "splits"
-    for name, settings in trained.arms.items():
-        chosen = trained.choose(settings, "best")
-        for grid in (*GRIDS, *NETWORK_GRIDS):
-            values = sorted({grid.value(trained.setting(s)) for s in settings})
-            for end, edge in (("lowest", values[0]), ("highest", values[-1])):
-                splits = sum(grid.value(trained.setting(s)) == edge for s in chosen)
-                # 0 is no regularisation at all: nothing lies beyond
-                if len(values) > 2 and edge > 0 and splits > _MOST * len(chosen):
-                    label = trained.arm_label(name)
-                    edges.append(f"{label} ({end} {grid.name} {edge:g}, {splits} of {len(chosen)} {noun})")
+    edges = list(choices_at_ends(trained))
     if edges:
-        yield WarningKind.GRID_EDGE.warn(f"These arms were mostly chosen at an end of their grid: {', '.join(edges)}.")
+        arms = list(dict.fromkeys(edge.arm for edge in edges))
+        found = f"{_these_arms(arms)} mostly chosen at an end of {'its' if len(arms) == 1 else 'their'} grid"
+        yield WarningKind.GRID_EDGE.warn(f"{found}: {', '.join(edge.words for edge in edges)}.")
 
 
 def _no_overfitting(trained: TrainedNetworks) -> Iterator[StudyWarning]:
