@@ -51,7 +51,9 @@ def test_where_underfitting_starts(start: float, holds: bool) -> None:
     assert found["best"]["underfits_from"] == found["end"]["underfits_from"] == (start if start < 1 else None)
     assert found["holds"] is holds
     finding = f"rates from {start:g} on underfit" if start < 0.8 else "a rate of 0.8 underfits"
-    assert found["sentence"] == f"At the best epoch, {finding if start < 1 else 'no rate up to 0.8 underfits'}."
+    measure = "training and test loss both higher than at rate 0.3, which has the least validation loss"
+    finding = finding if start < 1 else "no rate up to 0.8 underfits"
+    assert found["sentence"] == f"At the best epoch, {finding} ({measure})."
     assert found["rates"] == [0.0, *RATES]
     assert [len(found["end"][part]) for part in ("train", "validation", "test")] == [7, 7, 7]
     assert found["best"]["train"][1]["mean"] == pytest.approx(0.101, abs=0.002)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -127,6 +128,15 @@ def rich(study: Callable[[str], Results]) -> Results:
 
 def numbers(text: str) -> set[str]:
     return set(re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]\d+)?", text, flags=re.ASCII))
+
+
+def values_of(spec: Any, key: str) -> list[Any]:
+    """Every value under this name, anywhere in a specification."""
+    if isinstance(spec, list):
+        return [found for part in spec for found in values_of(part, key)]
+    if not isinstance(spec, Mapping):
+        return []
+    return [found for name, part in spec.items() for found in ([part] if name == key else values_of(part, key))]
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -271,10 +281,85 @@ def test_each_claim_may_fail(study, holds, word):
     found = rich(study)
     for claim in found["claims"].values():
         claim["holds"] = holds
+    found["claims"]["rate"]["best"]["underfits_from"] = None
+    found["claims"]["variance_shift"]["arms"][0]["ratio"] = about(1.0)
     text = Page(render(found)).text
     assert text.count(word) == 5
     for claim in found["claims"].values():
         assert claim["sentence"] in text
+
+
+@pytest.mark.parametrize(
+    ("start", "holds", "word"),
+    [
+        (0.5, False, "Starts earlier here."),
+        (0.8, False, "Does not hold here."),
+        (0.5, None, "Cannot be decided here."),
+        (0.8, True, "Holds here."),
+    ],
+)
+def test_underfitting_below_the_claimed_rate_does_not_refute_that_rates_above_it_underfit(study, start, holds, word):
+    found = study("regression")
+    claim = found["claims"]["rate"]
+    claim["holds"], claim["best"]["underfits_from"] = holds, start
+    assert f"{word} {claim['sentence']}" in " ".join(Page(render(found)).text.split())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "holds", "word"),
+    [
+        (1.5, True, "Holds here."),
+        (1.5, None, "Holds in part here."),
+        (1.5, False, "Holds in part here."),
+        (1.05, None, "Cannot be decided here."),
+        (0.8, False, "Does not hold here."),
+    ],
+)
+def test_a_variance_that_shifts_without_a_cost_is_half_of_the_claim(study, ratio, holds, word):
+    found = rich(study)
+    claim = found["claims"]["variance_shift"]
+    claim["arms"][0]["ratio"], claim["holds"] = about(ratio), holds
+    assert f"{word} {claim['sentence']}" in " ".join(Page(render(found)).text.split())
+
+
+def test_the_charts_of_losses_begin_at_zero_or_above(study):
+    found = rich(study)
+    for losses in (found["claims"]["coadaptation"]["removal"]["loss"]["0"], found["claims"]["rate"]["best"]["train"]):
+        losses[1] = about(0.01, 0.5)
+    specs = Page(render(found)).specs
+    for name in ("rates-best", "removal"):
+        assert min(row["low"] for row in specs[name]["datasets"]["losses"]) == 0
+        domains = {tuple(d) for d in values_of(specs[name], "domain") if isinstance(d[0], float)}
+        assert {low for low, _ in domains if low <= 0} == {0}
+    [limits] = [p["value"] for [*ps] in values_of(specs["curves"], "params") for p in ps if p["name"] == "domains"]
+    assert all(low >= 0 for low, _ in limits)
+
+
+def test_a_score_of_the_users_own_may_be_negative():
+    assert charts.axis_limits(-0.5, 0.5, -math.inf) == pytest.approx((-0.55, 0.55))
+    assert charts.axis_limits(0.01, 1.01, 0.0) == pytest.approx((0.0, 1.06))
+
+
+@pytest.mark.parametrize(("factor", "differs"), [(1.0, False), (1.2, False), (5.0, True)])
+def test_another_vertical_scale_is_said_where_there_is_one(study, factor, differs):
+    found = study("regression")
+    rate = found["claims"]["rate"]
+    for part in ("train", "validation", "test"):
+        best = rate["best"][part]
+        rate["end"][part] = [{key: factor * value for key, value in at.items()} for at in best]
+    page = Page(render(found))
+    domains = [values_of(page.specs[f"rates-{when}"], "domain") for when in ("best", "end")]
+    assert ("on a different vertical scale" in page.text) is differs
+    assert (domains[0] != domains[1]) is differs
+
+
+def test_the_network_that_all_are_compared_with_has_no_improvement(study):
+    found = study("binary")
+    page = Page(render(found))
+    assert page.text.split().count("reference") == 4  # arms and settings, both readings
+    warning = next(arm["warning"] for arm in found["arms"] if arm.get("warning"))
+    assert f"⚠ never recommended: {warning}" in page.text
+    assert all(f"interval {where} 0" in page.text for where in ("above", "contains", "below"))
 
 
 def test_a_claim_that_was_not_measured_has_no_panel(study):

@@ -262,9 +262,17 @@ def test_networks_that_were_not_looked_into_have_no_claim() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "repaired", "holds"), [(1.4, 0.05, True), (1.4, 0.0, None), (1.4, -0.05, False), (0.8, 0.05, False)]
+    ("ratio", "repaired", "holds", "words"),
+    [
+        (1.4, 0.05, True, "the variance shifts; new statistics lower the test loss."),
+        (1.4, 0.0, None, "the variance shifts; whether new statistics lower the test loss cannot be told."),
+        (1.4, -0.05, False, "the variance shifts; new statistics do not help, but raise the test loss."),
+        (0.8, 0.05, False, "the variance is smaller in training than in use; new statistics lower the test loss."),
+    ],
 )
-def test_the_claim_of_variance_shift_may_hold_and_fail(ratio: float, repaired: float, holds: bool | None) -> None:
+def test_the_claim_of_variance_shift_may_hold_and_fail(
+    ratio: float, repaired: float, holds: bool | None, words: str
+) -> None:
     plan = make_plan(["batch_norm", "dropout_before_bn", "cocktail"])
     rng = np.random.default_rng(1)
 
@@ -286,6 +294,7 @@ def test_the_claim_of_variance_shift_may_hold_and_fail(ratio: float, repaired: f
     assert found["arms"][1]["ratio"]["mean"] == pytest.approx(ratio, abs=0.02)
     assert found["arms"][1]["repaired"]["mean"] == pytest.approx(repaired, abs=0.02)
     assert found["holds"] is holds
+    assert words in found["sentence"]
     json.dumps(found, allow_nan=False)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Spec",
     "Style",
     "arm_chart",
+    "axis_limits",
     "improvement_axis",
     "interval_fields",
     "interval_layers",
@@ -162,7 +163,7 @@ def interval_tooltips(mean_title: str, digits: str = ".4g") -> list[alt.Tooltip]
     return [alt.Tooltip(f"{field}:Q", title=title, format=digits) for field, title in titles.items()]
 
 
-def learning_curves(settings: Sequence[SettingResult], loss: str, base: int, shown: int) -> Spec:
+def learning_curves(settings: Sequence[SettingResult], loss: str, base: int, shown: int, least: float) -> Spec:
     """Loss per epoch of two settings, of which the page chooses the second by the signal ``shown``.
 
     Args:
@@ -170,6 +171,7 @@ def learning_curves(settings: Sequence[SettingResult], loss: str, base: int, sho
         loss: name and unit of the loss.
         base: position of the setting that is always drawn.
         shown: position of the other setting that is drawn at first.
+        least: the least value that the loss can have.
     """
     epochs = len(settings[0].curves.validation)
     # one row a curve: a row a point would repeat every name as often as there are epochs
@@ -188,7 +190,7 @@ def learning_curves(settings: Sequence[SettingResult], loss: str, base: int, sho
         for at, setting in enumerate(settings)
     ]
     # the vertical axis suits the two settings that are drawn: one that learns badly must not flatten the others
-    limits = [_loss_limits(settings[base], setting) for setting in settings]
+    limits = [_loss_limits((settings[base], setting), least) for setting in settings]
     visible, role = f"datum.at == {base} || datum.at == shown", f"datum.at == {base} ? 'none' : 'shown'"
     data = {name: named(name).transform_filter(visible) for name in ("curves", "best")}
     line, point = _curve_layers(data["curves"], role, loss, epochs)
@@ -242,10 +244,15 @@ def _best_epoch_layers(data: alt.Chart, role: str, epochs: int) -> list[alt.Char
     return [rule, *texts]
 
 
-def _loss_limits(*settings: SettingResult) -> list[float]:
+def _loss_limits(settings: Sequence[SettingResult], least: float) -> list[float]:
     """Limits of the loss axis that contain all of the curves but the first, steep epochs."""
     curves = np.array([curve for setting in settings for curve in setting.curves.parts.values()])
     settled = curves[:, min(int(np.ceil(curves.shape[1] * _SETTLED)), curves.shape[1] - 1) :]
     low, high = float(curves.min()), float(settled.max())
+    return list(axis_limits(low, high, least))
+
+
+def axis_limits(low: float, high: float, least: float) -> tuple[float, float]:
+    """Limits of an axis with a margin around the values, which begins at ``least`` or above."""
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    return [low - margin, high + margin]
+    return max(least, low - margin), high + margin

@@ -12,6 +12,7 @@ from thinned.studies.report.charts import (
     Row,
     Spec,
     Style,
+    axis_limits,
     improvement_axis,
     interval_fields,
     interval_layers,
@@ -33,32 +34,34 @@ from thinned.studies.results import (
     VarianceShift,
 )
 
-__all__ = ["claim_charts", "gain_styles", "removal_styles"]
+__all__ = ["claim_charts", "gain_styles", "rate_limits", "removal_styles"]
 
 _STYLES = tuple(PARTS[part] for part in ("test", "validation", "train"))
 _CLAIMED_SIZE = 1000
 _COLOUR, _DASHES, _OPACITY = "var(--ink)", [4, 3], 0.7  # of a line that marks a claim
 _READINGS: tuple[Reading, ...] = ("best", "end")
+_SAME_SCALE = 0.5  # of a shared axis that each of two charts must fill
 
 
-def claim_charts(claims: Claims, loss: str, gain: str) -> dict[str, Spec]:
+def claim_charts(claims: Claims, loss: str, gain: str, least: float) -> dict[str, Spec]:
     """The charts of every claim that was measured, by name.
 
     Args:
         claims: the claims of the results.
         loss: title of an axis of losses.
         gain: title of an axis of improvements.
+        least: the least value that a loss can have.
     """
     specs: dict[str, Spec] = {}
     if claims.rate:
-        specs |= {f"rates-{reading}": _loss_by_rate(claims.rate, reading, loss) for reading in _READINGS}
+        specs |= {f"rates-{reading}": _loss_by_rate(claims.rate, reading, loss, least) for reading in _READINGS}
     if claims.price:
         specs["price"] = _epochs_by_rate(claims.price)
     if claims.sizes:
         specs["sizes"] = _gain_by_size(claims.sizes, gain)
     if claims.coadaptation:
         specs["dependence"] = _dependence_by_rate(claims.coadaptation)
-        specs["removal"] = _loss_by_removal(claims.coadaptation.removal, loss)
+        specs["removal"] = _loss_by_removal(claims.coadaptation.removal, loss, least)
     if claims.variance_shift:
         arms = claims.variance_shift.arms
         specs["shift"] = _variance_ratios(arms)
@@ -77,11 +80,23 @@ def removal_styles(removal: UnitRemoval) -> dict[str, Style]:
     return dict(zip(names, _STYLES[1::-1], strict=False))
 
 
-def _loss_by_rate(claim: UnderfittingClaim, reading: Reading, loss: str) -> Spec:
+def rate_limits(claim: UnderfittingClaim, least: float) -> dict[Reading, tuple[float, float]]:
+    """Limits of the loss axis at each reading: one axis for both where neither flattens the other much."""
+    limits: dict[Reading, tuple[float, float]] = {}
+    for reading in _READINGS:
+        losses = claim.read(reading).losses.values()
+        known = [interval.known for intervals in losses for interval in intervals if interval.known is not None]
+        low = max(least, min((interval.low for interval in known), default=0.0))
+        limits[reading] = axis_limits(low, max((interval.high for interval in known), default=1.0), least)
+    both = min(low for low, _ in limits.values()), max(high for _, high in limits.values())
+    if all(high - low > _SAME_SCALE * (both[1] - both[0]) for low, high in limits.values()):
+        return dict.fromkeys(limits, both)
+    return limits
+
+
+def _loss_by_rate(claim: UnderfittingClaim, reading: Reading, loss: str, least: float) -> Spec:
     """Train, validation and test loss against the dropout rate."""
     rates, curves = claim.rates, claim.read(reading)
-    means = [interval.mean or 0.0 for losses in curves.losses.values() for interval in losses]
-    least = 0.0 if min(means) >= 0 else -math.inf  # a t interval does not know that a loss is never negative
     rows = [row for part, losses in curves.losses.items() for row in _line_rows(rates, losses, part, least)]
     labels = [
         (curves.best_rate, f"least validation loss: {curves.best_rate:g}"),
@@ -101,7 +116,7 @@ def _loss_by_rate(claim: UnderfittingClaim, reading: Reading, loss: str) -> Spec
         for row in range(len(labels))
     ]
     rules = marked.mark_rule(color=_COLOUR, strokeDash=_DASHES, opacity=_OPACITY)
-    band, *lines = _line_layers("losses", PARTS, _rate_axis(rates), loss, "Rate")
+    band, *lines = _line_layers("losses", PARTS, _rate_axis(rates), loss, "Rate", rate_limits(claim, least)[reading])
     return layers(band, rules, *lines, *texts, height=300, losses=rows, marks=marks)
 
 
@@ -176,18 +191,21 @@ def _dependence_by_rate(claim: CoadaptationClaim) -> Spec:
     return layers(*parts, height=260, units=_line_rows(claim.rates, claim.dependence, name))
 
 
-def _loss_by_removal(removal: UnitRemoval, loss: str) -> Spec:
+def _loss_by_removal(removal: UnitRemoval, loss: str, least: float) -> Spec:
     """Test loss against the share of hidden units that is removed from a trained network."""
     fractions, styles = removal.fractions, removal_styles(removal)
     pairs = zip(styles, removal.loss.values(), strict=True)
-    rows = [row for name, losses in pairs for row in _line_rows(fractions, losses, name)]
+    rows = [row for name, losses in pairs for row in _line_rows(fractions, losses, name, least)]
+    known = [interval.known for losses in removal.loss.values() for interval in losses if interval.known is not None]
+    limits = axis_limits(max(least, min(i.low for i in known)), max(i.high for i in known), least) if known else None
     x = alt.X(
         "x:Q",
         title="Share of hidden units removed",
         scale=alt.Scale(nice=False, padding=14),
         axis=alt.Axis(values=list(fractions), format="~%", labelOverlap="greedy"),
     )
-    return layers(*_line_layers("losses", styles, x, loss, "Share removed"), height=260, losses=rows)
+    parts = _line_layers("losses", styles, x, loss, "Share removed", limits)
+    return layers(*parts, height=260, losses=rows)
 
 
 def _variance_ratios(arms: Sequence[VarianceShift]) -> Spec:
@@ -233,7 +251,14 @@ def _line_rows(
     ]
 
 
-def _line_layers(data: str, styles: Mapping[str, Style], x: alt.X, title: str, x_title: str) -> list[alt.Chart]:
+def _line_layers(
+    data: str,
+    styles: Mapping[str, Style],
+    x: alt.X,
+    title: str,
+    x_title: str,
+    limits: tuple[float, float] | None = None,
+) -> list[alt.Chart]:
     """Layers of lines with their intervals as bands: bands, lines and points.
 
     Args:
@@ -242,10 +267,11 @@ def _line_layers(data: str, styles: Mapping[str, Style], x: alt.X, title: str, x
         x: horizontal encoding.
         title: title of the vertical axis.
         x_title: name of the horizontal value in the tooltip.
+        limits: of the vertical axis; None where they suit the data.
     """
     colours, dashes, shapes = zip(*styles.values(), strict=True)
     base = named(data).encode(x=x, color=alt.Color("of:N", scale=scale(styles, colours), legend=None))
-    free = alt.Scale(zero=False, padding=8)
+    free = alt.Scale(zero=False, padding=8) if limits is None else alt.Scale(domain=list(limits), nice=False)
     mean = alt.Y("mean:Q", title=title, scale=free, axis=alt.Axis(tickCount=6))
     band = base.mark_area(opacity=0.13).encode(y=alt.Y("low:Q", title=title, scale=free), y2="high:Q")
     dash = alt.StrokeDash("of:N", scale=scale(styles, dashes), legend=None)

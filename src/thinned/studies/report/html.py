@@ -1,5 +1,6 @@
 """The report: the results as one HTML file that needs no network."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -10,7 +11,7 @@ import jinja2
 from thinned import pages
 from thinned.studies import wording
 from thinned.studies.report import charts
-from thinned.studies.report.claim_charts import claim_charts, gain_styles, removal_styles
+from thinned.studies.report.claim_charts import claim_charts, gain_styles, rate_limits, removal_styles
 from thinned.studies.report.network_sites import left_network, network_of, pilot_of, site_rows, trains_itself
 from thinned.studies.results import (
     ArmResult,
@@ -25,7 +26,10 @@ from thinned.studies.results import (
     Reading,
     Results,
     StudyWarning,
+    UnderfittingClaim,
+    VarianceShiftClaim,
 )
+from thinned.studies.results.claims import Claim
 
 __all__ = ["WarningGroup", "column_decimals", "group_warnings", "render", "scored_on", "sorted_arms"]
 
@@ -43,7 +47,7 @@ _MEANINGS = {
     "r2": "share of the target's variance that the predictions explain",
 }
 _READINGS: dict[Reading, str] = {"best": "At the best epoch", "end": "After the full budget"}
-_SIDE_WORDS = {"right": "better", "across": "interval contains 0", "left": "worse"}
+_SIDE_WORDS = {"right": "interval above 0", "across": "interval contains 0", "left": "interval below 0"}
 _COLUMN_KINDS = {
     "number": "Numbers",
     "date": "Dates",
@@ -75,13 +79,16 @@ _HOLDING = {
     False: Mark("✗", "Does not hold here.", "hurts"),
     None: Mark("?", "Cannot be decided here.", "neutral"),
 }
+_STARTS_EARLIER = Mark("◐", "Starts earlier here.", "neutral")
+_HOLDS_IN_PART = Mark("◐", "Holds in part here.", "neutral")
 
 
 class LossName(NamedTuple):
-    """Name and unit of the loss that training minimises."""
+    """Name, unit and least possible value of the loss that training minimises."""
 
     name: str
     unit: str
+    least: float = 0.0
 
     @property
     def axis(self) -> str:
@@ -162,8 +169,8 @@ def render(results: Results) -> str:
     gain = f"Improvement ({results.score.unit})"
     specs = {
         "arms": charts.arm_chart([row.arm for row in arms], [row.label for row in arms], rope, gain),
-        "curves": charts.learning_curves(results.settings, loss.axis, curves.base, curves.shown),
-        **claim_charts(results.claims, loss.axis, gain),
+        "curves": charts.learning_curves(results.settings, loss.axis, curves.base, curves.shown, loss.least),
+        **claim_charts(results.claims, loss.axis, gain, loss.least),
     }
     script = pages.bundle("thinned.studies.report", "report.js")
     return (
@@ -176,7 +183,7 @@ def render(results: Results) -> str:
             column_readings=_readings_in_words(results.data),
             curves=curves,
             gain_styles=gain_styles,
-            holding=_HOLDING,
+            mark=_claim_mark,
             key_figures=_key_figures(results),
             loss=loss,
             meanings=_MEANINGS,
@@ -193,7 +200,7 @@ def render(results: Results) -> str:
             parts=charts.PARTS,
             places=column_decimals(results),
             price_caption=_cost_caption(results.claims.price),
-            reading_notes=_reading_notes(results.plan),
+            reading_notes=_reading_notes(results, loss),
             readings=_readings(results),
             trains_itself=trains_itself(results),
             removal_styles=removal_styles,
@@ -232,15 +239,26 @@ def _readings(results: Results) -> dict[Reading, str]:
     return _READINGS if trains_itself(results) else {"best": "After training"}
 
 
-def _reading_notes(plan: PlanSummary) -> dict[Reading, str]:
-    epochs = wording.plural(plan.epochs, "epoch")
-    return {"best": "early stopping: least validation loss", "end": f"{epochs}; on a different vertical scale"}
+def _claim_mark(claim: Claim | UnderfittingClaim) -> Mark:
+    """The mark of a claim, which agrees with its sentence where the claim is true in part."""
+    if isinstance(claim, UnderfittingClaim) and claim.starts_earlier:
+        return _STARTS_EARLIER
+    if isinstance(claim, VarianceShiftClaim) and claim.shifts_alone:
+        return _HOLDS_IN_PART
+    return _HOLDING[claim.holds]
+
+
+def _reading_notes(results: Results, loss: LossName) -> dict[Reading, str]:
+    epochs, claim = wording.plural(results.plan.epochs, "epoch"), results.claims.rate
+    limits = {} if claim is None else rate_limits(claim, loss.least)
+    scale = "; on a different vertical scale" if len({*limits.values()}) > 1 else ""
+    return {"best": "early stopping: least validation loss", "end": f"{epochs}{scale}"}
 
 
 def _loss_name(results: Results) -> LossName:
     network = network_of(results)
     if network is not None and (network.identities.score is not None or results.data.task == "other"):
-        return LossName("the score", "mean of the examples")
+        return LossName("the score", "mean of the examples", -math.inf)  # the user's own may be negative
     if results.data.task == "regression":
         return LossName("squared error", "target variances" if network is None else "target units²")
     return LossName("cross-entropy", "nats")

@@ -67,6 +67,12 @@ class UnderfittingClaim(ReadingPair[RateCurves], frozen=True, kw_only=True):
     rates: Annotated[tuple[Rate, ...], Meta(min_length=2)]
     claimed: Rate
 
+    @property
+    def starts_earlier(self) -> bool:
+        """True where the claim fails since lower rates than the claimed one underfit, and all above it, too."""
+        start = self.best.underfits_from
+        return self.holds is False and start is not None and start < self.claimed
+
 
 class Ratio(Entry, frozen=True, kw_only=True):
     """A geometric mean over splits with its 95 % interval; ``high`` is None where it is a lower bound."""
@@ -144,9 +150,14 @@ class VarianceShift(Entry, frozen=True, kw_only=True):
 
 
 class VarianceShiftClaim(Claim, frozen=True, kw_only=True):
-    """Dropout before batch norm shifts the variance between training and evaluation."""
+    """Dropout before batch norm shifts the variance between training and evaluation, and that costs accuracy."""
 
     arms: Annotated[tuple[VarianceShift, ...], Meta(min_length=1)]
+
+    @property
+    def shifts_alone(self) -> bool:
+        """True where the variance rises in every setting with dropout, but its cost is not shown."""
+        return self.holds is not True and all(arm.ratio.side(1.0) > 0 for arm in self.arms if arm.rate)
 
 
 class Claims(Entry, frozen=True, kw_only=True):

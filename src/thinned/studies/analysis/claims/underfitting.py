@@ -42,14 +42,17 @@ def underfitting_claim(trained: TrainedNetworks) -> UnderfittingClaim | None:
         end=_curves(trained, grid, "end"),
         claimed=CLAIMED_RATE,
         holds=None if limited else _brackets(rates, start),
-        sentence=_sentence(rates, start, limited),
+        sentence=_sentence(rates, best, limited),
     )
 
 
-def _sentence(rates: Sequence[float], start: float | None, limited: Sequence[float]) -> str:
+def _sentence(rates: Sequence[float], curves: RateCurves, limited: Sequence[float]) -> str:
+    start, best = curves.underfits_from, curves.best_rate
     finding = f"no rate up to {rates[-1]:g} underfits"
     if start is not None:
         finding = f"a rate of {start:g} underfits" if start == rates[-1] else f"rates from {start:g} on underfit"
+    measure = f"at rate {best:g}" if best else "without dropout"
+    finding += f" (training and test loss both higher than {measure}, which has the least validation loss)"
     if not limited:
         return f"At the best epoch, {finding}."
     named = [f"{p:g}" for p in limited]

@@ -8,6 +8,18 @@ from thinned.studies.wording import capitalise, interval_decimals, number, numbe
 
 __all__ = ["variance_shift_claim"]
 
+#: by the side of an interval: of the ratio of variances, and of what new statistics take off the test loss
+_SHIFTS = {
+    1: "the variance shifts",
+    0: "the variance does not clearly shift",
+    -1: "the variance is smaller in training than in use",
+}
+_COSTS = {
+    1: "new statistics lower the test loss",
+    0: "whether new statistics lower the test loss cannot be told",
+    -1: "new statistics do not help, but raise the test loss",
+}
+
 
 def variance_shift_claim(trained: TrainedNetworks) -> VarianceShiftClaim | None:
     """Shift of the variance that batch norms receive between training and use, and its cost.
@@ -74,7 +86,7 @@ def _sentence(shift: VarianceShift) -> str:
     mean, low, high = (number(value, places) for value in (ratio.mean, ratio.low, ratio.high))
     change = number_with_interval(-repaired.mean, -repaired.high, -repaired.low)
     return (
-        f"{capitalise(shift.label)}: the input of a batch norm has {mean} times the variance in training that it has "
-        f"in use (95\u00a0% interval {low} to {high}). New statistics with dropout off "
-        f"change the test loss by {change}."
+        f"{capitalise(shift.label)}: {_SHIFTS[ratio.side(1.0)]}; {_COSTS[repaired.side()]}. The input of a batch norm "
+        f"has {mean} times the variance in training that it has in use (95\u00a0% interval {low} to {high}). New "
+        f"statistics with dropout off change the test loss by {change}."
     )
