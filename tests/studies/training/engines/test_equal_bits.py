@@ -101,7 +101,7 @@ def test_a_script_without_a_guard_and_a_network_of_its_own(tmp_path: Path, csv: 
 @pytest.mark.slow
 def test_a_ray_cluster_of_two_workers(one: Results, csv: Path, tmp_path: Path) -> None:
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         assert_same(thinned.study(csv, "y", out=tmp_path, engine="ray", **OPTIONS).results, one)
     finally:
