@@ -13,6 +13,7 @@ __all__ = [
     "VmapInterpreter",
     "add_batch_dim",
     "batch_dim",
+    "break_graph",
     "check_attention_shapes",
     "dispatch_mode_depth",
     "forward_ad_active",
@@ -77,3 +78,8 @@ def check_attention_shapes(*tensors: torch.Tensor | None, num_heads: int) -> boo
     """Raise torch's own error where attention's operands don't fit; return True for a batch, False for one example."""
     check: Any = torch.nn.functional._mha_shape_check  # type: ignore[attr-defined]
     return bool(check(*tensors, num_heads))
+
+
+def break_graph() -> None:
+    """End the graph that ``torch.compile`` traces; it goes on with a new one, to which sizes are numbers."""
+    torch._dynamo.graph_break()  # type: ignore[no-untyped-call]
