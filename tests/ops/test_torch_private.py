@@ -84,3 +84,11 @@ def test_break_graph() -> None:
 
     assert torch.equal(function(torch.ones(2)), torch.full((2,), 4.0))
     assert len(graphs) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # inside torch itself
+def test_tracing() -> None:
+    inside = []
+    torch.jit.trace(lambda x: inside.append(torch_private.tracing()) or x + 1, torch.ones(2), check_trace=False)
+    assert inside == [True]
+    assert not torch_private.tracing()

@@ -115,7 +115,7 @@ def _must_be_whole(p: float | torch.Tensor, key: object) -> bool:
         isinstance(key, Decider)
         or any(isinstance(value, torch.Tensor) and value.ndim > 0 for value in (p, key))
         or torch.compiler.is_exporting()
-        or torch.jit.is_tracing()
+        or torch_private.tracing()
         or (torch_private.functorch_active() and not torch.compiler.is_compiling())
     )
 
