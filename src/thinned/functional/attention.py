@@ -129,16 +129,17 @@ def _align(
 
     With ``enable_gqa``, fewer heads of keys and values stay as they are for the operator; ``repeat`` repeats them.
     """
-    operands, heads = (query, key, value), None
+    end = -2  # of the axes that broadcast
     if enable_gqa:
-        heads = query.shape[-3], key.shape[-3], value.shape[-3]
-        if heads[0] % heads[1] or heads[0] % heads[2]:
-            got = f"got {heads[0]} for {heads[1]} and {heads[2]}"
+        heads = query.shape[-3]
+        if heads % key.shape[-3] or heads % value.shape[-3]:
+            got = f"got {heads} for {key.shape[-3]} and {value.shape[-3]}"
             raise RuntimeError(sentence("query heads must be a multiple of key and value heads", got))
-        if repeat or heads[1] != heads[2]:
-            operands = tuple(t.repeat_interleave(heads[0] // t.shape[-3], -3) for t in operands)
-            heads = None
-    end = -2 if heads is None else -3  # of the axes that broadcast
+        if repeat or key.shape[-3] != value.shape[-3]:
+            key, value = (t.repeat_interleave(heads // t.shape[-3], -3) for t in (key, value))
+        else:
+            end = -3
+    operands = query, key, value
     batch = torch.broadcast_shapes(*(t.shape[:end] for t in operands))  # type: ignore[no-untyped-call]
     query, key, value = (t.expand(*batch, *t.shape[end:]) for t in operands)
     return query, key, value

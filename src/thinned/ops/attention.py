@@ -100,7 +100,8 @@ def _sum_heads(gradient: torch.Tensor, operand: torch.Tensor) -> torch.Tensor:
     """The gradient of an operand from that of its repeated heads."""
     if gradient.shape == operand.shape:
         return gradient
-    return gradient.unflatten(-3, (operand.shape[-3], -1)).sum(-3)
+    heads = operand.shape[-3]
+    return gradient.view(*gradient.shape[:-3], heads, -1, *gradient.shape[-2:]).sum(-3)
 
 
 class _Problem(NamedTuple):
@@ -241,7 +242,7 @@ def _triton_kernels(args: AttentionArgs) -> AttentionKernels | None:
     """The Triton kernels where they take the operands; None means blocks of torch's operations."""
     if choice(args.query).impl != "triton":
         return None
-    kernels: AttentionKernels = importlib.import_module("thinned.kernels.triton.attention")  # type: ignore[assignment]
+    kernels: AttentionKernels = importlib.import_module("thinned.kernels.triton.attention")
     return kernels if kernels.supports(args.query, args.value, args.scale) else None
 
 
@@ -355,7 +356,8 @@ def _differentiable_grads(grad: torch.Tensor, args: AttentionArgs) -> AttentionG
     d_weights = dropped(grad @ value.mT)
     d_scores = weights * (d_weights - (weights * d_weights).sum(-1, keepdim=True)) * args.scale
     grads = d_scores @ key, d_scores.mT @ query, dropped(weights).mT @ grad
-    return AttentionGrads(*(_sum_heads(g, t).to(t.dtype) for g, t in zip(grads, args[:3], strict=True)))
+    d_query, d_key, d_value = (_sum_heads(g, t).to(t.dtype) for g, t in zip(grads, args[:3], strict=True))
+    return AttentionGrads(d_query, d_key, d_value)
 
 
 torch.library.register_autograd("thinned::attention", _backward, setup_context=_setup_context)

@@ -93,7 +93,7 @@ def _strides(name: str, tensor: torch.Tensor) -> dict[str, int]:
 
 
 def _padded(size: int) -> int:
-    return max(16, triton.next_power_of_2(size))
+    return max(16, 1 << (size - 1).bit_length())
 
 
 def _address(arguments: AddressArguments) -> dict[str, Any]:

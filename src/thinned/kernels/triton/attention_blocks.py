@@ -51,7 +51,8 @@ def choose_blocks(query: torch.Tensor, value: torch.Tensor) -> Blocks:
     wide = query.dtype.itemsize > 2
     shared = 0
     if query.is_cuda and torch.version.cuda is not None:
-        shared = torch.cuda.get_device_properties(query.device).shared_memory_per_block_optin
+        properties = torch.cuda.get_device_properties(query.device)
+        shared = properties.shared_memory_per_block_optin  # type: ignore[attr-defined]
     if size > 128 or (wide and size > 64):
         return _TINY
     if wide or (shared < _LARGE and query.is_cuda):
