@@ -147,7 +147,7 @@ _Jobs = Annotated[
 _Engine = Annotated[
     Literal["loky", "ray", "dask"] | None,
     typer.Option(
-        help="What runs them: processes of this machine, or a cluster.  [default: threads; loky for a network of your own]",
+        help="Processes of this machine, or a cluster.  [default: threads; loky for your own network]",
         rich_help_panel=WORKERS,
     ),
 ]
