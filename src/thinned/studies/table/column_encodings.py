@@ -163,7 +163,7 @@ class NumberEncoding:
 
 
 def _quantiles(values: Floats, count: int) -> Floats:
-    """``np.quantile(values, np.linspace(0, 1, count))`` in the same bits; NumPy's selection takes longer than a sort."""
+    """``np.quantile(values, np.linspace(0, 1, count))`` in the same bits; its selection takes longer than a sort."""
     ordered = np.sort(values)
     place = np.linspace(0.0, 1.0, count) * (len(ordered) - 1)
     before = place.astype(np.int64)
