@@ -98,9 +98,10 @@ class ThinnedMLP(nn.Sequential):
 
     def _masked(self, input: torch.Tensor) -> torch.Tensor:
         """All layers as they are, one after the other."""
+        hidden = input
         for module in self:
-            input = module(input)
-        return input
+            hidden = module(hidden)
+        return hidden
 
 
 class ThinnedFeedForward(nn.Module):
