@@ -96,7 +96,6 @@ def vit_case(title: str, rates: list[float], time_goal: float, memory_goal: floa
     forms = {
         "skipped": lambda *where: vit(thinned.StochasticDepth, rates, *where),
         "masked": lambda *where: vit(Masked, rates, *where),
-        "no dropout": lambda *where: vit(Masked, [0.0] * len(rates), *where),
     }
     memory = None if memory_goal is None else ("skipped", "masked", memory_goal)
     return Case(title, forms, (("skipped", "masked", time_goal),), memory)
