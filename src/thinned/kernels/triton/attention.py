@@ -79,7 +79,7 @@ class _Layout(NamedTuple):
             "MASK": "none" if mask is None else "bool" if mask.dtype == torch.uint8 else "float",
             "CAUSAL": problem.causal,
             "ALIGNED": self.key.shape[2] % 128 == 0,
-            "PRECISION": "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3",
+            "PRECISION": _precision(self.query),
         }
 
 
@@ -94,6 +94,13 @@ def _strides(name: str, tensor: torch.Tensor) -> dict[str, int]:
 
 def _padded(size: int) -> int:
     return max(16, 1 << (size - 1).bit_length())
+
+
+def _precision(query: torch.Tensor) -> str:
+    """That of products of float32: three products of 19-bit numbers, or one where PyTorch's may be so."""
+    if not query.is_cuda:
+        return "wide"
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
 
 
 def _address(arguments: AddressArguments) -> dict[str, Any]:
