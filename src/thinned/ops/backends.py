@@ -34,7 +34,7 @@ class Choice(NamedTuple):
 def _triton() -> Backend | ImportError:
     """The Triton backend, imported at its first use, or the reason why it is unavailable."""
     try:
-        module: Backend = importlib.import_module("thinned.kernels.triton.backend")  # type: ignore[assignment]
+        module: Backend = importlib.import_module("thinned.kernels.triton.backend")
     except ImportError as error:
         return error
     return module

@@ -108,11 +108,11 @@ def device_address(x: torch.Tensor, p: torch.Tensor, key: torch.Tensor, call: to
         ValueError: ``p`` on the CPU lies outside [0, 1], or ``p`` or ``key`` has neither one number nor one a row.
     """
     _check_members(x, p, key)
-    rate, key_number, call_number = (v.item() if v.is_cpu and not v.ndim else v for v in (p, key, call))
+    number_key, number_call, number_p = (value.is_cpu and not value.ndim for value in (key, call, p))
     return Address(
-        key_number if isinstance(key_number, torch.Tensor) else key_number & _64_BITS,
-        call_number if isinstance(call_number, torch.Tensor) else call_number & _64_BITS,
-        thresholds(rate) if isinstance(rate, torch.Tensor) else philox.threshold(check_p(rate)),
+        int(key) & _64_BITS if number_key else key,
+        int(call) & _64_BITS if number_call else call,
+        philox.threshold(check_p(float(p))) if number_p else thresholds(p),
     )
 
 

@@ -37,7 +37,7 @@ class RunTile(NamedTuple):
 
 
 def run_tile(n: int, itemsize: int, wide: bool = True) -> RunTile:
-    """The tile for runs of ``n`` elements. ``wide``: a thread can load 16 bytes at once; elsewhere it loads elements."""
+    """The tile for runs of ``n`` elements. ``wide``: a thread can load 16 bytes at once; else it loads elements."""
     groups_of_warp = (16 if itemsize == 2 else 8) if wide else 4
     warps = 4
     while warps > 1 and groups_of_warp * warps * 128 > n:
