@@ -19,8 +19,8 @@ triton = pytest.importorskip("triton")
 import triton.language as tl  # noqa: E402
 
 from thinned.kernels.triton.attention import attention_backward, attention_forward, supports  # noqa: E402
-from thinned.kernels.triton.attention_blocks import Blocks, Tile  # noqa: E402
-from thinned.kernels.triton.attention_tiles import keep_tile, tile_keys  # noqa: E402
+from thinned.kernels.triton.attention.blocks import Blocks, Tile  # noqa: E402
+from thinned.kernels.triton.attention.tiles import keep_tile, tile_keys  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 P = 0.3

@@ -1,7 +1,4 @@
-"""Attention with dropout in Triton: memory linear in the length, and the mask of every other backend.
-
-Importing this module imports Triton.
-"""
+"""The launches of the attention kernels: what they are given, and how many programs run."""
 
 import math
 from typing import Any, NamedTuple
@@ -12,9 +9,9 @@ import triton
 from thinned.kernels.attention import AttentionProblem
 from thinned.kernels.form import Form
 from thinned.kernels.triton.address import AddressArguments, address_arguments
-from thinned.kernels.triton.attention_backward import delta_kernel, key_value_kernel, query_kernel
-from thinned.kernels.triton.attention_blocks import Blocks, choose_blocks
-from thinned.kernels.triton.attention_forward import forward_kernel
+from thinned.kernels.triton.attention.backward import delta_kernel, key_value_kernel, query_kernel
+from thinned.kernels.triton.attention.blocks import Blocks, choose_blocks
+from thinned.kernels.triton.attention.forward import forward_kernel
 
 __all__ = ["attention_backward", "attention_forward", "supports"]
 

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from thinned.kernels.triton.address import ARGUMENTS, load_address
-from thinned.kernels.triton.attention_tiles import (
+from thinned.kernels.triton.attention.tiles import (
     block_of_head,
     keep_tile,
     load_rows,
