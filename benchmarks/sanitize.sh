@@ -36,5 +36,6 @@ sys.meta_path = [finder for finder in sys.meta_path if "editable" not in type(fi
 import pytest, thinned
 assert thinned.__file__.startswith(sys.argv[1]), thinned.__file__
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_philox.py", "tests/kernels",
+                      "tests/studies/training/test_native_cohort.py",
                       "-k", "not forked and not environment and not unknown"]))
 ' "$out/path"

@@ -127,6 +127,7 @@ void register_cohort(nb::module_ &m) {
         .value("none", Norm::none)
         .value("before", Norm::before)
         .value("after", Norm::after);
+    m.def("trainer_isa", [] { return std::string(cohort_isa()); }, "The instruction set that trains cohorts.");
     register_dtype<float>(m, "TableF32", "TrainerF32");
     register_dtype<double>(m, "TableF64", "TrainerF64");
 }

@@ -77,6 +77,8 @@ T *Aligned<T>::resize(int64_t n) {
     return data_;
 }
 
+const char *cohort_isa() { return cohort_kernels<float>().name; }
+
 template <class T>
 MlpTrainer<T>::MlpTrainer(const MlpShape &shape, const Adam &adam, const std::vector<uint64_t> &keys)
     : shape_(shape), kernels_(cohort_kernels<T>()) {

@@ -72,6 +72,9 @@ private:
     Aligned<T> learned_, moments_, best_;
 };
 
+// The instruction set that trains in single precision: that of `kernels()`, or the portable one.
+const char *cohort_isa();
+
 // Class codes must be whole numbers from 0 on, below `outputs`: std::invalid_argument.
 template <class T>
 void check_classes(const Examples<T> &examples, int64_t outputs);

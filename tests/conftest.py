@@ -1,9 +1,15 @@
-"""One browser for all tests of pages."""
+"""One browser for all tests of pages, and Triton's interpreter where there is no GPU."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+import torch
 from browser import CHROMIUM, Browser
+
+if not torch.cuda.is_available():
+    # before anything imports Triton, which reads it as it defines functions; kernels then run in Python on the CPU
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session")

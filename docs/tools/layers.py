@@ -72,6 +72,12 @@ def _words() -> PanelList:
     return _panels("sentence", _addressed(layers.WordDropout(0.3))(_ones(3, 8, 6)))
 
 
+def _depth() -> PanelList:
+    """The branch alone: what the layer adds to its input."""
+    x = _ones(5, 6, 6)
+    return _panels("sample, less the input", _addressed(layers.StochasticDepth(torch.nn.Identity(), 0.4))(x) - x)
+
+
 def _gaussian(layer: torch.nn.Module, shape: tuple[int, ...]) -> PanelList:
     return _panels("sample", _addressed(layer)(_ones(*shape)))
 
@@ -94,6 +100,7 @@ PICTURES: dict[str, Callable[[], PanelList]] = {
     "BatchDropout": lambda: _panels("sample", _addressed(layers.BatchDropout())(_ones(3, 6, 8))),
     "LockedDropout": lambda: _panels("time (rows: samples)", _addressed(layers.LockedDropout())(_ones(4, 3, 8))),
     "DropPath": lambda: _panels("sample", _addressed(layers.DropPath(0.4))(_ones(5, 6, 6))),
+    "StochasticDepth": _depth,
     "WordDropout": _words,
     "EmbeddingDropout": _embedding,
     "DropBlock2d": _block,

@@ -29,6 +29,7 @@ from thinned.layers import (
     GaussianDropout,
     LockedDropout,
     MultiheadAttention,
+    StochasticDepth,
     WordDropout,
     drop_connect,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "LockedDropout",
     "MultiheadAttention",
     "Setting",
+    "StochasticDepth",
     "Study",
     "TrainingRun",
     "WordDropout",

@@ -284,6 +284,9 @@ def isas() -> list[str]:
 def isa() -> str:
     """The instruction set in use."""
 
+def trainer_isa() -> str:
+    """The instruction set that trains cohorts."""
+
 def use_isa(name: str) -> bool:
     """
     Use an instruction set; return False where this build or machine does not have it.

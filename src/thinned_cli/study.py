@@ -147,7 +147,8 @@ _Jobs = Annotated[
 _Engine = Annotated[
     Literal["loky", "ray", "dask"] | None,
     typer.Option(
-        help="What runs them: processes of this machine, or a cluster.  [default: loky]", rich_help_panel=WORKERS
+        help="Processes of this machine, or a cluster.  [default: threads; loky for your own network]",
+        rich_help_panel=WORKERS,
     ),
 ]
 _Address = Annotated[

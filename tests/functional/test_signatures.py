@@ -22,6 +22,7 @@ FUNCTION_OF = {
     "EmbeddingDropout": "embedding",
     "GaussianDropout": "gaussian_dropout",
     "MultiheadAttention": "scaled_dot_product_attention",
+    "StochasticDepth": "stochastic_depth",
     "WordDropout": "word_dropout",
     "BatchDropout": "dropout",
     "LockedDropout": "dropout",

@@ -153,6 +153,7 @@ def test_rates_outside_the_interval_are_refused(name: str, p: float) -> None:
     build = {
         "EmbeddingDropout": lambda: thinned.EmbeddingDropout(3, 2, p=p),
         "MultiheadAttention": lambda: thinned.MultiheadAttention(4, 2, dropout=p),
+        "StochasticDepth": lambda: thinned.StochasticDepth(nn.Identity(), p),
     }.get(name, lambda: getattr(thinned, name)(p))
     with pytest.raises(ValueError, match=r"p must lie in \[0, 1\]; got p="):
         build()

@@ -297,7 +297,7 @@ def test_other_versions_look_at_a_study_but_do_not_go_on_with_it(
 ) -> None:
     """They may train other networks: half of a study by each would be the study of neither."""
     thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
-    monkeypatch.setattr(store_module, "_versions", lambda: {"torch": "99"})
+    monkeypatch.setattr(store_module, "_versions", lambda plan: {"torch": "99"})
     thinned.study(make_frame(), "y", out=tmp_path, **SMALL)
     with closing(sqlite3.connect(tmp_path / "study.sqlite")) as connection, connection:
         connection.execute("DELETE FROM network WHERE fold = 1")

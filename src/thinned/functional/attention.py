@@ -60,11 +60,12 @@ def scaled_dot_product_attention(
             )
     query, key, value = (_autocast(tensor) for tensor in (query, key, value))
     _check(query, key, value, attn_mask, is_causal)
-    query, key, value = _align(query, key, value, enable_gqa)
+    needs_weights = _needs_weights(attn_mask, dropout_key)
+    query, key, value = _align(query, key, value, enable_gqa, needs_weights)
     if attn_mask is not None:
         _check_mask(attn_mask, (*query.shape[:-1], key.shape[-2]))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    if _needs_weights(attn_mask, dropout_key):
+    if needs_weights:
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return dispatch.apply(weights, dropout_p, dropout_key, dropout_call).to(value.dtype) @ value
     drawn = dispatch.draw_key(query) if dropout_key is None else dropout_key
@@ -122,18 +123,23 @@ def _check_mask(attn_mask: torch.Tensor, shape: tuple[int, ...]) -> None:
 
 
 def _align(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, enable_gqa: bool
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, enable_gqa: bool, repeat: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Give the three one batch shape; grouped heads are repeated, as ``enable_gqa`` documents."""
+    """Give the three one batch shape.
+
+    With ``enable_gqa``, fewer heads of keys and values stay as they are for the operator; ``repeat`` repeats them.
+    """
+    end = -2  # of the axes that broadcast
     if enable_gqa:
-        if query.shape[-3] % key.shape[-3] or query.shape[-3] % value.shape[-3]:
-            heads = f"got {query.shape[-3]} for {key.shape[-3]} and {value.shape[-3]}"
-            raise RuntimeError(sentence("query heads must be a multiple of key and value heads", heads))
-        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
-        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-    batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])  # type: ignore[no-untyped-call]
-    return (
-        query.expand(*batch, *query.shape[-2:]),
-        key.expand(*batch, *key.shape[-2:]),
-        value.expand(*batch, *value.shape[-2:]),
-    )
+        heads = query.shape[-3]
+        if heads % key.shape[-3] or heads % value.shape[-3]:
+            got = f"got {heads} for {key.shape[-3]} and {value.shape[-3]}"
+            raise RuntimeError(sentence("query heads must be a multiple of key and value heads", got))
+        if repeat or key.shape[-3] != value.shape[-3]:
+            key, value = (t.repeat_interleave(heads // t.shape[-3], -3) for t in (key, value))
+        else:
+            end = -3
+    operands = query, key, value
+    batch = torch.broadcast_shapes(*(t.shape[:end] for t in operands))  # type: ignore[no-untyped-call]
+    query, key, value = (t.expand(*batch, *t.shape[end:]) for t in operands)
+    return query, key, value

@@ -14,7 +14,7 @@ from thinned import philox
 from thinned.kernels.address import WHOLE, Address, Region
 from thinned.kernels.form import SELU_SATURATION, Form
 
-__all__ = ["dropout", "index_of", "keep", "lanes", "lanes_at", "normals", "normals_at", "sqrt", "words"]
+__all__ = ["affine", "dropout", "index_of", "keep", "lanes", "lanes_at", "normals", "normals_at", "sqrt", "words"]
 
 _LOW = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -129,7 +129,7 @@ def keep(shape: torch.Size, key: torch.Tensor, call: torch.Tensor, kept: torch.T
     return bits < kept[(...,) + (None,) * len(small)]
 
 
-def _affine(form: Form, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def affine(form: Form, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Scale, shift and dropped value of :func:`thinned.kernels.form.affine` at each threshold, in float64."""
     zero = torch.zeros_like(kept, dtype=torch.float64)
     if form in {Form.DROPOUT, Form.ADD}:
@@ -157,7 +157,7 @@ def dropout(
     members = max(key.ndim, kept.ndim)
     wide = x if x.dtype.itemsize > 2 else x.float()  # half precision: computed in float, rounded once
     column = (...,) + (None,) * (x.ndim - members if kept.ndim else 0)
-    scale, shift, dropped = (v.to(wide.dtype).to(x.device)[column] for v in _affine(form, kept))
+    scale, shift, dropped = (v.to(wide.dtype).to(x.device)[column] for v in affine(form, kept))
     decisions = keep(x.shape[members:], key.to(x.device), call.to(x.device), kept.to(x.device), region)
     survivors = wide * scale
     if form is Form.ALPHA:

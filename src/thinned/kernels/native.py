@@ -25,7 +25,7 @@ except ImportError as error:
         )
     ) from error
 
-__all__ = ["DTYPES", "dropout", "isa", "keep_mask", "normals", "thresholds", "trains", "use_isa"]
+__all__ = ["DTYPES", "dropout", "isa", "keep_mask", "normals", "thresholds", "trainer_isa", "trains", "use_isa"]
 
 DTYPES = {
     torch.float32: _native.Dtype.f32,
@@ -44,6 +44,11 @@ def isa() -> str:
 def trains() -> bool:
     """True where the extension trains cohorts: a compiler without vector extensions (MSVC) leaves the trainer out."""
     return hasattr(_native, "TrainerF32")
+
+
+def trainer_isa() -> str | None:
+    """The instruction set that trains cohorts, which may be a lesser one than :func:`isa`; None if there is none."""
+    return _native.trainer_isa() if trains() else None
 
 
 def use_isa(name: str) -> None:

@@ -5,7 +5,7 @@ from thinned.layers.attention import MultiheadAttention
 from thinned.layers.base import Addressed
 from thinned.layers.concrete import ConcreteDropout
 from thinned.layers.drop_block import DropBlock2d
-from thinned.layers.drop_path import DropPath
+from thinned.layers.drop_path import DropPath, StochasticDepth
 from thinned.layers.dropconnect import DropConnect, drop_connect
 from thinned.layers.dropout import BatchDropout, Dropout, LockedDropout
 from thinned.layers.gaussian import GaussianDropout
@@ -31,6 +31,7 @@ __all__ = [
     "GaussianDropout",
     "LockedDropout",
     "MultiheadAttention",
+    "StochasticDepth",
     "WordDropout",
     "drop_connect",
 ]

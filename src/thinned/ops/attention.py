@@ -2,9 +2,10 @@
 
 The weights are never stored: a block of them is computed, used and computed again in the backward pass. The mask of a
 block is a region of the mask of all weights, ``(batch, head, query, key)``, so that the size of the blocks changes no
-decision.
+decision. On a GPU the kernels of :mod:`thinned.kernels.triton.attention` do the same in fast memory.
 """
 
+import importlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from thinned import philox
 from thinned.errors import check_p
 from thinned.kernels import native
-from thinned.kernels.address import Address, Region
+from thinned.kernels.address import Address, Region, thresholds
+from thinned.kernels.attention import AttentionKernels, AttentionProblem
 from thinned.ops import dispatch
+from thinned.ops.backends import choice
 from thinned.ops.torch_private import Context, Inputs, VmapInfo
 
 __all__ = ["AttentionArgs", "attention", "attention_weights"]
@@ -25,7 +29,11 @@ _THREADED = 1 << 20  # weights: with fewer, making the threads takes longer
 
 
 class AttentionArgs(NamedTuple):
-    """The arguments of ``thinned::attention``, in its order; the three operands have one batch shape and dtype."""
+    """The arguments of ``thinned::attention``, in its order; the three operands have one dtype.
+
+    They have one batch shape, except that key and value may have fewer heads (its last axis), each of them for a
+    group of neighbouring query heads.
+    """
 
     query: torch.Tensor  # (..., L, E)
     key: torch.Tensor  # (..., S, E)
@@ -81,6 +89,21 @@ class _Block(NamedTuple):
     keys: int
 
 
+def _repeat_heads(tensor: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
+    """Give each of the query's heads, the last axis of ``batch``, its own keys or values."""
+    if tuple(tensor.shape[:-2]) == tuple(batch):
+        return tensor
+    return tensor.repeat_interleave(batch[-1] // tensor.shape[-3], -3)
+
+
+def _sum_heads(gradient: torch.Tensor, operand: torch.Tensor) -> torch.Tensor:
+    """The gradient of an operand from that of its repeated heads."""
+    if gradient.shape == operand.shape:
+        return gradient
+    heads = operand.shape[-3]
+    return gradient.view(*gradient.shape[:-3], heads, -1, *gradient.shape[-2:]).sum(-3)
+
+
 class _Problem(NamedTuple):
     """The flattened operands; half precision is computed in float32."""
 
@@ -100,7 +123,8 @@ class _Problem(NamedTuple):
             mask = mask if mask.dtype == torch.bool else mask.to(wide)
             rows = 1 if mask.ndim < 2 else mask.shape[-2]
             mask = mask.expand(*batch, rows, args.key.shape[-2])
-        q, k, v = (t.reshape(math.prod(batch), *t.shape[-2:]).to(wide) for t in (query, args.key, args.value))
+        operands = (_repeat_heads(t, batch) for t in (query, args.key, args.value))
+        q, k, v = (t.reshape(math.prod(batch), *t.shape[-2:]).to(wide) for t in operands)
         return cls(q * args.scale, k, v, mask, batch, args)
 
     def blocks(self) -> Iterator[_Block]:
@@ -214,6 +238,21 @@ def _in_threads(problem: _Problem, work: Callable[[Sequence[_Block]], None]) -> 
         torch.set_num_threads(threads)  # also the default of threads to come
 
 
+def _triton_kernels(args: AttentionArgs) -> AttentionKernels | None:
+    """The Triton kernels where they take the operands; None means blocks of torch's operations."""
+    if choice(args.query).impl != "triton":
+        return None
+    kernels: AttentionKernels = importlib.import_module("thinned.kernels.triton.attention")
+    return kernels if kernels.supports(args.query, args.value, args.scale) else None
+
+
+def _triton_problem(args: AttentionArgs) -> AttentionProblem:
+    """No number is read from a device: what lies there, the kernels read."""
+    query, key, value, mask, p, mask_key, call, scale, causal = args
+    kept = philox.threshold(check_p(p.item())) if p.is_cpu else thresholds(p)
+    return AttentionProblem(query, key, value, mask, Address(mask_key, call, kept), scale, causal)
+
+
 torch.library.define(
     "thinned::attention",
     "(Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor p, Tensor dropout_key, Tensor call, float scale, "
@@ -229,6 +268,8 @@ torch.library.define(
 @torch.library.impl("thinned::attention", "CompositeExplicitAutograd")
 def _attention(*inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
     args = AttentionArgs(*inputs)
+    if (kernels := _triton_kernels(args)) is not None:
+        return kernels.attention_forward(_triton_problem(args))
     problem = _Problem.flatten(args)
     out = problem.query.new_empty(*problem.query.shape[:2], args.value.shape[-1])
     lse = problem.query.new_empty(problem.query.shape[:2])
@@ -251,6 +292,8 @@ def _attention_backward(
     grad: torch.Tensor, out: torch.Tensor, lse: torch.Tensor, *inputs: Any
 ) -> tuple[torch.Tensor, ...]:
     args = AttentionArgs(*inputs)
+    if (kernels := _triton_kernels(args)) is not None:
+        return kernels.attention_backward(grad, out, lse, _triton_problem(args))
     problem = _Problem.flatten(args)
     q, k, v = problem.query, problem.key, problem.value
     grad, out = (t.reshape(*q.shape[:2], v.shape[-1]).to(q.dtype) for t in (grad, out))
@@ -271,7 +314,7 @@ def _attention_backward(
     _in_threads(problem, work)
     d_query.mul_(args.scale)
     results = zip((d_query, d_key, d_value), args[:3], strict=True)
-    return tuple(d.view(t.shape).to(t.dtype) for d, t in results)
+    return tuple(_sum_heads(d.view(*problem.batch, *t.shape[-2:]), t).to(t.dtype) for d, t in results)
 
 
 @torch.library.register_fake("thinned::attention")  # type: ignore[untyped-decorator]
@@ -304,7 +347,7 @@ def _backward(ctx: Context, grad: torch.Tensor, _: torch.Tensor | None) -> Atten
 def _differentiable_grads(grad: torch.Tensor, args: AttentionArgs) -> AttentionGrads:
     """The gradients by differentiable operations, for a gradient of the gradient; the weights are stored."""
     wide = args.query.dtype if args.query.dtype.itemsize > 2 else torch.float32
-    query, key, value, grad = (t.to(wide) for t in (*args[:3], grad))
+    query, key, value, grad = (_repeat_heads(t, args.query.shape[:-2]).to(wide) for t in (*args[:3], grad))
     weights = attention_weights(query, key, args.mask, args.causal, args.scale)
 
     def dropped(tensor: torch.Tensor) -> torch.Tensor:
@@ -312,11 +355,9 @@ def _differentiable_grads(grad: torch.Tensor, args: AttentionArgs) -> AttentionG
 
     d_weights = dropped(grad @ value.mT)
     d_scores = weights * (d_weights - (weights * d_weights).sum(-1, keepdim=True)) * args.scale
-    return AttentionGrads(
-        (d_scores @ key).to(args.query.dtype),
-        (d_scores.mT @ query).to(args.key.dtype),
-        (dropped(weights).mT @ grad).to(args.value.dtype),
-    )
+    grads = d_scores @ key, d_scores.mT @ query, dropped(weights).mT @ grad
+    d_query, d_key, d_value = (_sum_heads(g, t).to(t.dtype) for g, t in zip(grads, args[:3], strict=True))
+    return AttentionGrads(d_query, d_key, d_value)
 
 
 torch.library.register_autograd("thinned::attention", _backward, setup_context=_setup_context)

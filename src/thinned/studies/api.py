@@ -179,7 +179,7 @@ def study(
         jobs: jobs trained at a time, each on one core; -1 is one for each core. None takes the number of torch's
             threads, all of a cluster, or what ``joblib.parallel_config`` says. No result depends on it.
         engine: "loky" (processes on this machine), "ray" or "dask"; None takes the backend of
-            ``joblib.parallel_config``, and otherwise loky.
+            ``joblib.parallel_config``, and otherwise threads for a table and the study's own network, loky for yours.
         address: address of a Ray or Dask cluster; None takes the one in use, or starts workers on this machine.
         options: any of :class:`~thinned.studies.design.options.StudyOptions` with a table, and of
             :class:`~thinned.studies.design.own_network.options.NetworkOptions` with examples.

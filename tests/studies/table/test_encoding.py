@@ -17,6 +17,7 @@ from sklearn.linear_model import LinearRegression
 
 from thinned import datasets
 from thinned.errors import InputError
+from thinned.studies.table import column_encodings
 from thinned.studies.table.encoding import LIMIT, Encoder
 from thinned.studies.table.load import load
 from thinned.studies.table.read_files import read_frame
@@ -446,3 +447,11 @@ def test_a_table_read_from_csv_predicts_as_its_frame(tmp_path, mixed):
     encoder = Encoder().fit(frame)
     assert_matrix(encoder.transform(frame), 400, encoder)
     assert encoder.transform(frame).tobytes() == encoder.transform(read_frame(path)).tobytes()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 999, 1000, 1001, 4007])
+def test_quantiles_are_numpys_in_the_same_bits(rows: int) -> None:
+    rng, count = np.random.default_rng(rows), min(1000, rows)
+    for values in (rng.normal(size=rows), rng.poisson(3, size=rows).astype(np.float64), rng.normal(size=rows) * 1e150):
+        expected = np.quantile(values, np.linspace(0, 1, count))
+        np.testing.assert_array_equal(column_encodings._quantiles(values, count), expected)

@@ -283,6 +283,18 @@ def test_an_interrupt_ends_the_training() -> None:
             native_cohort.train(case.config, case.build, case.members, case.data, interrupt)
 
 
+def test_an_interrupt_comes_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_cohort, "_PULSE", 0.0)
+    monkeypatch.setattr(native_cohort, "_PRODUCTS_AT_ONCE", 1)
+    torch.set_num_threads(1)
+    reports: list[int] = []
+    case = Case([Setting()])
+    native_cohort.train(case.config, case.build, case.members, case.data, reports.append)
+    assert reports.count(0) > len(case.data[0].train) // case.config.batch_size
+    assert reports == sorted(reports)
+    assert set(reports) == set(range(case.config.epochs + 1))
+
+
 def test_row_numbers_outside_the_table_are_refused() -> None:
     data, _ = table(_native.Loss.binary)
     own = trainer(_native.Loss.binary, 1)
@@ -354,4 +366,11 @@ def test_what_torch_trains_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_environment_names_the_trainer() -> None:
-    assert environment()["trainer"] == f"native {native.isa()}"
+    before = native.isa()
+    try:
+        for name in _native.isas():
+            native.use_isa(name)
+            assert native.trainer_isa() in (name, "portable")
+            assert environment()["trainer"] == f"native {native.trainer_isa()}"
+    finally:
+        native.use_isa(before)

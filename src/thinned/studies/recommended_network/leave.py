@@ -27,7 +27,7 @@ from thinned.studies.recommended_network.failure import DivergedError, forget_fa
 from thinned.studies.recommended_network.metadata import InsertedClass, NetworkMetadata, rates_of
 from thinned.studies.recommended_network.storage import save_network, saved_metadata
 from thinned.studies.training.drive import Progress, logged
-from thinned.studies.training.engines.environment import environment
+from thinned.studies.training.engines.environment import versions
 from thinned.studies.training.loop.checkpoint import Checkpoint
 from thinned.studies.training.loop.evaluation import precision_of
 from thinned.studies.training.loop.fit import fit
@@ -196,7 +196,7 @@ def _describe(study: NetworkStudy, plan: Plan, content: results.Results) -> Netw
         data=plan.data,
         identities=own.identities,
         plan=plan.digest,
-        versions=environment(),
+        versions=versions(),
     )
 
 

@@ -129,7 +129,7 @@ class NumberEncoding:
             return None
         if rows > SAMPLE:
             present = np.random.default_rng(0).choice(present, SAMPLE, replace=False, shuffle=False)
-        quantiles = np.quantile(present, np.linspace(0.0, 1.0, min(QUANTILES, rows)))
+        quantiles = _quantiles(present, min(QUANTILES, rows))
         # interpolation rounds, which may leave neighbours out of order by one unit in the last place
         quantiles = np.maximum.accumulate(quantiles)
         return cls(column.name, float(np.median(present)), rows < len(values), rows, quantiles, piecewise)
@@ -160,6 +160,15 @@ class NumberEncoding:
         if not (isinstance(rows, int) and 1 <= rows < MOST_ROWS):
             raise ValueError("rows must be a number of rows")
         return cls(str(state["name"]), median, bool(state["missing"]), rows, quantiles, bool(state["piecewise"]))
+
+
+def _quantiles(values: Floats, count: int) -> Floats:
+    """``np.quantile(values, np.linspace(0, 1, count))`` in the same bits; its selection takes longer than a sort."""
+    ordered = np.sort(values)
+    place = np.linspace(0.0, 1.0, count) * (len(ordered) - 1)
+    before = place.astype(np.int64)
+    low, high, part = ordered[before], ordered[np.minimum(before + 1, len(ordered) - 1)], place - before
+    return np.where(part < 0.5, low + (high - low) * part, high - (high - low) * (1 - part))
 
 
 def _finite(column: Column, reading: NumberReading) -> Floats:

@@ -4,9 +4,11 @@ The extension's source is in ``csrc/``. :func:`thinned.studies.training.cohort.t
 :func:`torch_reason` names.
 """
 
-import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,10 +25,20 @@ from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.network import MLP, Hidden
 from thinned.studies.training.records import Probes
 
-__all__ = ["torch_reason", "train"]
+__all__ = ["torch_reason", "train", "trains_networks"]
 
 #: products of a row with a weight in one call of the extension, some tenths of a second: an interrupt waits for its end
 _PRODUCTS_AT_ONCE = 3 * 10**9
+_PULSE = 0.2  # seconds between two calls of `progress` within an epoch
+
+
+def trains_networks(network: str | None) -> bool:
+    """True where the extension trains a table's networks: the study's own, with the few exceptions of torch_reason.
+
+    Args:
+        network: "module:function" of the user's network, or None.
+    """
+    return network is None and native.trains()
 
 
 def torch_reason(cohort: Cohort) -> str | None:
@@ -60,7 +72,7 @@ def train(
 
     The arguments are those of :func:`thinned.studies.training.cohort.train`, whose results these are but for the
     rounding of sums. A member's numbers depend neither on other members nor on the number of threads, which is
-    torch's.
+    torch's. On one thread ``progress`` is called within a long epoch, too, and ends the training by raising.
     """
     cohort = Cohort.of(config, build, members, data)
     if torch_reason(cohort) is not None:
@@ -113,28 +125,26 @@ class _Training:
         keep = [int(thresholds(rates[s][self._member])) if s in rates else 65536 for s in self._sites]
         self._trainer.set_keep(keep)
 
-    def epoch(self, order: torch.Tensor, stop: threading.Event) -> None:
-        """Train for an epoch and evaluate; end early where ``stop`` is set."""
+    def epoch(self, order: torch.Tensor, check: Callable[[], None]) -> None:
+        """Train for an epoch and evaluate; ``check`` is called a few times a second, and ends it by raising."""
         if not self.losses or self._cohort.settings[self._member].schedule != "constant":
             self._set_keep()
         batch = min(self._cohort.config.batch_size, len(order))
         for part in torch.split(order, max(self._at_once // batch, 1) * batch):
-            if stop.is_set():
-                return
+            check()
             self._trainer.train(self._table, part.numpy())  # type: ignore[arg-type]
         split = self._cohort.rows.split_index[self._member]
-        training = self._loss(self._cohort.training[split], stop)
-        validation = self._loss(self._cohort.validation[split], stop)
+        training = self._loss(self._cohort.training[split], check)
+        validation = self._loss(self._cohort.validation[split], check)
         if validation < self._least:
             self._least, self.best_epoch = validation, len(self.losses)
             self._trainer.keep_best()
         self.losses.append((training, validation))
 
-    def _loss(self, rows: torch.Tensor, stop: threading.Event) -> np.float32:
+    def _loss(self, rows: torch.Tensor, check: Callable[[], None]) -> np.float32:
         total = 0.0
         for part in torch.split(rows, self._at_once):
-            if stop.is_set():
-                break
+            check()
             total += self._trainer.loss(self._table, part.numpy()) * len(part)  # type: ignore[arg-type]
         with np.errstate(over="ignore"):  # it diverged
             return np.float32(total / len(rows))
@@ -161,18 +171,13 @@ def _train(
     tables = [_table(cohort, data) for data in cohort.rows.data]
     numbers = cohort.rows.split_index.tolist()
     networks = [_Training(cohort, m, tables[split]) for m, split in enumerate(numbers)]
-    stop = threading.Event()
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        try:
-            for epoch in range(cohort.config.epochs):
-                cohort.set_rates(epoch)
-                orders = cohort.orders(epoch)
-                _each(pool, networks, [orders[split] for split in numbers], stop)
-                cohort.stack.clock += orders.shape[1] // min(cohort.config.batch_size, orders.shape[1])
-                progress(epoch + 1)
-        except BaseException:
-            stop.set()
-            raise
+    with _Threads() as threads:
+        for epoch in range(cohort.config.epochs):
+            cohort.set_rates(epoch)
+            orders = cohort.orders(epoch)
+            threads.each(networks, [orders[split] for split in numbers], partial(progress, epoch))
+            cohort.stack.clock += orders.shape[1] // min(cohort.config.batch_size, orders.shape[1])
+            progress(epoch + 1)
     at_end = [network.outputs() for network in networks]
     for network in networks:
         network.restore_best()
@@ -193,16 +198,41 @@ def _train(
     ]
 
 
-def _each(
-    pool: ThreadPoolExecutor, networks: Sequence[_Training], orders: Iterable[torch.Tensor], stop: threading.Event
-) -> None:
-    """Train every network for an epoch: in this thread where it is the only one, so that an interrupt comes soon."""
-    if torch.get_num_threads() == 1:
-        for network, order in zip(networks, orders, strict=True):
-            network.epoch(order, stop)
-        return
-    for future in [pool.submit(network.epoch, order, stop) for network, order in zip(networks, orders, strict=True)]:
-        future.result()
+class _Threads:
+    """As many threads as torch has, that train networks for an epoch; the end of the block ends what is running."""
+
+    def __init__(self) -> None:
+        count = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(count) if count > 1 else None
+        self._stopped, self._pulse = False, time.monotonic()
+
+    def each(self, networks: Sequence[_Training], orders: Iterable[torch.Tensor], progress: Callable[[], None]) -> None:
+        """Train every network: in the caller's thread where it is the only one, so that an interrupt comes soon."""
+
+        def check() -> None:
+            if time.monotonic() - self._pulse >= _PULSE:
+                self._pulse = time.monotonic()
+                progress()
+
+        if self._pool is None:
+            for network, order in zip(networks, orders, strict=True):
+                network.epoch(order, check)
+            return
+        pairs = zip(networks, orders, strict=True)
+        for future in [self._pool.submit(network.epoch, order, self._check) for network, order in pairs]:
+            future.result()
+
+    def _check(self) -> None:
+        if self._stopped:
+            raise CancelledError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stopped = True
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
 
 def _table(cohort: Cohort, data: Data) -> "_native.TableF32 | _native.TableF64":

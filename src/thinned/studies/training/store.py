@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from thinned.errors import InputError, sentence
 from thinned.studies.design.plan import Plan
-from thinned.studies.training.engines.environment import environment
+from thinned.studies.training.engines.environment import environment, versions
 from thinned.studies.training.records import TrainedNetwork
 
 __all__ = [
@@ -310,7 +310,7 @@ def _prepare(
         )
         row = connection.execute("SELECT json FROM plan").fetchone()
         kept = connection.execute("SELECT count(*) FROM network").fetchone()[0]
-        now = plan.to_dict() | {"versions": dict(trained_in or _versions())}
+        now = plan.to_dict() | {"versions": dict(trained_in or _versions(plan))}
         if row is None or not kept:  # nothing was kept of an earlier plan
             connection.execute("DELETE FROM plan")
             connection.execute("DELETE FROM origin")
@@ -325,9 +325,9 @@ def _prepare(
         raise InputError(sentence(required, _difference(before, now, changed), _ELSEWHERE))
 
 
-def _versions() -> dict[str, str]:
-    """Versions and instruction set: the numbers of networks follow from them and from the plan."""
-    return environment()
+def _versions(plan: Plan) -> dict[str, str]:
+    """Versions, instruction set and trainer: the numbers of networks follow from them and from the plan."""
+    return environment() if plan.network is None and plan.own is None else versions()
 
 
 def _difference(before: Mapping[str, object], now: Mapping[str, object], changed: set[str]) -> str:

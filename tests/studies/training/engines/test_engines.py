@@ -23,6 +23,7 @@ from thinned.studies.training.engines.futures import without_outcome
 from thinned.studies.training.engines.joblib_engine import Joblib
 from thinned.studies.training.engines.run_jobs import run_jobs
 from thinned.studies.training.engines.serial import Serial
+from thinned.studies.training.engines.threads import Threads
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +48,18 @@ def dask_engine() -> Iterator[Engine]:
 def make_engine(name: str, request: pytest.FixtureRequest) -> Engine:
     if name in ("ray", "dask"):
         return request.getfixturevalue(f"{name}_engine")
-    return {"serial": Serial, "loky": lambda: Joblib(2, "loky"), "threads": lambda: Joblib(2, "threading")}[name]()
+    engines: dict[str, Callable[[], Engine]] = {
+        "serial": Serial,
+        "threads": lambda: Threads(2),
+        "joblib_threads": lambda: Joblib(2, "threading"),
+        "loky": lambda: Joblib(2, "loky"),
+    }
+    return engines[name]()
 
 
 CLUSTERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("ray", "dask")]
-ENGINES = ["serial", "threads", "loky", *CLUSTERS]
+IN_DRIVER = ["serial", "threads"]
+ENGINES = [*IN_DRIVER, "joblib_threads", "loky", *CLUSTERS]
 PROCESSES = ["loky", *CLUSTERS]
 
 
@@ -77,7 +85,7 @@ def test_workers_map_the_data_and_compute_on_one_core(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     results = run(make_engine(name, request), jobs.Rows(tmp_path), 2, tmp_path)
-    assert set(results.values()) == {(name != "serial", True, 1, 499500.0)}
+    assert set(results.values()) == {(name not in IN_DRIVER, True, 1, 499500.0)}
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -97,7 +105,7 @@ def test_a_job_that_always_fails_is_named_and_the_others_are_done(
 ) -> None:
     """Also with an error that can't be pickled."""
     (tmp_path / "begun").mkdir()
-    if name != "serial" and isinstance(error, jobs.TwoArgumentsError):
+    if name not in IN_DRIVER and isinstance(error, jobs.TwoArgumentsError):
         error = ValueError("too odd")
     engine, done = make_engine(name, request), {}
     task = Task(jobs.Faulty(tmp_path / "begun", {1: 9}, error), 4, tmp_path / "run", lambda reports: None)
@@ -150,7 +158,7 @@ def test_a_job_that_always_kills_its_worker_is_named(name: str, request: pytest.
         run(make_engine(name, request), jobs.Killer(tmp_path, {0: 9}), 3, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["loky", *CLUSTERS])
+@pytest.mark.parametrize("name", ["threads", "loky", *CLUSTERS])
 def test_an_interruption_ends_what_is_running(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     (tmp_path / "begun").mkdir()
     engine = make_engine(name, request)
@@ -179,11 +187,12 @@ def test_no_job_is_begun_once_it_is_enough(name: str, request: pytest.FixtureReq
     assert results == {0: 0, 1: 1}
 
 
-def test_progress_within_a_job_reaches_the_driver(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["threads", "loky"])
+def test_progress_within_a_job_reaches_the_driver(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     reports: list[list[int]] = []
     task = Task(jobs.Slow(tmp_path), 2, tmp_path / "run", lambda values: stop_later(reports, values))
     with pytest.raises(KeyboardInterrupt):
-        list(run_jobs(Joblib(2, "loky"), task))
+        list(run_jobs(make_engine(name, request), task))
     seen = [values[1] for values in reports]
     assert seen == sorted(seen)
     assert len(set(seen)) >= 4
@@ -283,6 +292,16 @@ def test_a_joblib_config_is_honoured() -> None:
         assert isinstance(choose_engine(), Serial)
     assert isinstance(choose_engine(1), Serial)
     assert choose_engine(3).workers == 3
+
+
+def test_native_jobs_run_in_threads_unless_the_user_names_workers() -> None:
+    assert isinstance(choose_engine(3, native=True), Threads)
+    assert choose_engine(3, native=True).workers == 3
+    assert choose_engine(-1, native=True).workers == joblib.cpu_count()
+    assert isinstance(choose_engine(1, native=True), Serial)
+    assert isinstance(choose_engine(3, "loky", native=True), Joblib)
+    with joblib.parallel_config(backend="threading", n_jobs=3):
+        assert isinstance(choose_engine(native=True), Joblib)
 
 
 @pytest.mark.parametrize(

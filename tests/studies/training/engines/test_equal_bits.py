@@ -19,6 +19,7 @@ from thinned.studies.results.file import Results, read
 from thinned.studies.shards import merge_shards, train_shard
 from thinned.studies.training import drive as drive_module
 from thinned.studies.training import store as store_module
+from thinned.studies.training.engines import choose as choose_module
 from thinned.studies.training.engines.engine import Engine, Task
 from thinned.studies.training.engines.run_jobs import run_jobs
 from thinned_cli.app import app
@@ -54,8 +55,17 @@ def one(csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     return thinned.study(csv, "y", out=tmp_path_factory.mktemp("one"), jobs=1, **OPTIONS).results
 
 
+@pytest.mark.parametrize("jobs", [2, 5])
+def test_threads_of_the_driver(
+    jobs: int, one: Results, csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the extension trains, no process starts."""
+    monkeypatch.setattr(choose_module, "Joblib", None)
+    assert_same(thinned.study(csv, "y", out=tmp_path, jobs=jobs, **OPTIONS).results, one)
+
+
 def test_two_processes(one: Results, csv: Path, tmp_path: Path) -> None:
-    assert_same(thinned.study(csv, "y", out=tmp_path, jobs=2, **OPTIONS).results, one)
+    assert_same(thinned.study(csv, "y", out=tmp_path, jobs=2, engine="loky", **OPTIONS).results, one)
     assert not (tmp_path / store_module.TEMPORARY).exists()
 
 
@@ -124,7 +134,7 @@ def test_a_worker_that_is_killed_half_way(
         return run_jobs(engine, task._replace(work=engine_jobs.KilledTraining(begun, task.work)), **options)
 
     monkeypatch.setattr(drive_module, "run_jobs", run)
-    assert_same(thinned.study(csv, "y", out=tmp_path / "run", jobs=2, **OPTIONS).results, one)
+    assert_same(thinned.study(csv, "y", out=tmp_path / "run", jobs=2, engine="loky", **OPTIONS).results, one)
     assert len(list(begun.glob("2-*"))) == 2
 
 
@@ -160,7 +170,7 @@ def test_shards_of_another_plan_or_machine_are_refused(
     train_shard(csv, "y", "1/3", out=tmp_path / "other", jobs=1, **OPTIONS | {"epochs": 2})
     with pytest.raises(InputError, match=r"shards must be of one plan; those of .* differ in epochs; run them with"):
         merge_shards([*shards, tmp_path / "other"], out=tmp_path / "all")
-    monkeypatch.setattr(store_module, "_versions", lambda: {"torch": "2", "instruction_set": "arm64 NEON"})
+    monkeypatch.setattr(store_module, "_versions", lambda plan: {"torch": "2", "instruction_set": "arm64 NEON"})
     train_shard(csv, "y", "1/3", out=tmp_path / "arm", jobs=1, **OPTIONS)
     with pytest.raises(InputError, match=r"one set of versions and instructions.*; .* is '.*' in .* and .* in .*arm;"):
         merge_shards([*shards, tmp_path / "arm"], out=tmp_path / "all")

@@ -12,6 +12,7 @@ from thinned.errors import InputError, sentence
 from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.engines.joblib_engine import Joblib
 from thinned.studies.training.engines.serial import Serial
+from thinned.studies.training.engines.threads import Threads
 from thinned.studies.training.engines.worker import visible_devices
 
 __all__ = ["EngineName", "check_engine", "choose_engine", "is_configured", "main_objects"]
@@ -47,6 +48,7 @@ def choose_engine(
     main: Mapping[str, Callable[..., object]] | None = None,
     *,
     accelerators: bool = False,
+    native: bool = False,
 ) -> Engine:
     """Start an engine or connect to it.
 
@@ -54,10 +56,11 @@ def choose_engine(
         jobs: how many jobs at a time, -1 for as many as there are cores. None takes what ``joblib.parallel_config``
             says, all of a cluster, or else as many as torch has threads, or as there are accelerators.
         engine: "loky" (processes on this machine), "ray" or "dask"; None takes the backend of
-            ``joblib.parallel_config``, and else loky.
+            ``joblib.parallel_config``, and else threads for native jobs and loky for others.
         address: of the cluster.
         main: objects of the caller's ``__main__`` that jobs look for.
         accelerators: each job computes on an accelerator.
+        native: the extension trains the networks, without the interpreter's lock.
 
     Raises:
         InputError: as :func:`check_engine`, or there is no cluster at the address, or it has no accelerators.
@@ -72,8 +75,12 @@ def choose_engine(
         from thinned.studies.training.engines.dask_engine import Dask  # noqa: PLC0415 - an extra
 
         return Dask(_given(jobs, address), address, units, main)
-    if jobs is None and not is_configured():
+    configured = is_configured()
+    if jobs is None and not configured:
         jobs = units
+    if native and engine is None and not configured:
+        threads = joblib.cpu_count() if jobs == -1 else jobs or units
+        return Serial() if threads == 1 else Threads(threads)
     chosen = Joblib(jobs, engine, main)
     return Serial() if chosen.workers == 1 else chosen
 

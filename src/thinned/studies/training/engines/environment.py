@@ -9,16 +9,20 @@ import torch
 
 from thinned.kernels import native
 
-__all__ = ["environment", "instruction_set"]
+__all__ = ["environment", "instruction_set", "versions"]
 
 _PACKAGES = ("thinned", "torch", "numpy", "scikit-learn")
 
 
+def versions() -> dict[str, str]:
+    """Versions of the packages that compute, and ``instruction_set``: networks of one's own follow from them."""
+    return {name: metadata.version(name) for name in _PACKAGES} | {"instruction_set": instruction_set()}
+
+
 def environment() -> dict[str, str]:
-    """Versions of the packages that compute, ``instruction_set``, and the ``trainer`` of the study's own network."""
-    versions = {name: metadata.version(name) for name in _PACKAGES}
-    trainer = f"native {native.isa()}" if native.trains() else "torch"
-    return versions | {"instruction_set": instruction_set(), "trainer": trainer}
+    """:func:`versions`, and the ``trainer`` of the study's own network."""
+    trainer = native.trainer_isa()
+    return versions() | {"trainer": "torch" if trainer is None else f"native {trainer}"}
 
 
 @functools.cache

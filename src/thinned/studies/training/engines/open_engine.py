@@ -14,6 +14,7 @@ from thinned.studies.training.engines.choose import (
 )
 from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.engines.joblib_engine import Joblib
+from thinned.studies.training.native_cohort import trains_networks
 from thinned.studies.training.store import finished_networks
 
 __all__ = ["open_engine"]
@@ -39,10 +40,12 @@ def open_engine(
         InputError: the options name no engine, or there is no cluster at the address.
     """
     check_engine(jobs, engine, address)
-    if jobs is None and engine is None and (is_configured() or finished_networks(folder) or not _is_large(data)):
+    native = trains_networks(network)
+    chosen = jobs is not None or engine is not None
+    if not chosen and (native or is_configured() or finished_networks(folder) or not _is_large(data)):
         yield None
         return
-    workers = choose_engine(jobs, engine, address, main_objects(network))
+    workers = choose_engine(jobs, engine, address, main_objects(network), native=native)
     try:
         if isinstance(workers, Joblib):
             workers.start()

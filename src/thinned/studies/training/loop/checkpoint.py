@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from thinned.studies.training.engines.environment import environment
+from thinned.studies.training.engines.environment import versions
 
 __all__ = ["SECONDS", "Checkpoint", "Position"]
 
@@ -79,7 +79,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path, identity: str, seconds: float = SECONDS) -> None:
-        own = json.dumps([identity, environment()], sort_keys=True)
+        own = json.dumps([identity, versions()], sort_keys=True)
         self._path, self._identity = path, hashlib.sha256(own.encode()).hexdigest()
         self._seconds, self._last = seconds, time.monotonic()
 
