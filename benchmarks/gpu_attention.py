@@ -24,11 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+import thinned
 from thinned import philox
 from thinned.kernels.address import Address
 from thinned.kernels.attention import AttentionProblem
 from thinned.kernels.triton.attention import attention_backward, attention_forward
-from thinned.kernels.triton.attention_blocks import Blocks, Tile, choose_blocks
+from thinned.kernels.triton.attention.blocks import Blocks, Tile, choose_blocks
 
 P, KEY, CALL = 0.1, 0x9E3779B97F4A7C15, (1 << 40) + 3
 BATCH, HEADS, LENGTH = 8, 16, 2048
@@ -89,6 +90,17 @@ def reference(problem: AttentionProblem, grad: torch.Tensor) -> list[torch.Tenso
     kept = torch.from_numpy(philox.keep(np.arange(weights.numel()).reshape(weights.shape), P, KEY, CALL))
     out = torch.where(kept, weights * philox.scale(P), 0.0) @ values
     return [out, *torch.autograd.grad(out, (q, k, v), grad.cpu().double())]
+
+
+def check_function() -> str:
+    """The function takes the kernels, and its numbers are theirs."""
+    case = Case("f16", 64, True)
+    problem, grad = case.problem()
+    out, lse = attention_forward(problem)
+    wanted = attention_backward(grad, out, lse, problem)
+    results = through_function(case)()
+    equal = all(torch.equal(a, b) for a, b in zip(results, wanted, strict=True))
+    return f"{'right' if equal else 'WRONG'}: gradients through the function"
 
 
 def check(dtype: str, query: tuple[int, ...], key: tuple[int, ...], mask: str, causal: bool) -> str:
@@ -169,6 +181,19 @@ def ours(case: Case, blocks: Blocks | None = None) -> dict[str, Callable[[], obj
     }
 
 
+def through_function(case: Case) -> Callable[[], object]:
+    """Forward and backward as a user calls them."""
+    problem, grad = case.problem()
+    operands = [t.requires_grad_() for t in problem[:3]]
+    address = {"dropout_key": problem.address.key, "dropout_call": problem.address.call}
+
+    def both() -> object:
+        out = thinned.scaled_dot_product_attention(*operands, dropout_p=P, is_causal=case.causal, **address)
+        return torch.autograd.grad(out, operands, grad)
+
+    return both
+
+
 def theirs(case: Case, p: float) -> dict[str, Callable[[], object]]:
     """The calls to time, of PyTorch's flash kernel."""
     *operands, grad = case.operands()
@@ -206,12 +231,15 @@ def compare(case: Case) -> None:
     mine, flash, plain = ours(case), theirs(case, P), theirs(case, 0.0)
     for name in ("forward", "both"):
         calls = {"ours": mine[name], "flash": flash[name], "flash, no dropout": plain[name]}
+        if name == "both":
+            calls["function"] = through_function(case)
         times = milliseconds({label: graph(call) for label, call in calls.items()})
         label = f"{case.dtype:4s} d={case.size:3d} causal={case.causal!s:5s} {name:7s}"
         print(
             f"{label} ours {times['ours']:7.3f} ms, flash with dropout {times['flash']:7.3f}, "
             f"without {times['flash, no dropout']:7.3f}; ours / first {times['ours'] / times['flash']:.2f}; "
-            f"peak {peak(mine[name]):.0f} and {peak(flash[name]):.0f} MiB",
+            f"peak {peak(mine[name]):.0f} and {peak(flash[name]):.0f} MiB"
+            + (f"; through the function {times['function']:.3f} ms" if name == "both" else ""),
             flush=True,
         )
 
@@ -284,6 +312,7 @@ def main(with_candidates: bool = False, quick: bool = False) -> None:
     with stated("checks"):
         for arguments in CHECKS:
             print(check(*arguments), flush=True)
+        print(check_function(), flush=True)
     with stated("times"):
         for case in cases:
             compare(case)
