@@ -3,8 +3,9 @@
     python benchmarks/skipped.py [case ...] [--device cuda] [--dtype bfloat16] [--rounds 7]
 
 Cases: vit, vit-linear, feed-forward, mlp. All forms of a case take turns in one process, so that a busy
-machine slows all of them, and each row is a median of rounds, with its ratio to the form of the goal. Peak memory is
-that of a GPU's allocator, or of a fresh process for each form, above its memory before the first step.
+machine slows all of them, and each row is a median of rounds, with its ratio to the form of the goal. On the CPU, the
+ratio of processor time stands beside it. Peak memory is that of a GPU's allocator, or of a fresh process for each form,
+above its memory before the first step.
 """
 
 import argparse
@@ -167,18 +168,25 @@ CASES = {
 }
 
 
-def seconds(steps: dict[str, Step], device: torch.device, rounds: int) -> dict[str, float]:
+class Seconds(NamedTuple):
+    """The median time of a step: by the clock, and of all processors, which other programs do not change much."""
+
+    wall: float
+    processor: float
+
+
+def seconds(steps: dict[str, Step], device: torch.device, rounds: int) -> dict[str, Seconds]:
     """The median time of a step of each form, the forms in turn."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    times: dict[str, list[Seconds]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():
             _wait(device)
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             step()
             _wait(device)
             if number:  # the first round warms up
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+                times[name].append(Seconds(time.perf_counter() - start, time.process_time() - used))
+    return {name: Seconds(*map(statistics.median, zip(*values, strict=True))) for name, values in times.items()}
 
 
 def _wait(device: torch.device) -> None:
@@ -224,9 +232,11 @@ def report(name: str, options: argparse.Namespace) -> None:
     case, device, dtype = CASES[name], torch.device(options.device), getattr(torch, options.dtype)
     medians = seconds({form: make(device, dtype) for form, make in case.forms.items()}, device, options.rounds)
     print(f"{case.title}")
-    print("  " + ", ".join(f"{form} {1e3 * value:.1f} ms" for form, value in medians.items()))
+    print("  " + ", ".join(f"{form} {1e3 * value.wall:.1f} ms" for form, value in medians.items()))
     for form, other, goal in case.goals:
-        print(f"  {form} / {other}: {medians[form] / medians[other]:.3f} x (goal {goal})")
+        ratio, used = (a / b for a, b in zip(medians[form], medians[other], strict=True))
+        processor = "" if device.type == "cuda" else f", of processor time {used:.3f} x"
+        print(f"  {form} / {other}: {ratio:.3f} x (goal {goal}){processor}", flush=True)
     if case.memory is not None and not options.no_memory:
         form, other, goal = case.memory
         memory = peaks(name, (form, other), options)
