@@ -118,7 +118,7 @@ def _block_inputs(model: nn.Module, args: tuple[object, ...], kwargs: Mapping[st
             if isinstance(first, torch.Tensor):
                 inputs[name] = first.detach()
 
-        block.register_forward_pre_hook(note, with_kwargs=True)  # type: ignore[arg-type]
+        block.register_forward_pre_hook(note, with_kwargs=True)
     with torch.no_grad(), generators_kept():
         copied(*args, **kwargs)
     return inputs

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import SupportsIndex, cast
 
@@ -22,7 +23,7 @@ def skip(block: nn.Module) -> None:
     """Make the training forward of a block run its branches on the kept samples only."""
     adapter = adapter_of(block)
     if adapter is not None:
-        block.__class__ = _skipping_class(type(block), adapter)
+        block.__class__ = _skipping_class(type(block), adapter)  # type: ignore[arg-type] # a class is hashable
 
 
 @functools.cache
@@ -48,7 +49,7 @@ def _skipping_class(original: type[nn.Module], adapter: Adapter) -> type[nn.Modu
 
     names = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
     members = {"forward": forward, "__reduce_ex__": reduce}
-    skipping: type[nn.Module] = type(original)(original.__name__, (original,), members | names)
+    skipping = types.new_class(original.__name__, (original,), exec_body=lambda space: space.update(members | names))
     return skipping
 
 
