@@ -173,7 +173,9 @@ def _launch_strided(
     width = min(1024, triton.next_power_of_2(columns.size))
     while width > 128 and -(-columns.size // width) * width > columns.size * 1.125:
         width //= 2
-    height = max(1, min(4096 // width, triton.next_power_of_2(rows.size)))
+    shared = rows.mask == 0 or columns.mask == 0
+    size = 4096 if shared else 1024  # an element with a block of its own keeps many registers busy
+    height = max(1, min(size // width, triton.next_power_of_2(rows.size)))
     chunks = min(8, -(-rows.size // height)) if rows.mask == 0 else 1
     row_tiles, column_tiles = -(-rows.size // (height * chunks)), -(-columns.size // width)
     with on_device(out):
