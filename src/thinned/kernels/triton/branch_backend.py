@@ -63,6 +63,7 @@ def _launch(
             WIDTH=1 if bias is None else bias.numel(),
             GUARD=n % (groups * 128) != 0,
             UNIT=1 if n % 16 else 16,
+            EMPTY=isinstance(address.keep, torch.Tensor) or address.keep == 0,
             SOFT=INTERPRETED,
             num_warps=warps,
             enable_fp_fusion=False,

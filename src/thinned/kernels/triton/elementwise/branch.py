@@ -145,7 +145,7 @@ def branch_kernel(
     key_low, key_high, call_low, call_high, keep_number, scale, shift, dropped,
     n,
     ACTIVATION: tl.constexpr, BACKWARD: tl.constexpr, GROUPS: tl.constexpr, WIDTH: tl.constexpr,
-    GUARD: tl.constexpr, UNIT: tl.constexpr, SOFT: tl.constexpr,
+    GUARD: tl.constexpr, UNIT: tl.constexpr, EMPTY: tl.constexpr, SOFT: tl.constexpr,
 ):  # fmt: skip
     """The output, or the gradient of ``x + bias``.
 
@@ -157,6 +157,7 @@ def branch_kernel(
         n: elements.
         GUARD: False where tiles cover ``n`` exactly.
         UNIT: a number that divides ``n``.
+        EMPTY: True where the threshold may be 0.
         SOFT: see :func:`thinned.kernels.triton.elementwise.arithmetic.wide`.
     """
     TILE: tl.constexpr = GROUPS * 128
@@ -176,5 +177,5 @@ def branch_kernel(
     remaining = tl.minimum((n - first) // UNIT, TILE // UNIT).to(tl.int32) * UNIT
     _tile(
         out, x, bias, other, start, remaining, block, low, high, call_low, call_high, limit, alive, scale,
-        ACTIVATION, BACKWARD, GROUPS, WIDTH, GUARD, keep is not None, SOFT,
+        ACTIVATION, BACKWARD, GROUPS, WIDTH, GUARD, EMPTY, SOFT,
     )  # fmt: skip
