@@ -24,14 +24,14 @@ EXTRA = {"tiles": "gpu_parts.tiles"}  # run where they are named: variants of a 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--part", action="append", choices=["check", *PARTS, *EXTRA], help="repeat; all but tiles without"
+        "--part", action="append", choices=["check", "attention", *PARTS, *EXTRA], help="repeat; all but tiles without"
     )
     parser.add_argument("--out", type=Path, help="file for the results, as JSON")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py needs a GPU that torch sees, and there is none here.")
     start = time.perf_counter()
-    names = options.part or ["check", *PARTS]
+    names = options.part or ["check", *PARTS, "attention"]
     device = torch.cuda.get_device_name()
     versions = {name: importlib.metadata.version(name) for name in ("torch", "triton")}
     print(f"{device}, {versions}, Python {platform.python_version()}", flush=True)
@@ -40,7 +40,9 @@ def main() -> None:
         print(f"  after {time.perf_counter() - start:.0f} s", flush=True)
     results: list[Result] = []
     for name in names:
-        if name == "check":
+        if name == "attention":  # prints its own table
+            importlib.import_module("gpu_attention").main(quick=True)
+        if name in {"check", "attention"}:
             continue
         for case in importlib.import_module({**PARTS, **EXTRA}[name]).cases():
             results.append(measure(case))

@@ -30,6 +30,8 @@ from thinned.layers import (
     LockedDropout,
     MultiheadAttention,
     StochasticDepth,
+    ThinnedFeedForward,
+    ThinnedMLP,
     WordDropout,
     drop_connect,
 )
@@ -74,6 +76,8 @@ __all__ = [
     "Setting",
     "StochasticDepth",
     "Study",
+    "ThinnedFeedForward",
+    "ThinnedMLP",
     "TrainingRun",
     "WordDropout",
     "__version__",

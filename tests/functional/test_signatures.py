@@ -23,6 +23,8 @@ FUNCTION_OF = {
     "GaussianDropout": "gaussian_dropout",
     "MultiheadAttention": "scaled_dot_product_attention",
     "StochasticDepth": "stochastic_depth",
+    "ThinnedFeedForward": "thinned_linear",
+    "ThinnedMLP": "thinned_linear",
     "WordDropout": "word_dropout",
     "BatchDropout": "dropout",
     "LockedDropout": "dropout",

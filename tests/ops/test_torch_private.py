@@ -92,3 +92,16 @@ def test_tracing() -> None:
     torch.jit.trace(lambda x: inside.append(torch_private.tracing()) or x + 1, torch.ones(2), check_trace=False)
     assert inside == [True]
     assert not torch_private.tracing()
+
+
+def test_any_hook() -> None:
+    module = torch.nn.Linear(1, 1)
+    assert not torch_private.any_hook(module)
+    for register in ("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"):
+        handle = getattr(module, f"register_{register}")(lambda *_: None)
+        assert torch_private.any_hook(torch.nn.Linear(1, 1), module)
+        handle.remove()
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    assert torch_private.any_hook(module)
+    handle.remove()
+    assert not torch_private.any_hook(module)

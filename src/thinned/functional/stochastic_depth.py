@@ -7,8 +7,9 @@ from torch import nn
 
 from thinned.errors import sentence
 from thinned.functional.elementwise import checked_rate
+from thinned.functional.selection import can_select, select
 from thinned.functional.structured import drop_path
-from thinned.ops import Decider, torch_private
+from thinned.ops import torch_private
 
 __all__ = ["Branch", "add_kept", "batch_norm_in", "stochastic_depth"]
 
@@ -59,7 +60,7 @@ def stochastic_depth(
     p = checked_rate(p)
     if not training or (not isinstance(p, torch.Tensor) and p == 0):
         return input + branch(input)
-    if _must_be_whole(p, key):
+    if not can_select(p, key):
         _check_branch(branch)
         return input + drop_path(branch(input), p, True, scale_by_keep, key=key, call=call)
     # on the CPU, whatever the device of input: the number of kept samples is known without waiting for a device
@@ -79,14 +80,10 @@ def add_kept(input: torch.Tensor, branch: Branch, factors: torch.Tensor) -> torc
         factors: ``(N,)``, on any device.
     """
     _check_branch(branch)
-    index = factors.nonzero().flatten()
-    if torch.compiler.is_compiling():
-        torch_private.break_graph()  # what follows depends on the number of rows
+    index, scales = select(factors, input.device)
     if index.shape[0] == 0 and isinstance(branch, nn.Module) and not _sharded(branch):
         parameters = [parameter for parameter in branch.parameters() if parameter.requires_grad]
         return _Unused.apply(input, *parameters)  # type: ignore[no-any-return, no-untyped-call]
-    scales = factors[index].to(input.device, non_blocking=True)
-    index = index.to(input.device, non_blocking=True)
     kept = input.index_select(0, index)
     rows = branch(kept)
     if rows.shape != kept.shape:
@@ -107,17 +104,6 @@ def batch_norm_in(branch: nn.Module) -> str | None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
             return f"{name or 'it'} ({type(module).__name__})"
     return None
-
-
-def _must_be_whole(p: float | torch.Tensor, key: object) -> bool:
-    """Tell that rows can't be left out: their number is not known, or there are members with rates or keys."""
-    return (
-        isinstance(key, Decider)
-        or any(isinstance(value, torch.Tensor) and value.ndim > 0 for value in (p, key))
-        or torch.compiler.is_exporting()
-        or torch_private.tracing()
-        or (torch_private.functorch_active() and not torch.compiler.is_compiling())
-    )
 
 
 def _check_branch(branch: Branch) -> None:

@@ -11,6 +11,7 @@ from thinned.layers.dropout import BatchDropout, Dropout, LockedDropout
 from thinned.layers.gaussian import GaussianDropout
 from thinned.layers.residual import DropoutAdd
 from thinned.layers.spatial import Dropout1d, Dropout2d, Dropout3d
+from thinned.layers.sub_network import ThinnedFeedForward, ThinnedMLP
 from thinned.layers.words import EmbeddingDropout, WordDropout
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "LockedDropout",
     "MultiheadAttention",
     "StochasticDepth",
+    "ThinnedFeedForward",
+    "ThinnedMLP",
     "WordDropout",
     "drop_connect",
 ]

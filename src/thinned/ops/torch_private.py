@@ -13,6 +13,7 @@ __all__ = [
     "VmapInfo",
     "VmapInterpreter",
     "add_batch_dim",
+    "any_hook",
     "batch_dim",
     "break_graph",
     "check_attention_shapes",
@@ -87,3 +88,10 @@ def check_attention_shapes(*tensors: torch.Tensor | None, num_heads: int) -> boo
 def break_graph() -> None:
     """End the graph that ``torch.compile`` traces; it goes on with a new one, to which sizes are numbers."""
     torch._dynamo.graph_break()
+
+
+def any_hook(*modules: torch.nn.Module) -> bool:
+    """True where a call of one of the modules runs a hook, its own or one of all modules."""
+    tables = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    anywhere: bool = torch.nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
+    return anywhere or any(getattr(module, table) for module in modules for table in tables)
