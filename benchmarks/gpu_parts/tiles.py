@@ -10,7 +10,7 @@ from thinned.kernels.address import Address
 from thinned.kernels.form import Form
 from thinned.kernels.triton.address import address_arguments
 from thinned.kernels.triton.backend import RunTile, launch_runs
-from thinned.kernels.triton.layout import Axis, Layout
+from thinned.kernels.triton.elementwise.layout import Axis, Layout
 
 __all__ = ["cases"]
 

@@ -6,9 +6,9 @@ import triton
 from thinned.kernels.activation import Activation
 from thinned.kernels.address import Address
 from thinned.kernels.form import Form
-from thinned.kernels.triton import branch
 from thinned.kernels.triton.address import address_arguments
 from thinned.kernels.triton.backend import INTERPRETED, RunTile, on_device, run_tile
+from thinned.kernels.triton.elementwise import branch
 
 __all__ = ["backward", "forward"]
 

@@ -9,8 +9,8 @@ import triton.language as tl
 from thinned.kernels.activation import Activation
 from thinned.kernels.triton import bits
 from thinned.kernels.triton.address import ARGUMENTS, load_address, load_constants
-from thinned.kernels.triton.arithmetic import narrow, wide
-from thinned.kernels.triton.runs import layout_zero, store_lanes
+from thinned.kernels.triton.elementwise.arithmetic import narrow, wide
+from thinned.kernels.triton.elementwise.runs import layout_zero, store_lanes
 
 __all__ = ["branch_kernel"]
 
@@ -157,7 +157,7 @@ def branch_kernel(
         n: elements.
         GUARD: False where tiles cover ``n`` exactly.
         UNIT: a number that divides ``n``.
-        SOFT: see :func:`thinned.kernels.triton.arithmetic.wide`.
+        SOFT: see :func:`thinned.kernels.triton.elementwise.arithmetic.wide`.
     """
     TILE: tl.constexpr = GROUPS * 128
     tile = tl.program_id(0).to(tl.int64)
