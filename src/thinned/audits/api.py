@@ -10,7 +10,7 @@ from torch import nn
 from thinned.audits.finding_filter import FindingFilter
 from thinned.audits.findings import SEVERITIES, Audit, Finding
 from thinned.audits.fixing import repair_model
-from thinned.audits.observation.class_source import definition_line
+from thinned.audits.observation.class_source import ClassSources
 from thinned.audits.observation.observation import Observation, observe
 from thinned.audits.rules import RULES
 from thinned.errors import sentence
@@ -117,7 +117,9 @@ def examine(
     finding_filter = finding_filter or FindingFilter()
     modes = {name: module.training for name, module in named(model)} if modes is None else modes
     observation = observe(model, args, kwargs, rows=rows, modes=modes)
-    findings = [_defined(finding, observation) for rule in RULES.values() for finding in rule().check(observation)]
+    sources = ClassSources()
+    found = (finding for rule in RULES.values() for finding in rule().check(observation))
+    findings = [_defined(finding, observation, sources) for finding in found]
     reported = [finding for finding in findings if finding_filter.accepts(finding)]
     reported.sort(key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
     n_suppressed = len(findings) - len(reported)
@@ -125,9 +127,9 @@ def examine(
     return Examination(audit, observation)
 
 
-def _defined(finding: Finding, observation: Observation) -> Finding:
+def _defined(finding: Finding, observation: Observation, sources: ClassSources) -> Finding:
     """The finding with the line that defines its module, which stands for the call's where that is not known."""
-    line = definition_line(finding.module, observation.modules)
+    line = sources.definition_line(finding.module, observation.modules)
     if line is None:
         return finding
     finding = replace(finding, definition_file=line.file, definition_line=line.line)

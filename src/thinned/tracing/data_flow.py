@@ -86,6 +86,12 @@ class DataFlow:
         """Dropouts that a tensor carries with no weight between, each with the loosest step since."""
         return self._dropouts.get(tensor) or {}
 
+    def carried(self, inputs: list[torch.Tensor]) -> dict[int, Step]:
+        """Dropouts that any of these tensors carries, each with the loosest step of the last one that does."""
+        if not self._dropouts:
+            return {}
+        return {index: step for tensor in inputs for index, step in self.dropouts(tensor).items()}
+
     def add_dropout(self, tensor: torch.Tensor, index: int) -> None:
         """Note that the dropout ``index`` made this tensor, which also carries what its input carried."""
         self._dropouts[tensor] = {**self.dropouts(tensor), index: Step.VIEW}
@@ -93,7 +99,7 @@ class DataFlow:
     def add_function(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor], name: str) -> None:
         """Note that the function ``name`` took the inputs and made the outputs."""
         plain = name.strip("_")
-        step = _step(plain, name)
+        step = _step(plain, name) if self._dropouts else None
         origin = self._new_origin(inputs, plain) if plain in WEIGHT_FUNCTIONS else self._passed_on(inputs, plain)
         dropouts: dict[int, Step] = {}
         if step is not None:
@@ -117,9 +123,12 @@ class DataFlow:
 
     def _passed_on(self, inputs: list[torch.Tensor], plain: str) -> Origin | None:
         candidates = inputs if plain in _MIXES else inputs[:1]
-        origins = (origin for tensor in candidates if (origin := self.origin(tensor)) is not None)
-        origin = next(origins, None)
-        return None if origin is None else origin._replace(later_ops=(*origin.later_ops, plain)[-_REMEMBERED:])
+        for tensor in candidates:
+            origin = self.origin(tensor)
+            if origin is not None:
+                later_ops = (*origin.later_ops, plain)[-_REMEMBERED:]
+                return Origin(origin.op, later_ops, origin.mixes_positions)
+        return None
 
 
 def _step(plain: str, name: str) -> Step | None:

@@ -14,11 +14,13 @@ __all__ = ["random_states", "renormalises", "uninitialised", "untouched"]
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """Leave the model and the random generators as they are, whatever happens within."""
-    scripted = [(m, m.training) for m in model.modules() if isinstance(m, torch.jit.ScriptModule)]
-    plain = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    parts = list(model.modules())
+    scripted = [(m, m.training) for m in parts if isinstance(m, torch.jit.ScriptModule)]
+    plain = [m for m in parts if not isinstance(m, torch.jit.ScriptModule)] if scripted else parts
     modules = [(m, dict(m.__dict__), [dict(d) for d in _tables(m)]) for m in plain]
-    kept = [b for b in model.buffers() if not uninitialised(b) and not b.is_meta]
-    kept += [m.weight for m in model.modules() if renormalises(m)]  # type: ignore[misc]
+    buffers = {id(b): b for m in parts for b in m._buffers.values() if b is not None}
+    kept = [b for b in buffers.values() if not uninitialised(b) and not b.is_meta]
+    kept += [m.weight for m in parts if renormalises(m)]  # type: ignore[misc]
     values = [(tensor, tensor.detach().clone()) for tensor in kept]
     restore_random = random_states()
     try:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -69,6 +69,8 @@ class Recorder(TorchFunctionMode):
 
     Args:
         model: the model that the pass is of.
+        modules: its modules by :func:`~thinned.tracing.modules.named`, where they are known.
+        follow_data: record what made each tensor, and what takes it; without, sites have no producers or consumers.
 
     Attributes:
         recording: True while calls are recorded.
@@ -76,12 +78,16 @@ class Recorder(TorchFunctionMode):
         drafts: sites, each with the module that it belongs to.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(
+        self, model: nn.Module, modules: Iterable[tuple[str, nn.Module]] | None = None, *, follow_data: bool = True
+    ) -> None:
         super().__init__()
         self.recording = False
         self.noise: list[Op] = []
         self.drafts: list[tuple[Draft, nn.Module]] = []
-        self._modules = {id(m): (name, m) for name, m in named(model)}
+        self._follow_data = follow_data
+        self._modules = {id(m): (name, m) for name, m in modules or named(model)}
+        self._leaves: dict[int, bool] = {}  # of modules of the model, which live as long as the pass
         self._stack: list[nn.Module] = []
         self._counts: Counter[str] = Counter()
         self._producers: TensorMap[Op] = TensorMap()
@@ -117,13 +123,24 @@ class Recorder(TorchFunctionMode):
     def _path(self) -> tuple[str, nn.Module]:
         """The innermost module of the model that is running."""
         for module in reversed(self._stack):
-            if id(module) in self._modules:
-                return self._modules[id(module)]
+            entry = self._modules.get(id(module))
+            if entry is not None:
+                return entry
         return self._modules[next(iter(self._modules))]
 
     def _op(self, name: str) -> Op:
         path, module = self._path()
-        return Op(path, type(module).__name__ if is_leaf(module) else name)
+        return Op(path, type(module).__name__ if self._is_leaf(module) else name)
+
+    def _is_leaf(self, module: nn.Module) -> bool:
+        if id(module) not in self._modules:
+            return is_leaf(module)
+        if id(module) not in self._leaves:
+            self._leaves[id(module)] = is_leaf(module)
+        return self._leaves[id(module)]
+
+    def _in_thinned_layer(self) -> bool:
+        return bool(self._stack) and is_thinned(self._stack[-1])
 
     def _enter(self, module: nn.Module, args: tuple[object, ...]) -> None:  # noqa: ARG002 - subclasses look at them
         self._stack.append(module)
@@ -135,9 +152,10 @@ class Recorder(TorchFunctionMode):
             source, result = tensors(args), tensors(output)
             if source:
                 call = DropoutCall("module", p, module.training, (tuple(source[0].shape),))
-                self._consume(source, result, type(module).__name__)
+                if self._follow_data:
+                    self._consume(source, result, type(module).__name__)
                 self._site("module", type(module).__name__, call, source, result)
-        if is_leaf(module):
+        if self._follow_data and self._is_leaf(module):
             for tensor in tensors(output):
                 if tensor not in self._carries or not any(t is tensor for t in tensors(args)):
                     self._producers[tensor] = self._op("")
@@ -158,16 +176,17 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         bind = BINDERS.get(func) if self.recording else None
         call = bind(*args, **kwargs) if bind else None
-        source = tensors((args, kwargs)) if self.recording else []
+        is_followed = self.recording and (self._follow_data or call is not None)
+        source = tensors((args, kwargs)) if is_followed else []
         before = self._producers.get(source[0]) if source else None
         result = self.call(func, args, kwargs)
-        if not self.recording or any(map(is_thinned, self._stack[-1:])):
+        if not self.recording or self._in_thinned_layer():
             return result
         name = getattr(func, "__name__", str(func))
         if func in NOISE:
-            self.noise.append(self._op(name) if not is_leaf(self._path()[1]) else Op(self._path()[0], name))
-        made = tensors(result)
-        if made and source:
+            self.noise.append(Op(self._path()[0], name))
+        made = tensors(result) if is_followed else []
+        if made and source and self._follow_data:
             self._consume(source, made, name)
         if call is not None:
             self._site(call.kind, name, call, source, made, before)

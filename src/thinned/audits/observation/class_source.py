@@ -3,16 +3,19 @@
 import ast
 import dis
 import inspect
+import linecache
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType
+from typing import NamedTuple
 
 from torch import nn
 
 from thinned.audits.observation.random_masks import Location
 from thinned.tracing.modules import original_class
 
-__all__ = ["definition_line", "reads_attribute"]
+__all__ = ["ClassSources", "reads_attribute"]
 
 #: methods that describe or build a module, and apply nothing
 _DESCRIBING = frozenset({"__init__", "__repr__", "extra_repr", "reset_parameters"})
@@ -28,7 +31,7 @@ def reads_attribute(module: nn.Module, name: str, *, overridden: bool = False) -
     """
     if any(inspect.isroutine(value) for value in vars(module).values()):
         return True  # a function that somebody assigned to the instance may read anything
-    return any(name in _names(code) for code in _codes(original_class(module), overridden))
+    return any(_loads(code, name) for code in _codes(original_class(module), overridden))
 
 
 def _codes(cls: type, overridden: bool) -> Iterator[CodeType]:
@@ -59,62 +62,121 @@ def _function(value: object) -> FunctionType | None:
     return function if isinstance(function, FunctionType) and _is_own(function) else None
 
 
-def _names(code: CodeType) -> set[str]:
-    """Attributes that a piece of code loads, and its strings, which may be names for getattr."""
-    names = {str(step.argval) for step in dis.get_instructions(code) if step.opname.startswith("LOAD_")}
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            names |= _names(part)
-    return names
+def _loads(code: CodeType, name: str) -> bool:
+    """True if a piece of code loads this attribute, or this string, which may be a name for getattr."""
+    names = (*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars, *map(str, code.co_consts))
+    if name in names:  # reading the steps takes a hundred times as long
+        steps = dis.get_instructions(code)
+        if any(step.opname.startswith("LOAD_") and str(step.argval) == name for step in steps):
+            return True
+    return any(_loads(part, name) for part in code.co_consts if isinstance(part, CodeType))
 
 
-def definition_line(path: str, modules: Mapping[str, nn.Module]) -> Location | None:
-    """The line that assigns a module to an attribute of the nearest class that is not torch's.
+class _Source(NamedTuple):
+    """The source of a class.
 
-    Where no such line exists, it is the first line of that class; None where no source is known.
+    Attributes:
+        file: the file.
+        first: its first line, with decorators.
+        class_line: number of the first line of ``text``.
+        text: the source from the word ``class`` on.
+        tree: the same, parsed.
     """
-    attribute, parent = "", path
-    while True:
-        if parent in modules and (cls := original_class(modules[parent])) and _is_own(cls):
-            line = _assignment_line(cls, attribute) or _class_line(cls)
-            if line is not None:
-                return line
-        if not parent:
-            return None
-        parent, _, attribute = parent.rpartition(".")
+
+    file: str
+    first: int
+    class_line: int
+    text: str
+    tree: ast.Module
+
+
+class ClassSources:
+    """The sources of classes, each read once."""
+
+    def __init__(self) -> None:
+        self._sources: dict[type, _Source | None] = {}
+
+    def definition_line(self, path: str, modules: Mapping[str, nn.Module]) -> Location | None:
+        """The line that assigns a module to an attribute of the nearest class that is not torch's.
+
+        Where no such line exists, it is the first line of that class; None where no source is known.
+        """
+        attribute, parent = "", path
+        while True:
+            if parent in modules and (cls := original_class(modules[parent])) and _is_own(cls):
+                line = self._assignment_line(cls, attribute) or self._class_line(cls)
+                if line is not None:
+                    return line
+            if not parent:
+                return None
+            parent, _, attribute = parent.rpartition(".")
+
+    def _assignment_line(self, cls: type, attribute: str) -> Location | None:
+        """The line that assigns an attribute in a class or one of its bases."""
+        for base in filter(_is_own, cls.__mro__) if attribute else ():
+            source = self._source(base)
+            if source is None or attribute not in source.text:
+                continue
+            for node in ast.walk(source.tree):
+                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == attribute:
+                    return Location(source.file, source.class_line + node.lineno - 1)
+        return None
+
+    def _class_line(self, cls: type) -> Location | None:
+        source = self._source(cls)
+        return None if source is None else Location(source.file, source.first)
+
+    def _source(self, cls: type) -> _Source | None:
+        if cls not in self._sources:
+            self._sources[cls] = _class_source(cls)
+        return self._sources[cls]
 
 
 def _is_own(thing: type | FunctionType) -> bool:
     return thing is not object and thing.__module__.partition(".")[0] not in {"torch", "typing"}
 
 
-def _assignment_line(cls: type, attribute: str) -> Location | None:
-    """The line that assigns an attribute in a class or one of its bases."""
-    if not attribute:
-        return None
-    for base in filter(_is_own, cls.__mro__):
-        lines, first = _source_lines(base)
-        try:
-            tree = ast.parse(textwrap.dedent("".join(lines)))
-        except SyntaxError:
-            continue
-        file = inspect.getsourcefile(base) if lines else None
-        for node in ast.walk(tree):
-            if file is None or not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Store):
-                continue
-            if node.attr == attribute:
-                return Location(file, first + node.lineno - 1)
-    return None
-
-
-def _class_line(cls: type) -> Location | None:
-    lines, first = _source_lines(cls)
-    file = inspect.getsourcefile(cls) if lines else None
-    return Location(file, first) if file is not None else None
-
-
-def _source_lines(cls: type) -> tuple[list[str], int]:
+def _class_source(cls: type) -> _Source | None:
+    """The source of a class; None where it is unknown."""
     try:
-        return inspect.getsourcelines(cls)
-    except (OSError, TypeError):
-        return [], 0
+        file = inspect.getsourcefile(cls)
+        source = _only_class(cls, file) if file is not None else None
+        if file is None or source is not None:
+            return source
+        lines, first = inspect.getsourcelines(cls)  # parses the whole file
+        text = textwrap.dedent("".join(lines))
+        return _Source(file, first, first, text, ast.parse(text))
+    except (OSError, TypeError, SyntaxError):
+        return None
+
+
+def _only_class(cls: type, file: str) -> _Source | None:
+    """The source of a class whose name one line of its file defines; None for others, and where it does not parse."""
+    lines = linecache.getlines(file)
+    definition = re.compile(rf"(\s*)class\s+{re.escape(cls.__name__)}\b")
+    starts = [number for number, line in enumerate(lines) if definition.match(line)]
+    if len(starts) != 1:
+        return None
+    start, indent = starts[0], _indent(lines[starts[0]])
+    below = range(start + 1, len(lines))
+    end = next((i for i in below if _is_code(lines[i]) and _indent(lines[i]) <= indent), len(lines))
+    text = textwrap.dedent("".join(lines[start:end]))
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # a text or a bracket goes on at the margin
+        return None
+    first = start
+    for above in range(start - 1, -1, -1):
+        line = lines[above]
+        if not line.strip() or (_indent(line) <= indent and line.strip()[0] not in "@)]}"):
+            break
+        first = above if line.strip()[0] == "@" and _indent(line) == indent else first
+    return _Source(file, first + 1, start + 1, text, tree)
+
+
+def _is_code(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import Flag, auto
+from typing import TypeVar
 
 import torch
 
@@ -10,6 +11,8 @@ from thinned.tracing.recorder import VIEWS
 from thinned.tracing.tensor_map import TensorMap
 
 __all__ = ["LOSSES", "DropoutUses", "Use"]
+
+Value = TypeVar("Value")
 
 _SUMS = frozenset({"mean", "sum", "amax", "getitem"})
 _MIXES = frozenset(
@@ -93,12 +96,13 @@ class DropoutUses:
             gradients: True if an output needs a gradient; None in a pass without gradients.
         """
         plain = name.strip("_")
-        for tensor in inputs:
-            for index, mixed in self._probabilities.dropouts(tensor).items():
-                if plain in _LOGARITHMS:
-                    self.note(index, Use.LOGARITHM)
-                elif plain in _PROBABILITY_LOSSES and not mixed:
-                    self.note(index, Use.LOSS)
+        if plain in _LOGARITHMS or plain in _PROBABILITY_LOSSES:
+            for tensor in inputs:
+                for index, mixed in self._probabilities.dropouts(tensor).items():
+                    if plain in _LOGARITHMS:
+                        self.note(index, Use.LOGARITHM)
+                    elif not mixed:
+                        self.note(index, Use.LOSS)
         for index, step in dropouts.items():
             if plain in LOSSES and step <= Step.ACTIVATION:
                 self.note(index, Use.FINAL)
@@ -133,6 +137,8 @@ class _Carried:
         self._tensors[tensor] = {index: False}
 
     def add_function(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor], name: str) -> None:
+        if not self._tensors:
+            return
         plain = name.strip("_")
         mixed = plain in _MIXES or (plain in _JOINS and not all(self.dropouts(tensor) for tensor in inputs))
         passes = mixed or name in VIEWS or plain in _SUMS
@@ -156,17 +162,16 @@ class _ResidualStreams:
 
     def __init__(self) -> None:
         self._lineages: TensorMap[tuple[int, int]] = TensorMap()
-        self._is_stream: TensorMap[bool] = TensorMap()
+        self._streams: TensorMap[bool] = TensorMap()  # True for the sums, and for what follows them
         self._dropouts: TensorMap[int] = TensorMap()
         self._count = 0
 
     def add_dropout(self, source: torch.Tensor, result: torch.Tensor, index: int) -> bool:
         """Follow a dropout, and return True if its input is the sum of a block's input and output."""
-        if self._is_stream.get(source):
+        if source in self._streams:
             self._dropouts[result] = index
             return True
-        if result in self._dropouts:
-            del self._dropouts[result]
+        _put(self._dropouts, result, None)
         return False
 
     def add_function(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor], name: str) -> list[int]:
@@ -189,9 +194,8 @@ class _ResidualStreams:
             if plain in _NORMS or plain in _ACTIVATIONS or plain in _DROPOUTS:
                 self._pass_on(inputs[0], tensor)
             else:
-                self._is_stream[tensor] = skip is not None
-                if tensor in self._dropouts:
-                    del self._dropouts[tensor]
+                _put(self._streams, tensor, None if skip is None else True)
+                _put(self._dropouts, tensor, None)
         return [] if index is None else [index]
 
     def _lineage(self, tensor: torch.Tensor) -> tuple[int, int]:
@@ -215,9 +219,13 @@ class _ResidualStreams:
     def _pass_on(self, source: torch.Tensor, result: torch.Tensor) -> None:
         if source is result:
             return
-        self._is_stream[result] = bool(self._is_stream.get(source))
-        index = self._dropouts.get(source)
-        if index is not None:
-            self._dropouts[result] = index
-        elif result in self._dropouts:
-            del self._dropouts[result]
+        _put(self._streams, result, self._streams.get(source))
+        _put(self._dropouts, result, self._dropouts.get(source))
+
+
+def _put(values: TensorMap[Value], tensor: torch.Tensor, value: Value | None) -> None:
+    """Set the value of a tensor, or remove it with None."""
+    if value is not None:
+        values[tensor] = value
+    elif tensor in values:
+        del values[tensor]

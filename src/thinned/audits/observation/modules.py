@@ -11,9 +11,10 @@ __all__ = ["can_drop", "is_drop_path", "is_dropout_module", "rate_of"]
 _DROP_PATH = re.compile(r"drop_?path|stochastic_?depth", re.IGNORECASE)
 
 
-def is_drop_path(module: nn.Module) -> bool:
-    """True for stochastic depth, recognised by the name of the class."""
-    return bool(_DROP_PATH.search(type(module).__name__))
+def is_drop_path(module: nn.Module | type) -> bool:
+    """True for stochastic depth, a module or a class, recognised by the name of the class."""
+    cls = module if isinstance(module, type) else type(module)
+    return bool(_DROP_PATH.search(cls.__name__))
 
 
 def is_dropout_module(module: nn.Module) -> bool:

@@ -29,16 +29,19 @@ class NeededInput(NamedTuple):
     read_line: int
 
 
-def needed_input(tensor: torch.Tensor, frames: Iterator[FrameType]) -> NeededInput | None:
+def needed_input(
+    tensor: torch.Tensor, frames: Iterator[FrameType], files: dict[str, ast.Module | None]
+) -> NeededInput | None:
     """The variable of the user's code that holds a tensor and is read after the call that each frame is in.
 
     Args:
         tensor: the tensor that was overwritten.
         frames: frames of the user's code, innermost first.
+        files: files that were parsed before, by name; others are added.
     """
     for frame in frames:
         names = [name for name, value in frame.f_locals.items() if value is tensor]
-        body = _function_body(frame) if names else None
+        body = _function_body(frame, files) if names else None
         for name in names if body is not None else ():
             line = _later_read(body or [], frame.f_lineno, name)
             if line is not None:
@@ -46,17 +49,24 @@ def needed_input(tensor: torch.Tensor, frames: Iterator[FrameType]) -> NeededInp
     return None
 
 
-def _function_body(frame: FrameType) -> list[ast.stmt] | None:
-    try:
-        tree = ast.parse(Path(frame.f_code.co_filename).read_text("utf-8"))
-    except (OSError, SyntaxError, ValueError):
-        return None
-    for node in ast.walk(tree):
+def _function_body(frame: FrameType, files: dict[str, ast.Module | None]) -> list[ast.stmt] | None:
+    file = frame.f_code.co_filename
+    if file not in files:
+        files[file] = _parsed(file)
+    tree = files[file]
+    for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.FunctionDef) and node.name == frame.f_code.co_name:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             if first == frame.f_code.co_firstlineno:
                 return node.body
     return None
+
+
+def _parsed(file: str) -> ast.Module | None:
+    try:
+        return ast.parse(Path(file).read_text("utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return None
 
 
 def _later_read(body: list[ast.stmt], line: int, name: str) -> int | None:

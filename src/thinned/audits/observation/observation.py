@@ -75,7 +75,7 @@ def observe(
     """Run a model in training and evaluation mode, and leave it as it was."""
     with one_at_a_time, restored_generators(model):
         passes = Passes(_initialised(model, args, kwargs), args, kwargs)
-        modules = dict(named(passes.model))
+        modules = passes.modules
         training = passes.first_recorded(True, 0)
         training_dropouts = training.dropouts()
         shifts = measure_shifts(training.batch_norms, passes)
@@ -89,12 +89,12 @@ def observe(
         input_tensors = (tensor for tensor in tensors((args, dict(kwargs))) if tensor.ndim)
         batch_size = next((tensor.shape[0] for tensor in input_tensors), None)
         return Observation(
-            modules=dict(named(model)),
+            modules=modules if passes.model is model else dict(named(model)),
             training=training_dropouts,
             evaluation=evaluation_dropouts,
             module_calls=training.module_calls,
             fixed_seeds=_fixed_seeds(training_dropouts, passes),
-            inactive_modules=_inactive_modules(modules, modes, passes),
+            inactive_modules=_inactive_modules(modules, modes, training.modes),
             variance_shifts=shifts,
             random_masks=random_masks,
             difference=difference,
@@ -140,10 +140,10 @@ def _fixed_seeds(dropouts: list[ObservedDropout], passes: Passes) -> set[int]:
     }
 
 
-def _inactive_modules(modules: dict[str, nn.Module], modes: Mapping[str, bool], passes: Passes) -> list[str]:
+def _inactive_modules(
+    modules: dict[str, nn.Module], modes: Mapping[str, bool], modes_after_train: Mapping[str, bool]
+) -> list[str]:
     """Dropout that is in evaluation mode while the model trains; frozen parts are left out."""
-    with passes.mode(True, 0):
-        modes_after_train = {name: module.training for name, module in modules.items()}
     inactive = []
     for name, module in modules.items():
         off = not modes_after_train[name] or (modes.get("", False) and not modes.get(name, True))

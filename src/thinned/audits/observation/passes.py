@@ -3,6 +3,7 @@
 import random
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +17,7 @@ from thinned.audits.observation.recorder import AuditRecorder
 from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.tracing.eager_stance import eager_stance
 from thinned.tracing.forward_arguments import copied_arguments
-from thinned.tracing.modules import is_thinned
+from thinned.tracing.modules import is_thinned, named
 from thinned.tracing.preserve import untouched
 from thinned.tracing.recorder import unrouted
 from thinned.tracing.tensor_map import output_tensors, tensors
@@ -25,6 +26,8 @@ __all__ = ["Passes", "one_at_a_time", "restored_generators"]
 
 Hook = Callable[[nn.Module, tuple[object, ...], object], None]
 
+#: types of most attributes
+_NO_GENERATORS = frozenset([type(None), bool, int, float, str, dict, OrderedDict, set, list, tuple, torch.Size])
 _SEED = 20120703  # of the passes: no seed that anybody's forward would set
 #: torch's default generator, numpy's and the warning filters are one for the whole process
 one_at_a_time = threading.RLock()
@@ -35,11 +38,13 @@ class Passes:
 
     Attributes:
         model: the model.
+        modules: its modules, by name.
         measure: False on meta tensors, which have no values.
     """
 
     def __init__(self, model: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         self.model = model
+        self.modules = dict(named(model))
         self._args, self._kwargs = args, dict(kwargs)
         self._gradients = False
         self.measure = not any(tensor.is_meta for tensor in [*model.parameters(), *tensors((args, self._kwargs))])
@@ -100,6 +105,8 @@ class Passes:
         with self.mode(training, seed), torch.set_grad_enabled(gradients or self._gradients):
             recorder = AuditRecorder(
                 self.model,
+                self.modules,
+                follow_data=training and not without_dropout,
                 measure=self.measure,
                 without_dropout=without_dropout,
                 find_masks=find_masks and self.measure,
@@ -180,7 +187,8 @@ def _seed_all_generators(seed: int) -> None:
 @contextmanager
 def restored_generators(model: nn.Module) -> Iterator[None]:
     """Put back the generators that modules hold; between the passes they run on."""
-    attributes = {id(value): value for module in model.modules() for value in vars(module).values()}
+    values = (value for module in model.modules() for value in vars(module).values())
+    attributes = {id(value): value for value in values if type(value) not in _NO_GENERATORS}
     restore: list[Callable[[], object]] = []
     for generator in attributes.values():
         if isinstance(generator, torch.Generator | np.random.RandomState):

@@ -1,11 +1,12 @@
 """Record one pass of an audit: every dropout, its neighbours, and the line of source that calls it."""
 
+import ast
 import inspect
 import os
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,7 +23,6 @@ from thinned.audits.observation.restore_parameters import RestoreParameters
 from thinned.ops.torch_private import functorch_active
 from thinned.tracing.data_flow import DataFlow, Origin, Step
 from thinned.tracing.eager_stance import eager_stance
-from thinned.tracing.modules import is_thinned
 from thinned.tracing.recorder import Recorder
 from thinned.tracing.site import Op, Site
 from thinned.tracing.tensor_map import output_tensors, tensors
@@ -76,16 +76,17 @@ class ObservedDropout:
 
     Attributes:
         index: number of the call in its pass, counted from 0.
-        site: producer, consumers, rate and shape, as :mod:`thinned.sites` describes them.
-        is_output: True if its result is an output of the model.
-        uses: what becomes of its result.
+        site: rate and shape, and in training producer and consumers, as :mod:`thinned.sites` describes them.
+        is_output: True if its result is an output of the model; followed in training alone.
+        uses: what becomes of its result; followed in training alone.
         module: innermost module of the model around the call.
         path: qualified name of that module.
         outside_module: the dropout module that was called, where that is not part of the model.
         location: line of the user's code that called it.
         zero_fraction: fraction of its input's values that it set to 0; None where not measured.
-        origin: last function with weights before it.
-        earlier_dropouts: indices of the dropouts that its input carries, with no weight between.
+        origin: last function with weights before it; followed in training alone.
+        earlier_dropouts: indices of the dropouts that its input carries, with no weight between; followed in training
+            alone.
         checkpoint_keeps_random_state: setting of the activation checkpointing around it; None without checkpointing.
         forward_seed: seed that the forward pass had set before; None if it had set none.
         in_no_grad: True if the forward pass had switched gradients off.
@@ -146,18 +147,29 @@ class AuditRecorder(Recorder):
         drop_path_shapes: shape of the input of each drop-path module, by name.
         outputs: the tensors that the model returned, detached.
         masks: masks that the model applied without a dropout function, with ``find_masks`` only.
+        modes: training flag of each module at the start, by name.
 
     Args:
         model: the model that will run.
+        modules: its modules, by name.
+        follow_data: find out what becomes of each dropout's result, which takes time.
         measure: compute fractions of zeros and variances; False on meta tensors.
         without_dropout: let dropout functions return their input.
         find_masks: record masks that the model applies by itself, which takes time.
     """
 
     def __init__(
-        self, model: nn.Module, *, measure: bool = True, without_dropout: bool = False, find_masks: bool = False
+        self,
+        model: nn.Module,
+        modules: Mapping[str, nn.Module],
+        *,
+        follow_data: bool = True,
+        measure: bool = True,
+        without_dropout: bool = False,
+        find_masks: bool = False,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, modules.items(), follow_data=follow_data or find_masks)
+        self.modes = {name: module.training for name, module in modules.items()}
         self.batch_norms: list[BatchNormCall] = []
         self.module_calls: Counter[str] = Counter()
         self.drop_path_shapes: dict[str, tuple[int, ...]] = {}
@@ -166,8 +178,11 @@ class AuditRecorder(Recorder):
         self._mask_finder: MaskFinder | None = None
         self._model, self._measure, self._without_dropout = model, measure, without_dropout
         self._find_masks = find_masks
+        classes = {type(module) for module in modules.values()}
+        self._drop_path_classes = {cls for cls in classes if is_drop_path(cls)}
         self._flow = DataFlow()
         self._uses = DropoutUses()
+        self._files: dict[str, ast.Module | None] = {}  # parsed
         self._gradients = torch.is_grad_enabled()
         self._contexts: list[_Context] = []
         self._output_dropouts: set[int] = set()
@@ -204,7 +219,7 @@ class AuditRecorder(Recorder):
         entry = self._modules.get(id(module))
         if entry is not None:
             self.module_calls[entry[0]] += 1
-            if is_drop_path(module) and tensors(args):
+            if type(module) in self._drop_path_classes and tensors(args):
                 self.drop_path_shapes[entry[0]] = tuple(tensors(args)[0].shape)
 
     def __torch_function__(
@@ -216,14 +231,15 @@ class AuditRecorder(Recorder):
     ) -> object:
         kwargs = kwargs or {}
         if self.recording:
-            self._parameters.before_call(func, args)
-            if getattr(func, "__name__", "") == "batch_norm":
+            name = getattr(func, "__name__", "")
+            self._parameters.before_call(name, args)
+            if name == "batch_norm":
                 self._add_batch_norm(args, kwargs)
             describe = BINDERS.get(func) if self._without_dropout else None
             if describe is not None and describe(*args, **kwargs).kind == "functional":
                 return args[0] if args else kwargs["input"]
             if self._mask_finder is not None:
-                self._add_masks(self._mask_finder, getattr(func, "__name__", ""), tensors((args, kwargs)))
+                self._add_masks(self._mask_finder, name, tensors((args, kwargs)))
         return super().__torch_function__(func, types, args, kwargs)
 
     def _add_masks(self, finder: MaskFinder, name: str, arguments: list[torch.Tensor]) -> None:
@@ -251,9 +267,9 @@ class AuditRecorder(Recorder):
         super()._consume(source, made, name)
         if self._mask_finder is not None:
             self._mask_finder.add_function(source, made, name)
-        name = "dropout" if any(map(is_thinned, self._stack[-1:])) else name
-        carried = {index: step for tensor in source for index, step in self._flow.dropouts(tensor).items()}
-        gradients = any(tensor.requires_grad for tensor in made) if self._gradients else None
+        name = "dropout" if self._in_thinned_layer() else name
+        carried = self._flow.carried(source)
+        gradients = any(tensor.requires_grad for tensor in made) if carried and self._gradients else None
         self._uses.add_function(source, made, name, carried, gradients)
         self._flow.add_function(source, made, name)
 
@@ -271,7 +287,7 @@ class AuditRecorder(Recorder):
         path, module = self._path()
         is_element_kind = kind in _ELEMENT_KINDS
         stack = _call_stack(sys._getframe())
-        overwrites = bool(source and made and made[0] is source[0] and call.active and call.p)
+        overwrites = self._follow_data and source and made and made[0] is source[0] and call.active and call.p
         context = _Context(
             module,
             path,
@@ -283,7 +299,7 @@ class AuditRecorder(Recorder):
             checkpoint_keeps_random_state=stack.checkpoint_keeps_random_state,
             forward_seed=None if torch.initial_seed() == self._seed else torch.initial_seed(),
             in_no_grad=self._gradients and not torch.is_grad_enabled() and not stack.in_autograd_function,
-            needed_input=needed_input(source[0], _user_frames(sys._getframe())) if overwrites else None,
+            needed_input=needed_input(source[0], _user_frames(sys._getframe()), self._files) if overwrites else None,
         )
         self._contexts += [context] * (len(self.drafts) - first)
         if stack.in_autograd_function:

@@ -24,13 +24,12 @@ class RestoreParameters(TorchFunctionMode):
         self._data = [(p, p.data) for p in strided]  # the same memory: `weight.data = ...` only exchanges it
         self._values: dict[int, tuple[nn.Parameter, torch.Tensor]] = {}
 
-    def before_call(self, function: object, args: tuple[object, ...]) -> None:
-        """Copy the parameter that this function is about to write to."""
-        if functorch_active():
-            return  # transformed tensors have no memory of their own
-        name = getattr(function, "__name__", "")
+    def before_call(self, name: str, args: tuple[object, ...]) -> None:
+        """Copy the parameter that the function of this name is about to write to."""
         if not name.endswith("_") or name in _READERS or not args or not isinstance(args[0], torch.Tensor):
             return
+        if functorch_active():
+            return  # transformed tensors have no memory of their own
         if args[0].layout is not torch.strided or not self._parameters:
             return
         memory = args[0].untyped_storage()._cdata
@@ -54,7 +53,7 @@ class RestoreParameters(TorchFunctionMode):
         args: tuple[object, ...] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
-        self.before_call(func, args)
+        self.before_call(getattr(func, "__name__", ""), args)
         return func(*args, **(kwargs or {}))
 
     def __exit__(self, *exception: object) -> None:

@@ -19,7 +19,6 @@ from thinned.audits.rules.dropouts import describe, first_at_each_line
 
 __all__ = ["NeverApplied"]
 
-_DROPOUT_NAME = re.compile(r"drop")
 _OTHER_NAME = re.compile(r"path|layer|block|proj|stochastic|_rate$|edge|node|token|p_drop_")
 
 
@@ -63,9 +62,9 @@ class NeverApplied(Rule):
 
     def _unused_attributes(self, path: str, module: nn.Module, observation: Observation) -> Iterator[Finding]:
         for name, p in vars(module).items():
-            if not _DROPOUT_NAME.search(name) or _OTHER_NAME.search(name):
-                continue
             if not isinstance(p, float) or not 0 < p < 1 or isinstance(module, nn.RNNBase):
+                continue
+            if "drop" not in name or _OTHER_NAME.search(name):
                 continue
             prefix = f"{path}." if path else ""
             if any(dropout.site.p == p and f"{dropout.path}.".startswith(prefix) for dropout in observation.training):
