@@ -72,6 +72,31 @@ def _words() -> PanelList:
     return _panels("sentence", _addressed(layers.WordDropout(0.3))(_ones(3, 8, 6)))
 
 
+def _depth() -> PanelList:
+    """The branch alone: what the layer adds to its input."""
+    x = _ones(5, 6, 6)
+    return _panels("sample, less the input", _addressed(layers.StochasticDepth(torch.nn.Identity(), 0.4))(x) - x)
+
+
+def _identity(width: int) -> torch.nn.Linear:
+    linear = torch.nn.Linear(width, width, bias=False)
+    torch.nn.init.eye_(linear.weight)
+    return linear
+
+
+def _mlp() -> PanelList:
+    """Layers that pass on what they get."""
+    model = _addressed(layers.ThinnedMLP(layers.BatchDropout(), _identity(8)))
+    return [("samples", model(_ones(6, 8)).detach().numpy())]
+
+
+def _feed_forward() -> PanelList:
+    model = layers.ThinnedFeedForward(8, 8, 0.5, torch.relu, bias=False)
+    for linear in (model.up_proj, model.down_proj):
+        torch.nn.init.eye_(linear.weight)
+    return _panels("sample (rows: positions)", _addressed(model)(_ones(3, 6, 8)).detach())
+
+
 def _gaussian(layer: torch.nn.Module, shape: tuple[int, ...]) -> PanelList:
     return _panels("sample", _addressed(layer)(_ones(*shape)))
 
@@ -92,8 +117,11 @@ PICTURES: dict[str, Callable[[], PanelList]] = {
     "Dropout2d": lambda: _panels("channel", _addressed(layers.Dropout2d())(_ones(1, 5, 6, 6))[0]),
     "Dropout3d": lambda: _panels("channel (one depth)", _addressed(layers.Dropout3d())(_ones(1, 5, 2, 6, 6))[0, :, 0]),
     "BatchDropout": lambda: _panels("sample", _addressed(layers.BatchDropout())(_ones(3, 6, 8))),
+    "ThinnedMLP": _mlp,
+    "ThinnedFeedForward": _feed_forward,
     "LockedDropout": lambda: _panels("time (rows: samples)", _addressed(layers.LockedDropout())(_ones(4, 3, 8))),
     "DropPath": lambda: _panels("sample", _addressed(layers.DropPath(0.4))(_ones(5, 6, 6))),
+    "StochasticDepth": _depth,
     "WordDropout": _words,
     "EmbeddingDropout": _embedding,
     "DropBlock2d": _block,

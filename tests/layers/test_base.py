@@ -153,6 +153,9 @@ def test_rates_outside_the_interval_are_refused(name: str, p: float) -> None:
     build = {
         "EmbeddingDropout": lambda: thinned.EmbeddingDropout(3, 2, p=p),
         "MultiheadAttention": lambda: thinned.MultiheadAttention(4, 2, dropout=p),
+        "StochasticDepth": lambda: thinned.StochasticDepth(nn.Identity(), p),
+        "ThinnedFeedForward": lambda: thinned.ThinnedFeedForward(2, 3, p),
+        "ThinnedMLP": lambda: thinned.ThinnedMLP(thinned.BatchDropout(p), nn.Linear(2, 2)),
     }.get(name, lambda: getattr(thinned, name)(p))
     with pytest.raises(ValueError, match=r"p must lie in \[0, 1\]; got p="):
         build()

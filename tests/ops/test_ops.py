@@ -221,7 +221,7 @@ def test_choice_tells_what_runs_and_why():
     assert ops.choice(x).reason.startswith("x is on the CPU; instruction set ")
     assert ops.choice(x, "aten") == ("aten", "named by the caller")
     meta = ops.choice(torch.empty(3, device="meta"))
-    assert meta == ("aten", "x is on meta, and the native kernels are for the CPU")
+    assert meta == ("aten", "x is on meta, and the kernels are for CPU, CUDA and ROCm")
     eight = x.to(torch.float8_e4m3fn)
     assert ops.choice(eight).impl == "aten"
     assert torch.equal(functional.dropout(eight, 0.5, key=1).float(), functional.dropout(x, 0.5, key=1))
@@ -244,7 +244,7 @@ ERRORS = [
     ),
     ({"input": torch.ones(3, 4, dtype=torch.complex64)}, RuntimeError, "got torch.complex64; convert it first"),
     ({"input": torch.ones(3, 4, dtype=torch.bool)}, RuntimeError, "got torch.bool; convert it first"),
-    ({"impl": "cuda"}, ValueError, "impl must be one of auto, native, aten, reference; got impl='cuda'"),
+    ({"impl": "cuda"}, ValueError, "impl must be one of auto, native, triton, aten, reference; got impl='cuda'"),
     ({"shared": (2,)}, IndexError, "shared axes must lie in [-2, 1]; got 2"),
     ({"shared": (0, -2)}, ValueError, "shared axes must differ from each other; got shared=(0, -2)"),
     (

@@ -67,3 +67,41 @@ def test_check_attention_shapes() -> None:
     assert not torch_private.check_attention_shapes(x[0], x[0], x[0], None, None, num_heads=2)
     with pytest.raises(AssertionError):
         torch_private.check_attention_shapes(x, x[0], x, None, None, num_heads=2)
+
+
+def test_break_graph() -> None:
+    graphs: list[object] = []
+
+    def backend(module: torch.fx.GraphModule, _: object) -> object:
+        graphs.append(module)
+        return module.forward
+
+    @torch.compile(backend=backend)
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = x + 1
+        torch_private.break_graph()
+        return y * 2
+
+    assert torch.equal(function(torch.ones(2)), torch.full((2,), 4.0))
+    assert len(graphs) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # inside torch itself
+def test_tracing() -> None:
+    inside = []
+    torch.jit.trace(lambda x: inside.append(torch_private.tracing()) or x + 1, torch.ones(2), check_trace=False)
+    assert inside == [True]
+    assert not torch_private.tracing()
+
+
+def test_any_hook() -> None:
+    module = torch.nn.Linear(1, 1)
+    assert not torch_private.any_hook(module)
+    for register in ("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"):
+        handle = getattr(module, f"register_{register}")(lambda *_: None)
+        assert torch_private.any_hook(torch.nn.Linear(1, 1), module)
+        handle.remove()
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    assert torch_private.any_hook(module)
+    handle.remove()
+    assert not torch_private.any_hook(module)

@@ -7,7 +7,9 @@ int64 tensors, wherever a rate or an address is to change without a recompile.
 from thinned.functional.attention import scaled_dot_product_attention
 from thinned.functional.concrete import concrete_dropout
 from thinned.functional.elementwise import alpha_dropout, drop_connect, dropout, dropout_add, gaussian_dropout
+from thinned.functional.selection import thinned_linear
 from thinned.functional.spatial import dropout1d, dropout2d, dropout3d, feature_alpha_dropout
+from thinned.functional.stochastic_depth import stochastic_depth
 from thinned.functional.structured import drop_block2d, drop_path
 from thinned.functional.words import embedding, word_dropout
 
@@ -26,5 +28,7 @@ __all__ = [
     "feature_alpha_dropout",
     "gaussian_dropout",
     "scaled_dot_product_attention",
+    "stochastic_depth",
+    "thinned_linear",
     "word_dropout",
 ]

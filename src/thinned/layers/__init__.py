@@ -5,12 +5,13 @@ from thinned.layers.attention import MultiheadAttention
 from thinned.layers.base import Addressed
 from thinned.layers.concrete import ConcreteDropout
 from thinned.layers.drop_block import DropBlock2d
-from thinned.layers.drop_path import DropPath
+from thinned.layers.drop_path import DropPath, StochasticDepth
 from thinned.layers.dropconnect import DropConnect, drop_connect
 from thinned.layers.dropout import BatchDropout, Dropout, LockedDropout
 from thinned.layers.gaussian import GaussianDropout
 from thinned.layers.residual import DropoutAdd
 from thinned.layers.spatial import Dropout1d, Dropout2d, Dropout3d
+from thinned.layers.sub_network import ThinnedFeedForward, ThinnedMLP
 from thinned.layers.words import EmbeddingDropout, WordDropout
 
 __all__ = [
@@ -31,6 +32,9 @@ __all__ = [
     "GaussianDropout",
     "LockedDropout",
     "MultiheadAttention",
+    "StochasticDepth",
+    "ThinnedFeedForward",
+    "ThinnedMLP",
     "WordDropout",
     "drop_connect",
 ]

@@ -60,7 +60,7 @@ def apply(
         return _apply_to_values(x, p, key, call, region, impl, inplace or residual is not None, form)
     if key is None:
         key = draw_key(x)
-    if is_lean(x, p, key, call, residual):
+    if is_lean(p, key, call, operands=(x, residual)):
         return run(x, residual, MaskedCall(address_of(x, p, key, call), region, form, impl), inplace)
     if impl != "auto":
         choice(x, impl)  # before any tracing: the operator's fake has no backend that could refuse
@@ -119,7 +119,7 @@ def draw_key(x: torch.Tensor | None = None) -> int | torch.Tensor:
         x: the tensor that is dropped. While ``x`` is traced or under ``torch.func``, the key is a 0-dim tensor; then
             ``vmap``'s ``randomness`` says whether it is an error, the same for all members, or different.
     """
-    if x is not None and not is_lean(x):
+    if x is not None and not is_lean(operands=(x,)):
         if torch_private.functorch_active() and not torch.compiler.is_compiling():
             # torch's own random operation, whose vmap rule holds also where x itself is not batched
             return torch.randint(-SIGN_BIT, SIGN_BIT - 1, ())

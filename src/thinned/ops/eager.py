@@ -7,12 +7,12 @@ import torch
 from thinned import philox
 from thinned.errors import check_p, sentence
 from thinned.kernels import native
-from thinned.kernels.address import Address
+from thinned.kernels.address import Address, thresholds
 from thinned.ops import torch_private
 from thinned.ops.backends import MaskedCall
 from thinned.ops.torch_private import Context
 
-__all__ = ["address_of", "is_lean", "run"]
+__all__ = ["address_of", "device_address", "is_lean", "run"]
 
 _64_BITS = 0xFFFFFFFFFFFFFFFF
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -64,12 +64,20 @@ def run(x: torch.Tensor, residual: torch.Tensor | None, call: MaskedCall, inplac
     return out
 
 
-def is_lean(*values: object) -> bool:
-    """True where a call may go straight to a backend: nothing watches or transforms it, and no device is waited for."""
+def is_lean(*values: object, operands: tuple[torch.Tensor | None, ...]) -> bool:
+    """True where a call may go straight to a backend: nothing watches or transforms it, and no device is waited for.
+
+    Args:
+        values: rate, key and call, which are read: tensors must be on the CPU.
+        operands: the tensors computed with.
+    """
     if torch.compiler.is_compiling() or torch_private.functorch_active() or torch_private.dispatch_mode_depth():
         return False
     for value in values:  # a generator would take as long as the kernel does
         if isinstance(value, torch.Tensor) and not (type(value) in _PLAIN and value.is_cpu):
+            return False
+    for operand in operands:
+        if operand is not None and not (type(operand) in _PLAIN and (operand.is_cpu or operand.is_cuda)):
             return False
     return True
 
@@ -88,13 +96,32 @@ def address_of(x: torch.Tensor, p: float | torch.Tensor, key: int | torch.Tensor
     if type(p) is float and type(key) is int and type(call) is int:
         return Address(key & _64_BITS, call & _64_BITS, philox.threshold(check_p(p)))
     p, key, call = _number(p), _number(key), _number(call)
+    _check_members(x, p, key)
+    keep = native.thresholds(p.double()) if isinstance(p, torch.Tensor) else philox.threshold(check_p(p))
+    return Address(key.to(torch.int64) if isinstance(key, torch.Tensor) else key & _64_BITS, call & _64_BITS, keep)
+
+
+def device_address(x: torch.Tensor, p: torch.Tensor, key: torch.Tensor, call: torch.Tensor) -> Address:
+    """:func:`address_of` of which what lies on a device stays there, unread; a rate there is not checked.
+
+    Raises:
+        ValueError: ``p`` on the CPU lies outside [0, 1], or ``p`` or ``key`` has neither one number nor one a row.
+    """
+    _check_members(x, p, key)
+    number_key, number_call, number_p = (value.is_cpu and not value.ndim for value in (key, call, p))
+    return Address(
+        int(key) & _64_BITS if number_key else key,
+        int(call) & _64_BITS if number_call else call,
+        philox.threshold(check_p(float(p))) if number_p else thresholds(p),
+    )
+
+
+def _check_members(x: torch.Tensor, p: float | torch.Tensor, key: int | torch.Tensor) -> None:
     for name, value in (("p", p), ("key", key)):
-        if isinstance(value, torch.Tensor) and value.shape != x.shape[:1]:
+        if isinstance(value, torch.Tensor) and value.ndim and value.shape != x.shape[:1]:
             raise ValueError(
                 sentence(
                     f"{name} must be one number or one for each x[m]",
                     f"got {name} of shape {tuple(value.shape)} for x of shape {tuple(x.shape)}",
                 )
             )
-    keep = native.thresholds(p.double()) if isinstance(p, torch.Tensor) else philox.threshold(check_p(p))
-    return Address(key.to(torch.int64) if isinstance(key, torch.Tensor) else key & _64_BITS, call & _64_BITS, keep)

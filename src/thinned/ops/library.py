@@ -13,7 +13,7 @@ from thinned.kernels.address import Address, Region, thresholds
 from thinned.kernels.form import Form
 from thinned.ops import torch_private
 from thinned.ops.backends import MaskedCall, choice
-from thinned.ops.eager import address_of, is_lean, run
+from thinned.ops.eager import address_of, device_address, is_lean, run
 from thinned.ops.torch_private import Context, Inputs, VmapInfo, VmapInterpreter
 
 __all__ = ["SIGN_BIT", "OperatorArgs", "call_operator"]
@@ -79,6 +79,8 @@ def _dropout(*inputs: Any) -> torch.Tensor:
     backend = choice(args.x, args.impl).impl
     if backend == "aten":  # stays on the device
         address = Address(args.key, args.call, thresholds(args.p))
+    elif backend == "triton":  # stays where it is
+        address = device_address(args.x, args.p, args.key, args.call)
     else:
         address = address_of(args.x, args.p.cpu(), args.key.cpu(), args.call.cpu())
     return args.masked_call(address, backend).run(args.x, args.residual, None)
@@ -158,7 +160,7 @@ def call_operator(args: OperatorArgs) -> torch.Tensor:
             if vmap is None:
                 return _Transformed.apply(*args)  # type: ignore[no-any-return, no-untyped-call]
             return _under_vmap(vmap, args)
-        if is_lean(*args[:_TENSORS]):
+        if is_lean(args.p, args.key, args.call, operands=(args.x, args.residual)):
             address = address_of(args.x, args.p, args.key, args.call)
             return run(args.x, args.residual, args.masked_call(address, args.impl), False)
     return torch.ops.thinned.dropout(*args)  # type: ignore[no-any-return]

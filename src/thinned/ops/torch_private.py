@@ -1,5 +1,6 @@
 """Every private function of torch that this package's operators need. tests/ops/test_torch_private.py pins each."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -12,13 +13,16 @@ __all__ = [
     "VmapInfo",
     "VmapInterpreter",
     "add_batch_dim",
+    "any_hook",
     "batch_dim",
+    "break_graph",
     "check_attention_shapes",
     "dispatch_mode_depth",
     "forward_ad_active",
     "functorch_active",
     "innermost_vmap",
     "only_vmap_active",
+    "tracing",
     "without_batch_dim",
 ]
 
@@ -41,6 +45,8 @@ functorch_active = torch._C._are_functorch_transforms_active
 dispatch_mode_depth = torch._C._len_torch_dispatch_stack
 #: ``(value, dim, level)``: a tensor of members as one that vmap knows
 add_batch_dim = torch._C._functorch._add_batch_dim
+#: True within torch.jit.trace
+tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
 _VMAP = torch._C._functorch.TransformType.Vmap
 
 
@@ -77,3 +83,15 @@ def check_attention_shapes(*tensors: torch.Tensor | None, num_heads: int) -> boo
     """Raise torch's own error where attention's operands don't fit; return True for a batch, False for one example."""
     check: Any = torch.nn.functional._mha_shape_check  # type: ignore[attr-defined]
     return bool(check(*tensors, num_heads))
+
+
+def break_graph() -> None:
+    """End the graph that ``torch.compile`` traces; it goes on with a new one, to which sizes are numbers."""
+    torch._dynamo.graph_break()
+
+
+def any_hook(*modules: torch.nn.Module) -> bool:
+    """True where a call of one of the modules runs a hook, its own or one of all modules."""
+    tables = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    anywhere: bool = torch.nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
+    return anywhere or any(getattr(module, table) for module in modules for table in tables)

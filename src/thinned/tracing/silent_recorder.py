@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from thinned.layers import StochasticDepth
 from thinned.tracing.modules import is_thinned
 from thinned.tracing.preserve import random_states
 from thinned.tracing.private_generators import PrivateGenerators, TorchFunction
@@ -32,6 +33,8 @@ class SilentRecorder(Recorder):
         for module in model.modules():
             if is_thinned(module) and module._buffers["key"] is None:
                 module._buffers["key"] = torch.zeros((), dtype=torch.int64)
+            if isinstance(module, StochasticDepth):  # a branch that did not run would have no sites
+                module._buffers["rate"] = torch.zeros((), dtype=torch.float64)
 
     def call(self, func: TorchFunction, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """Call a function without a draw from torch's generators."""

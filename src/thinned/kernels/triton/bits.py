@@ -11,7 +11,18 @@ A number of 64 bits is two words of 32 here. What is the same for all elements s
 import triton
 import triton.language as tl
 
-__all__ = ["block_words", "keep_at", "keep_limit", "kept", "lane_bits", "low_high", "philox4x32", "word_at", "words_at"]
+__all__ = [
+    "block_words",
+    "group_words",
+    "keep_at",
+    "keep_limit",
+    "kept",
+    "lane_bits",
+    "low_high",
+    "philox4x32",
+    "word_at",
+    "words_at",
+]
 
 
 @triton.jit
@@ -41,6 +52,21 @@ def low_high(number):
 def block_words(block_low, block_high, key_low, key_high, call_low, call_high):
     """The four uint32 words of each block at a key and call, all uint32."""
     return philox4x32(block_low, block_high, call_low, call_high, key_low, key_high)
+
+
+@triton.jit
+def group_words(first_block, GROUPS: tl.constexpr, CARRY: tl.constexpr, key_low, key_high, call_low, call_high, zero=0):
+    """The words of ``GROUPS`` groups in a row, each ``(GROUPS, 16)``, from the int64 block on; see :func:`lane_bits`.
+
+    ``CARRY`` False states that all of these blocks have the same upper word.
+    """
+    block = tl.arange(0, GROUPS)[:, None] * 16 + tl.arange(0, 16)[None, :]
+    first_low, first_high = low_high(first_block)
+    low = first_low + (block.to(tl.uint32) + zero)
+    high = first_high
+    if CARRY:
+        high = first_high + (low < first_low).to(tl.uint32)
+    return block_words(low, high, key_low, key_high, call_low, call_high)
 
 
 @triton.jit

@@ -1,7 +1,4 @@
-"""Attention with dropout in Triton: memory linear in the length, and the mask of every other backend.
-
-Importing this module imports Triton.
-"""
+"""The launches of the attention kernels: what they are given, and how many programs run."""
 
 import math
 from typing import Any, NamedTuple
@@ -12,9 +9,9 @@ import triton
 from thinned.kernels.attention import AttentionProblem
 from thinned.kernels.form import Form
 from thinned.kernels.triton.address import AddressArguments, address_arguments
-from thinned.kernels.triton.attention_backward import delta_kernel, key_value_kernel, query_kernel
-from thinned.kernels.triton.attention_blocks import Blocks, choose_blocks
-from thinned.kernels.triton.attention_forward import forward_kernel
+from thinned.kernels.triton.attention.backward import delta_kernel, key_value_kernel, query_kernel
+from thinned.kernels.triton.attention.blocks import Blocks, choose_blocks
+from thinned.kernels.triton.attention.forward import forward_kernel
 
 __all__ = ["attention_backward", "attention_forward", "supports"]
 
@@ -79,7 +76,7 @@ class _Layout(NamedTuple):
             "MASK": "none" if mask is None else "bool" if mask.dtype == torch.uint8 else "float",
             "CAUSAL": problem.causal,
             "ALIGNED": self.key.shape[2] % 128 == 0,
-            "PRECISION": "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3",
+            "PRECISION": _precision(self.query),
         }
 
 
@@ -94,6 +91,13 @@ def _strides(name: str, tensor: torch.Tensor) -> dict[str, int]:
 
 def _padded(size: int) -> int:
     return max(16, 1 << (size - 1).bit_length())
+
+
+def _precision(query: torch.Tensor) -> str:
+    """That of products of float32: three products of 19-bit numbers, or one where PyTorch's may be so."""
+    if not query.is_cuda:
+        return "wide"
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
 
 
 def _address(arguments: AddressArguments) -> dict[str, Any]:

@@ -4,11 +4,12 @@ import triton
 import triton.language as tl
 
 from thinned.kernels.triton.address import ARGUMENTS, load_address
-from thinned.kernels.triton.attention_tiles import (
+from thinned.kernels.triton.attention.tiles import (
     block_of_head,
     keep_tile,
     load_rows,
     mask_scores,
+    product,
     store_rows,
     tile_keys,
 )
@@ -30,7 +31,7 @@ def _attend(
     for number in tl.range(begin, end):
         keys = tile_keys(number, KEYS)
         k_tile = load_rows(k, keys, k_stride, key_count, E, BLOCK_E, PARTIAL)
-        scores = tl.dot(q, tl.trans(k_tile), input_precision=PRECISION)
+        scores = product(q, tl.trans(k_tile), PRECISION=PRECISION)
         scores = mask_scores(
             scores, mask, queries[:, None], keys[None, :], mask_query, mask_key, query_count, key_count, scale,
             MASK, CAUSAL, PARTIAL,
@@ -45,7 +46,7 @@ def _attend(
         keep = keep_tile(first, number, key_low, key_high, call_low, call_high, limit, KEYS, ALIGNED)
         weights = tl.where(keep, weights, nothing)
         v_tile = load_rows(v, keys, v_stride, key_count, EV, BLOCK_EV, PARTIAL)
-        out = tl.dot(weights.to(v_tile.dtype), v_tile, out * shrink[:, None], input_precision=PRECISION)
+        out = product(weights.to(v_tile.dtype), v_tile, out * shrink[:, None], PRECISION=PRECISION)
         top = higher
     return out, total, top
 

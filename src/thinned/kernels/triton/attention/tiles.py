@@ -15,7 +15,7 @@ import triton.language as tl
 
 from thinned.kernels.triton.bits import block_words, low_high
 
-__all__ = ["block_of_head", "keep_tile", "load_rows", "mask_scores", "store_rows", "tile_keys"]
+__all__ = ["block_of_head", "keep_tile", "load_rows", "mask_scores", "product", "store_rows", "tile_keys"]
 
 
 @triton.jit
@@ -88,6 +88,19 @@ def keep_tile(
         bits = bits >> ((index >> 4) & 7).to(tl.int32)
         keep = ((bits[:, None, :] >> lane) & 1) == 1
     return tl.reshape(keep, (first.shape[0], KEYS))
+
+
+@triton.jit
+def product(a, b, acc=None, PRECISION: tl.constexpr = "ieee"):
+    """The product of matrices in float32, plus ``acc``.
+
+    ``PRECISION`` is Triton's, or "wide" for its interpreter, which takes bfloat16 for integers here.
+    """
+    if PRECISION == "wide":
+        result = tl.dot(a.to(tl.float32), b.to(tl.float32), acc, input_precision="ieee")
+    else:
+        result = tl.dot(a, b, acc, input_precision=PRECISION)
+    return result
 
 
 @triton.jit

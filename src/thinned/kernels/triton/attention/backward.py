@@ -11,11 +11,12 @@ import triton
 import triton.language as tl
 
 from thinned.kernels.triton.address import ARGUMENTS, load_address
-from thinned.kernels.triton.attention_tiles import (
+from thinned.kernels.triton.attention.tiles import (
     block_of_head,
     keep_tile,
     load_rows,
     mask_scores,
+    product,
     store_rows,
     tile_keys,
 )
@@ -60,16 +61,16 @@ def _add_to_query(
         keys = tile_keys(number, KEYS)
         k_tile = load_rows(k, keys, k_stride, key_count, E, BLOCK_E, PARTIAL)
         v_tile = load_rows(v, keys, v_stride, key_count, EV, BLOCK_EV, PARTIAL)
-        scores = tl.dot(q, tl.trans(k_tile), input_precision=PRECISION)
+        scores = product(q, tl.trans(k_tile), PRECISION=PRECISION)
         scores = mask_scores(
             scores, mask, queries[:, None], keys[None, :], mask_query, mask_key, query_count, key_count, scale,
             MASK, CAUSAL, PARTIAL,
         )  # fmt: skip
         weights = tl.math.exp2(scores * factor - lse[:, None])
-        d_weights = tl.dot(grad, tl.trans(v_tile), input_precision=PRECISION)
+        d_weights = product(grad, tl.trans(v_tile), PRECISION=PRECISION)
         keep = keep_tile(first, number, key_low, key_high, call_low, call_high, limit, KEYS, ALIGNED)
         d_scores = weights * (tl.where(keep, d_weights, 0.0) - delta[:, None])
-        d_query = tl.dot(d_scores.to(k_tile.dtype), k_tile, d_query, input_precision=PRECISION)
+        d_query = product(d_scores.to(k_tile.dtype), k_tile, d_query, PRECISION=PRECISION)
     return d_query
 
 
@@ -144,7 +145,7 @@ def _add_to_keys(
         else:
             log = tl.load(lse + queries)
             row_delta = tl.load(delta + queries)
-        scores = tl.dot(q_tile, tl.trans(k), input_precision=PRECISION)
+        scores = product(q_tile, tl.trans(k), PRECISION=PRECISION)
         scores = mask_scores(
             scores, mask, queries[:, None], keys[None, :], mask_query, mask_key, query_count, key_count, scale,
             MASK, CAUSAL, PARTIAL,
@@ -153,10 +154,10 @@ def _add_to_keys(
         first = (row_start + queries) * key_count
         keep = keep_tile(first, number, key_low, key_high, call_low, call_high, limit, KEYS, ALIGNED)
         dropped = tl.where(keep, weights, nothing).to(grad_tile.dtype)
-        d_value = tl.dot(tl.trans(dropped), grad_tile, d_value, input_precision=PRECISION)
-        d_weights = tl.dot(grad_tile, tl.trans(v), input_precision=PRECISION)
+        d_value = product(tl.trans(dropped), grad_tile, d_value, PRECISION=PRECISION)
+        d_weights = product(grad_tile, tl.trans(v), PRECISION=PRECISION)
         d_scores = weights * (tl.where(keep, d_weights, 0.0) - row_delta[:, None])
-        d_key = tl.dot(tl.trans(d_scores.to(q_tile.dtype)), q_tile, d_key, input_precision=PRECISION)
+        d_key = product(tl.trans(d_scores.to(q_tile.dtype)), q_tile, d_key, PRECISION=PRECISION)
     return d_key, d_value
 
 

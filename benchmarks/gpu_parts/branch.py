@@ -1,0 +1,61 @@
+"""``residual + dropout(activation(x + bias))`` against torch.compile's fusion."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as peer
+
+from gpu_parts.timing import Case, buffers
+from thinned.kernels.activation import Activation
+from thinned.kernels.address import Address
+from thinned.kernels.triton import branch_backend
+
+__all__ = ["cases"]
+
+DEVICE = "cuda"
+_SHAPES = ((4096, 1024), (16384, 4096))
+
+
+def _plain(activation: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def function(x: torch.Tensor, bias: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        return residual + peer.dropout(activation(x + bias), 0.1)
+
+    return function
+
+
+def _cases(rows: int, width: int, activation: Activation, theirs: Callable[..., torch.Tensor]) -> Iterator[Case]:
+    n = rows * width
+    count = min(4, buffers(3 * n * 2))
+    xs, rs, gs = ([torch.randn(rows, width, device=DEVICE, dtype=torch.float16) for _ in range(count)] for _ in "xrg")
+    bias = torch.randn(width, device=DEVICE, dtype=torch.float16)
+    address = Address.from_rate(0.1, 77, 5)
+    plain = _plain(theirs)
+    compiled = torch.compile(plain, dynamic=False)
+    leaves = [tuple(t.detach().requires_grad_() for t in (x, bias, r)) for x, r in zip(xs, rs, strict=True)]
+
+    def both(i: int) -> None:
+        branch_backend.forward(xs[i], bias, rs[i], address, activation)
+        branch_backend.backward(gs[i], xs[i], bias, address, activation)
+
+    name = f"f16 {rows}x{width} {activation.name.lower()}"
+    calls = {
+        "ours": lambda i: branch_backend.forward(xs[i], bias, rs[i], address, activation),
+        "eager": lambda i: plain(xs[i], bias, rs[i]),
+        "compiled": lambda i: compiled(xs[i], bias, rs[i]),
+    }
+    with torch.no_grad():
+        yield Case("fused", name, n, 6, calls, count)
+    calls = {
+        "ours": both,
+        "compiled": lambda i: torch.autograd.grad(compiled(*leaves[i]), leaves[i], gs[i]),
+    }
+    # forward reads x and residual and writes the output; backward reads x and the gradient and writes one
+    yield Case("fused", f"{name} + backward", n, 12, calls, count)
+
+
+def cases() -> Iterator[Case]:
+    """Forward, and forward with backward."""
+    for rows, width in _SHAPES:
+        for activation, theirs in ((Activation.GELU, peer.gelu), (Activation.RELU, peer.relu)):
+            yield from _cases(rows, width, activation, theirs)
+        torch.cuda.empty_cache()

@@ -1,0 +1,35 @@
+"""Dropout by the same kernel with other tiles, to choose them by."""
+
+from collections.abc import Iterator
+
+import torch
+
+from gpu_parts.dropout import DEVICE, KEY, NAMES, tensors
+from gpu_parts.timing import Case, buffers
+from thinned.kernels.address import Address
+from thinned.kernels.form import Form
+from thinned.kernels.triton.address import address_arguments
+from thinned.kernels.triton.backend import RunTile, launch_runs
+from thinned.kernels.triton.elementwise.layout import Axis, Layout
+
+__all__ = ["cases"]
+
+
+def cases() -> Iterator[Case]:
+    """The same kernel with other tiles, to choose them by."""
+    arguments = address_arguments(Address.from_rate(0.5, KEY, 3), Form.DROPOUT, torch.device(DEVICE))
+    tiles = [RunTile(*pair) for pair in ((64, 4), (32, 4), (32, 2), (16, 1), (16, 2), (128, 8), (8, 1), (128, 4))]
+    for dtype in (torch.float16, torch.float32):
+        for power in (20, 22, 24, 28):
+            n, size = 1 << power, dtype.itemsize
+            count = buffers(2 * n * size)
+            xs, outs = tensors((n,), dtype, count), tensors((n,), dtype, count)
+            layout = Layout((Axis(n, 1, 1, 1, 1),), 0, False)
+            calls = {
+                f"{tile.groups}/{tile.warps}": lambda i, xs=xs, outs=outs, layout=layout, tile=tile: launch_runs(
+                    outs[i], xs[i], None, arguments, layout, 0, tile
+                )
+                for tile in tiles
+            }
+            yield Case("tiles", f"{NAMES[dtype]} 2^{power}", n, 2 * size, calls, count)
+            torch.cuda.empty_cache()

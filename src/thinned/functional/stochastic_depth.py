@@ -1,0 +1,137 @@
+"""Stochastic depth whose dropped work is not done: a residual branch runs on the samples that keep it, alone."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from thinned.errors import sentence
+from thinned.functional.elementwise import checked_rate
+from thinned.functional.selection import can_select, select
+from thinned.functional.structured import drop_path
+from thinned.ops import torch_private
+
+__all__ = ["Branch", "add_kept", "batch_norm_in", "stochastic_depth"]
+
+Branch = Callable[[torch.Tensor], torch.Tensor]
+
+
+def stochastic_depth(
+    input: torch.Tensor,
+    branch: Branch,
+    p: float | torch.Tensor = 0.5,
+    training: bool = True,
+    scale_by_keep: bool = True,
+    *,
+    key: int | torch.Tensor | None = None,
+    call: int | torch.Tensor = 0,
+) -> torch.Tensor:
+    """``input + drop_path(branch(input))``, the branch computed for the kept samples only (Huang et al. 2016).
+
+    Decisions, scaling and sum are those of :func:`drop_path` at the same address. Only the products inside the branch,
+    of fewer rows, may be rounded otherwise. A module does not run where no sample is kept, and its parameters get
+    gradients of zeros, so that momentum, weight decay and data-parallel training go on as with masks. A function then
+    runs on 0 rows, to the same end, and so does a module with sharded parameters, whose processes wait for each other.
+
+    The branch must treat each sample by itself. Dropout inside it numbers the rows that it gets: its masks have the
+    distribution of the masked form, but belong to other samples. ``torch.compile`` breaks the graph at the number of
+    kept samples, and compiles the branch for any number of them. ``torch.func``, ``torch.export`` and
+    ``torch.jit.trace`` can't leave out rows: under them, the branch runs on all samples and is masked.
+
+    Args:
+        input: ``(N, ...)``.
+        branch: module or function from ``(n, ...)`` to the same shape.
+        p: probability of dropping a sample's branch, in [0, 1].
+        training: False returns ``input + branch(input)``.
+        scale_by_keep: scale kept branches by 1 / (1 − p); False leaves them as they are.
+        key: 64-bit key; None draws one.
+        call: number of the training forward pass.
+
+    Raises:
+        ValueError: ``p`` lies outside [0, 1], or a batch norm in the branch computes statistics of the batch, which
+            would be those of the kept samples.
+        RuntimeError: the branch changes the shape.
+
+    Example:
+        >>> import torch, thinned
+        >>> thinned.functional.stochastic_depth(torch.ones(4), lambda x: 3 * x, p=0.5, key=20)
+        tensor([7., 1., 7., 1.])
+    """
+    p = checked_rate(p)
+    if not training or (not isinstance(p, torch.Tensor) and p == 0):
+        return input + branch(input)
+    if not can_select(p, key):
+        _check_branch(branch)
+        return input + drop_path(branch(input), p, True, scale_by_keep, key=key, call=call)
+    # on the CPU, whatever the device of input: the number of kept samples is known without waiting for a device
+    dtype = torch.float64 if input.dtype is torch.float64 else torch.float32
+    ones = torch.ones((input.shape[0], *(1,) * (input.ndim - 1)), dtype=dtype)
+    with torch.no_grad():
+        factors = drop_path(ones, p, True, scale_by_keep, key=key, call=call)
+    return add_kept(input, branch, factors.flatten())
+
+
+def add_kept(input: torch.Tensor, branch: Branch, factors: torch.Tensor) -> torch.Tensor:
+    """``input + factors · branch(input)``, the branch computed for the samples whose factor is not 0.
+
+    Args:
+        input: ``(N, ...)``.
+        branch: module or function from ``(n, ...)`` to the same shape.
+        factors: ``(N,)``, on any device.
+    """
+    _check_branch(branch)
+    index, scales = select(factors, input.device)
+    if index.shape[0] == 0 and isinstance(branch, nn.Module) and not _sharded(branch):
+        parameters = [parameter for parameter in branch.parameters() if parameter.requires_grad]
+        return _Unused.apply(input, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    kept = input.index_select(0, index)
+    rows = branch(kept)
+    if rows.shape != kept.shape:
+        raise RuntimeError(
+            sentence(
+                "a residual branch must keep the shape of its input, sample by sample",
+                f"it returned {tuple(rows.shape)} for {tuple(kept.shape)}",
+            )
+        )
+    rows = (rows * scales.view(-1, *(1,) * (input.ndim - 1))).to(rows.dtype)
+    dtype = torch.promote_types(input.dtype, rows.dtype)
+    return input.to(dtype).index_add(0, index, rows.to(dtype))
+
+
+def batch_norm_in(branch: nn.Module) -> str | None:
+    """The name of a batch norm that computes statistics of the batch, as ``name (class)``; None where there is none."""
+    for name, module in branch.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+            return f"{name or 'it'} ({type(module).__name__})"
+    return None
+
+
+def _check_branch(branch: Branch) -> None:
+    if isinstance(branch, nn.Module) and (found := batch_norm_in(branch)) is not None:
+        raise ValueError(
+            sentence(
+                "a branch that runs on the kept samples must treat each sample by itself",
+                f"{found} computes statistics of the batch",
+                "use DropPath, which masks, or another norm, or put the batch norm into eval()",
+            )
+        )
+
+
+def _sharded(branch: nn.Module) -> bool:
+    """Tell that other processes wait until the branch runs here: it gathers its parameters from all of them."""
+    return any(type(parameter) is not nn.Parameter for parameter in branch.parameters()) or any(
+        type(module).__name__.endswith("FullyShardedDataParallel") for module in branch.modules()
+    )
+
+
+class _Unused(torch.autograd.Function):
+    """A copy of the input; parameters that took no part get gradients of zeros."""
+
+    @staticmethod
+    def forward(ctx: torch_private.Context, input: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        ctx.parameters = parameters
+        return input.clone()
+
+    @staticmethod
+    def backward(ctx: torch_private.Context, *grads: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (*grads, *(torch.zeros_like(parameter) for parameter in ctx.parameters))
