@@ -36,21 +36,14 @@ BATCH, HEADS, LENGTH = 8, 16, 2048
 DTYPES = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32}
 CANDIDATES = {  # of each kernel, in 16 bits, by the size of a head
     64: {
-        "forward": [
-            (128, 64, 8, 2),
-            (128, 64, 8, 4),
-            (128, 128, 8, 2),
-            (128, 128, 8, 3),
-            (64, 64, 4, 3),
-            (64, 128, 4, 3),
-        ],
-        "key_value": [(128, 64, 8, 1), (128, 64, 8, 2), (64, 64, 4, 1), (64, 64, 4, 2)],
-        "query": [(128, 64, 8, 1), (128, 64, 8, 2), (64, 64, 4, 2), (64, 64, 4, 3), (128, 128, 8, 2)],
+        "forward": [(64, 64, 4, 3, 128), (64, 64, 4, 2), (64, 64, 4, 2, 128), (64, 64, 4, 4), (128, 64, 8, 3, 128)],
+        "key_value": [(64, 64, 4, 1, 168), (64, 64, 4, 1, 128), (64, 128, 4, 1), (128, 128, 8, 1), (64, 32, 4, 1)],
+        "query": [(64, 64, 4, 3, 168), (64, 64, 4, 3, 128), (64, 64, 4, 4), (64, 128, 4, 2), (128, 64, 8, 3, 128)],
     },
     128: {
-        "forward": [(128, 64, 8, 2), (128, 128, 8, 1), (128, 128, 8, 2), (64, 64, 4, 2), (64, 64, 4, 3)],
-        "key_value": [(128, 64, 8, 1), (64, 64, 4, 1), (128, 32, 8, 2), (64, 32, 4, 2)],
-        "query": [(128, 64, 8, 1), (128, 64, 8, 2), (64, 64, 4, 2), (128, 32, 8, 2)],
+        "forward": [(128, 64, 8, 4), (64, 64, 4, 3, 168), (64, 128, 4, 2)],
+        "key_value": [(64, 64, 4, 1), (64, 64, 4, 2), (128, 128, 8, 1)],
+        "query": [(64, 64, 4, 3), (64, 64, 4, 1), (64, 64, 4, 3, 168), (128, 64, 8, 4)],
     },
 }
 
@@ -61,11 +54,12 @@ class Case(NamedTuple):
     dtype: str
     size: int
     causal: bool
+    length: int = LENGTH
 
     def operands(self) -> tuple[torch.Tensor, ...]:
         """Query, key, value and the gradient of the output."""
         torch.manual_seed(0)
-        shape = BATCH, HEADS, LENGTH, self.size
+        shape = BATCH, HEADS, self.length, self.size
         return tuple(torch.randn(shape, device="cuda").to(DTYPES[self.dtype]) for _ in range(4))
 
     def problem(self) -> tuple[AttentionProblem, torch.Tensor]:
@@ -234,7 +228,7 @@ def compare(case: Case) -> None:
         if name == "both":
             calls["function"] = through_function(case)
         times = milliseconds({label: graph(call) for label, call in calls.items()})
-        label = f"{case.dtype:4s} d={case.size:3d} causal={case.causal!s:5s} {name:7s}"
+        label = f"{case.dtype:4s} d={case.size:3d} length={case.length} causal={case.causal!s:5s} {name:7s}"
         print(
             f"{label} ours {times['ours']:7.3f} ms, flash with dropout {times['flash']:7.3f}, "
             f"without {times['flash, no dropout']:7.3f}; ours / first {times['ours'] / times['flash']:.2f}; "
@@ -276,11 +270,11 @@ def stated(what: str) -> Iterator[None]:
 
 
 def warm(words: list[str]) -> None:
-    """Compile what a job needs: ``case DTYPE SIZE CAUSAL``, ``tile SIZE NUMBER`` or ``check NUMBER``."""
+    """Compile what a job needs: ``case DTYPE SIZE CAUSAL LENGTH``, ``tile SIZE NUMBER`` or ``check NUMBER``."""
     if words[0] == "check":
         check(*CHECKS[int(words[1])])
     elif words[0] == "case":
-        ours(Case(words[1], int(words[2]), words[3] == "True"))["backward"]()
+        ours(Case(words[1], int(words[2]), words[3] == "True", int(words[4])))["backward"]()
     else:
         kernel, _, blocks = list(candidates(int(words[1])))[int(words[2])]
         calls = ours(Case("f16", int(words[1]), False), blocks)
@@ -292,7 +286,7 @@ def warm(words: list[str]) -> None:
 def compile_all(cases: list[Case], with_candidates: bool) -> None:
     """Fill Triton's cache by processes of their own."""
     jobs = [["check", str(number)] for number in range(len(CHECKS))]
-    jobs += [["case", case.dtype, str(case.size), str(case.causal)] for case in cases]
+    jobs += [["case", case.dtype, str(case.size), str(case.causal), str(case.length)] for case in cases]
     if with_candidates:
         jobs += [["tile", str(size), str(n)] for size in CANDIDATES for n in range(len(list(candidates(size))))]
 
@@ -306,6 +300,7 @@ def compile_all(cases: list[Case], with_candidates: bool) -> None:
 def main(with_candidates: bool = False, quick: bool = False) -> None:
     """Check, then time."""
     cases = [Case(t, d, c) for t in (("f16",) if quick else ("f16", "bf16")) for d in (64, 128) for c in (False, True)]
+    cases += [Case("f16", d, False, 2000) for d in (64, 128)]  # not a multiple of 128: rows begin within groups
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, ({BATCH}, {HEADS}, {LENGTH}, d), dropout {P}")
     with stated("compiling"):
         compile_all(cases, with_candidates)

@@ -1,6 +1,7 @@
 // The part of the self-test that trains: every instruction set against double precision, on small networks of every kind.
 #include <cmath>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cohort_trainer.h"
@@ -50,6 +51,16 @@ std::vector<double> trained(const Kind &kind, const std::vector<double> &x, cons
     return {end, trainer.loss(examples, order.data(), int64_t(y.size())), double(outputs.back()), double(values[0].back())};
 }
 
+// Networks that train at the same time have the bits of one that trains alone.
+void compare_threads(const char *name, const Kind &kind, const std::vector<double> &x, const std::vector<double> &y,
+                     const std::vector<double> &first, const std::vector<double> &alone) {
+    std::vector<std::vector<double>> found(3);
+    std::vector<std::thread> threads;
+    for (std::vector<double> &one : found) threads.emplace_back([&] { one = trained<float>(kind, x, y, first); });
+    for (std::thread &thread : threads) thread.join();
+    for (const std::vector<double> &one : found) expect(one == alone, std::string(name) + " cohort, in threads");
+}
+
 }  // namespace
 
 int compare_cohorts(const char *name) {
@@ -72,6 +83,7 @@ int compare_cohorts(const char *name) {
                     const std::vector<double> exact = trained<double>(kind, x, y, first);
                     use_kernels(name);
                     const std::vector<double> ours = trained<float>(kind, x, y, first);
+                    if (cases % 12 == 0) compare_threads(name, kind, x, y, first, ours);
                     for (size_t i = 0; i < exact.size(); ++i)
                         expect(std::abs(ours[i] - exact[i]) <= 2e-2 * (1 + std::abs(exact[i])),
                                std::string(name) + " cohort, case " + std::to_string(cases));

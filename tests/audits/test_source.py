@@ -68,3 +68,43 @@ def test_a_dropout_with_an_annotation_is_read():
     init = "    def __init__(self):\n        self.drop: nn.Module = nn.Dropout(0.3)\n"
     [finding] = audit_text(f"from torch import nn\nclass M:\n{init}    def forward(self, x):\n        return x\n")
     assert (finding.code, finding.line) == ("TD301", 4)
+
+
+def test_methods_that_forward_runs_are_read_as_forward():
+    text = """
+        import torch
+        from torch import nn
+
+        class FeedForward(nn.Module):
+            def __init__(self, config):
+                super().__init__()
+                self.dropout = nn.Dropout(config.dropout)
+
+            def forward(self, x):
+                if self.seed is None:
+                    self.start()
+                if self.training:
+                    x = self.augment(x)
+                return self.chunk(x)
+
+            def chunk(self, x):
+                torch.manual_seed(3)
+                return nn.Dropout(0.1)(x)
+
+            def start(self):
+                torch.manual_seed(3)
+
+            def augment(self, x):
+                return nn.Dropout(0.1)(x)
+
+            def never(self, x):
+                return nn.Dropout(0.1)(x)
+        """
+    findings = [(f.code, f.module) for f in audit_text(textwrap.dedent(text), "file.py")]
+    assert findings == [
+        ("TD301", "FeedForward"),
+        ("TD401", "FeedForward.chunk"),
+        ("TD103", "FeedForward.chunk"),
+    ]
+    used = text.replace("x = self.augment(x)", "x = self.dropout(x)")
+    assert "TD301" not in {f.code for f in audit_text(textwrap.dedent(used), "file.py")}

@@ -244,7 +244,7 @@ ERRORS = [
     ),
     ({"input": torch.ones(3, 4, dtype=torch.complex64)}, RuntimeError, "got torch.complex64; convert it first"),
     ({"input": torch.ones(3, 4, dtype=torch.bool)}, RuntimeError, "got torch.bool; convert it first"),
-    ({"impl": "cuda"}, ValueError, "impl must be one of auto, native, aten, reference; got impl='cuda'"),
+    ({"impl": "cuda"}, ValueError, "impl must be one of auto, native, triton, aten, reference; got impl='cuda'"),
     ({"shared": (2,)}, IndexError, "shared axes must lie in [-2, 1]; got 2"),
     ({"shared": (0, -2)}, ValueError, "shared axes must differ from each other; got shared=(0, -2)"),
     (

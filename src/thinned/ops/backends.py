@@ -55,7 +55,7 @@ def choice(x: torch.Tensor, impl: str = "auto") -> Choice:
         raise ValueError(sentence(f"impl must be one of {', '.join(IMPLEMENTATIONS)}", f"got impl={impl!r}"))
     if impl == "native" and not x.is_cpu:
         raise NotImplementedError(
-            sentence("the native backend needs a CPU tensor", f"got one on {x.device}", "use another impl or 'auto'")
+            sentence("the native backend needs a CPU tensor", f"got one on {x.device}", "use impl='aten' or 'auto'")
         )
     if impl == "native" and x.dtype not in native.DTYPES:
         raise NotImplementedError(

@@ -59,6 +59,11 @@ def number_with_interval(mean: float, low: float, high: float) -> str:
     return f"{number(mean, decimals)} (95\u00a0% interval {ends})"
 
 
+def loss_unit(task: str) -> str:
+    """The unit of the loss that the networks of a table minimise."""
+    return "target variances" if task == "regression" else "nats"
+
+
 def decimals_for(values: Iterable[float | None]) -> int:
     """Decimal places of a column: enough for its largest number; small numbers need no more than two digits."""
     largest = max((abs(value) for value in values if value is not None), default=0.0)

@@ -54,3 +54,24 @@ def test_each_place_of_a_shared_dropout_is_judged(shared: bool) -> None:
         nn.Linear(FEATURES, 16), nn.ReLU(), first, nn.Linear(16, 16), nn.ReLU(), head, nn.Linear(16, 2)
     )
     assert "TD201" not in thinned.audit(right, VECTOR).codes()
+
+
+class WithMetric(nn.Module):
+    """A classifier that returns its loss and computes an accuracy."""
+
+    def __init__(self, on_output: bool) -> None:
+        super().__init__()
+        self.body, self.head, self.drop = nn.Linear(FEATURES, 16), nn.Linear(16, 2), nn.Dropout(0.2)
+        self.on_output = on_output
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.body(x).relu()
+        y = self.drop(self.head(x)) if self.on_output else self.head(self.drop(x))
+        target = torch.zeros(len(y), dtype=torch.long)
+        self.accuracy = (y.argmax(1) == target).float().mean()
+        return F.cross_entropy(y, target)
+
+
+@pytest.mark.parametrize("on_output", [True, False])
+def test_a_metric_beside_the_loss_hides_nothing(on_output: bool) -> None:
+    assert ("TD201" in thinned.audit(WithMetric(on_output), VECTOR).codes()) is on_output

@@ -222,3 +222,23 @@ def test_what_the_kernels_leave_to_torch() -> None:
     assert not supports(half.double(), half.double(), 1.0)
     assert not supports(torch.zeros(2, 3, 257), half, 1.0)
     assert not supports(half, half[:, :0], 1.0)
+
+
+class _Attention(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=P if self.training else 0.0)
+
+
+def test_a_converted_model_takes_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its masks stay those that the clock gives on the CPU."""
+    x = operands(torch.float32, 20, 20, (16, 16), 2)[0].detach()
+    outputs = []
+    for impl in ("triton", "native"):
+        if not x.is_cuda:
+            monkeypatch.setattr(operator, "choice", lambda *_, impl=impl: Choice(impl, "the test says so"))
+        model = _Attention()
+        thinned.convert(model)
+        thinned.address(model, seed=7)
+        outputs.append(torch.stack([model(x) for _ in range(2)]))
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(outputs[0][0], outputs[0][1])

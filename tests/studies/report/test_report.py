@@ -250,6 +250,19 @@ def test_an_interval_is_coloured_by_the_side_on_which_it_lies(low, high, where):
     assert charts.side_name(Interval(mean=(low + high) / 2, low=low, high=high)) == where
 
 
+@pytest.mark.parametrize(("task", "name", "is_bounded"), [("binary", "log_loss", True), ("regression", "r2", False)])
+def test_limits_in_a_table_lie_among_the_values_that_a_score_can_have(study, task, name, is_bounded):
+    found = study(task)
+    found["arms"][0]["best"]["scores"][name] = {"mean": 0.2, "low": -5.4321, "high": 0.9}
+    assert bool(re.search(r"<small>\[−5\.4\d*, 0\.9", render(found))) is not is_bounded
+
+
+def test_losses_in_a_table_are_at_least_0(study):
+    found = study("regression")
+    found["settings"][0]["best"]["test"] = {"mean": 0.2, "low": -5.4321, "high": 0.9}
+    assert not re.search(r"<small>\[−5\.4", render(found))
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_axes_say_what_they_measure(study, task):
     specs = json.dumps(Page(render(study(task))).specs, ensure_ascii=False)
@@ -767,6 +780,7 @@ def test_the_terminal_shows_every_arm_and_ends_with_verdict_and_report(study, tm
         assert max(len(line.rstrip()) for line in text.splitlines()[:-1]) <= min(width, 100)
         flat = " ".join(text.split())
         assert flat.index("dropout on the output") < flat.index(found["verdict"]["headline"])
-        assert "early stopping alone" in text
+        assert "over no regularisation." in text
+        assert "early stopping alone" not in text  # the report has one name for it, the arm's own
         assert text.splitlines()[-1] == f"Report: {tmp_path / 'report.html'}"
-    assert all(arm["label"] in text for arm in found["arms"] if arm["name"] != "none")
+    assert all(arm["label"] in text for arm in found["arms"])

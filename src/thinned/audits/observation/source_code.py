@@ -5,6 +5,9 @@ import operator
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeGuard
+
+from thinned.audits.observation.mode_conditions import training_implied
 
 __all__ = [
     "SourceCall",
@@ -12,8 +15,6 @@ __all__ = [
     "SourceFile",
     "SourceScope",
     "constant",
-    "depends_on_training",
-    "is_training",
     "parse",
     "statement_calls",
 ]
@@ -27,7 +28,7 @@ _RECURRENT_LAYERS = {f"{_NN}{name}" for name in ("LSTM", "GRU", "RNN")}
 
 
 _ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
-_RATE_NAMES = {"p", "dropout", "dropout_p", "dropout_prob", "dropout_rate", "drop_prob", "drop_rate", "rate"}
+_CONFIGURATIONS = {"config", "cfg", "conf", "args", "opt", "opts", "hparams", "params", "settings"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class SourceScope:
         function: innermost function around it within those classes; None outside of functions.
         training_only: True if it runs in training mode only.
         constants: numbers that the file assigns to names of its own.
+        forward_methods: names of the methods of the class that its ``forward`` runs in both modes, that one included.
     """
 
     file: str
@@ -47,6 +49,7 @@ class SourceScope:
     function: ast.FunctionDef | None
     training_only: bool
     constants: Mapping[str, float] = field(default_factory=dict)
+    forward_methods: frozenset[str] = frozenset()
 
     @property
     def path(self) -> str:
@@ -55,8 +58,8 @@ class SourceScope:
 
     @property
     def in_forward(self) -> bool:
-        """True within the ``forward`` of a class."""
-        return bool(self.classes) and self.function is not None and self.function.name == "forward"
+        """True within the ``forward`` of a class, and within methods of the class that it runs."""
+        return bool(self.classes) and self.function is not None and self.function.name in self.forward_methods
 
     @property
     def in_method(self) -> bool:
@@ -184,9 +187,10 @@ class SourceClass:
         return any(isinstance(node, ast.FunctionDef) and node.name == "forward" for node in self.node.body)
 
     def names_read(self) -> set[str]:
-        """Attributes that the class reads, and strings in it that could name one."""
+        """Attributes that the class reads, but those of a configuration, and strings in it that could name one."""
         nodes = list(ast.walk(self.node))
-        read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+        loaded = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
+        read = {node.attr for node in loaded if not _is_configuration(node.value)}
         return read | {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
@@ -229,6 +233,38 @@ def _numbers(tree: ast.Module) -> dict[str, float]:
     return numbers
 
 
+def _is_configuration(node: ast.expr) -> bool:
+    """True for a name or an attribute under which people keep settings."""
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name in _CONFIGURATIONS
+
+
+def _forward_methods(node: ast.ClassDef) -> frozenset[str]:
+    """``forward``, and the methods of its class that it names, or that those name, whatever the module's state is."""
+    methods = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
+    names, waiting = set[str](), ["forward"]
+    while waiting:
+        name = waiting.pop()
+        if name in methods and name not in names:
+            names.add(name)
+            waiting += _own_attributes(methods[name])
+    return frozenset(names)
+
+
+def _own_attributes(node: ast.AST) -> Iterator[str]:
+    """Attributes of ``self`` that code reads, but those behind a condition on other attributes, as on its mode."""
+    if isinstance(node, ast.If | ast.IfExp) and any(map(_is_own_attribute, ast.walk(node.test))):
+        return
+    if _is_own_attribute(node):
+        yield node.attr
+    for part in ast.iter_child_nodes(node):
+        yield from _own_attributes(part)
+
+
+def _is_own_attribute(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+
+
 def _names_in(node: ast.AST) -> set[str]:
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
@@ -241,13 +277,15 @@ class _Reader(ast.NodeVisitor):
         self._file, self._constants = file, _numbers(tree)
         self._names: dict[str, str] = {}
         self._classes: list[str] = []
+        self._forward_methods = frozenset[str]()
         self._functions: list[ast.FunctionDef] = []
         self._training_only = False
         self._statements: set[ast.Call] = set()
 
     def _scope(self) -> SourceScope:
         function = self._functions[-1] if self._functions else None
-        return SourceScope(self._file, tuple(self._classes), function, self._training_only, self._constants)
+        names = tuple(self._classes)
+        return SourceScope(self._file, names, function, self._training_only, self._constants, self._forward_methods)
 
     def _name(self, node: ast.expr) -> str:
         attributes: list[str] = []
@@ -269,11 +307,12 @@ class _Reader(ast.NodeVisitor):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         functions, self._functions = self._functions, []
+        methods, self._forward_methods = self._forward_methods, _forward_methods(node)
         self._classes.append(node.name)
         self.parts.append(SourceClass(node, self._scope(), tuple(self._dropout_layers(node))))
         self.generic_visit(node)
         self._classes.pop()
-        self._functions = functions
+        self._functions, self._forward_methods = functions, methods
 
     def _dropout_layers(self, node: ast.ClassDef) -> list[tuple[str, SourceCall]]:
         methods = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
@@ -317,16 +356,16 @@ class _Reader(ast.NodeVisitor):
 
     def visit_If(self, node: ast.If) -> None:
         self.visit(node.test)
-        self._visit_block(node.body, training_only=_training_implied(node.test, True) is True)
-        self._visit_block(node.orelse, training_only=_training_implied(node.test, False) is True)
+        self._visit_block(node.body, training_only=training_implied(node.test, True) is True)
+        self._visit_block(node.orelse, training_only=training_implied(node.test, False) is True)
 
     def visit_IfExp(self, node: ast.IfExp) -> None:
         self.visit(node.test)
-        self._visit_block([node.body], training_only=_training_implied(node.test, True) is True)
-        self._visit_block([node.orelse], training_only=_training_implied(node.test, False) is True)
+        self._visit_block([node.body], training_only=training_implied(node.test, True) is True)
+        self._visit_block([node.orelse], training_only=training_implied(node.test, False) is True)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
-        implied = any(_training_implied(value, True) for value in node.values[:-1])
+        implied = any(training_implied(value, True) for value in node.values[:-1])
         self._visit_block(node.values, training_only=isinstance(node.op, ast.And) and implied)
 
     def _visit_block(self, body: list[ast.stmt] | list[ast.expr], *, training_only: bool = False) -> None:
@@ -335,9 +374,9 @@ class _Reader(ast.NodeVisitor):
         for node in body:
             self.visit(node)
             if isinstance(node, ast.Assert):
-                self._training_only |= _training_implied(node.test, True) is True
+                self._training_only |= training_implied(node.test, True) is True
             elif isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return | ast.Raise) and not node.orelse:
-                self._training_only |= _training_implied(node.test, False) is True
+                self._training_only |= training_implied(node.test, False) is True
         self._training_only = before
 
 
@@ -351,40 +390,3 @@ def statement_calls(tree: ast.AST) -> Iterator[ast.Call]:
 def constant(node: ast.expr | None) -> object:
     """The value of a literal; None for every other expression."""
     return node.value if isinstance(node, ast.Constant) else None
-
-
-def _training_implied(test: ast.expr, holds: bool) -> bool | None:
-    """The value that ``training`` must have where a test holds, or fails; None where the test does not say."""
-    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        return _training_implied(test.operand, not holds)
-    if isinstance(test, ast.BoolOp):
-        modes = [_training_implied(value, holds) for value in test.values]
-        if isinstance(test.op, ast.And) is holds:  # all parts hold, or all fail: one that says something is enough
-            return next((mode for mode in modes if mode is not None), None)
-        parts = zip(modes, test.values, strict=True)
-        if isinstance(test.op, ast.Or) and True in modes and all(mode or _is_flag(part) for mode, part in parts):
-            return True  # in training, or where the author asks for it, as "self.training or self.monte_carlo" does
-        return modes[0] if len(set(modes)) == 1 else None
-    return holds if is_training(test) else None
-
-
-def _is_flag(node: ast.expr) -> bool:
-    """True for a name or attribute that is not the name of a rate."""
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
-    return name is not None and name not in _RATE_NAMES
-
-
-def is_training(node: ast.AST) -> bool:
-    """True for ``training`` and for an attribute of that name."""
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
-    return name == "training"
-
-
-def depends_on_training(node: ast.expr, values: dict[str, list[ast.expr]]) -> bool:
-    """True if an expression depends on the mode, by itself or through the values of its local names."""
-    for part in ast.walk(node):
-        if is_training(part):
-            return True
-        if isinstance(part, ast.Name) and any(depends_on_training(value, {}) for value in values.get(part.id, [])):
-            return True
-    return False

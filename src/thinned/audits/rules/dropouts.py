@@ -11,6 +11,8 @@ __all__ = ["describe", "first_at_each_line", "is_elementwise", "is_on_output"]
 
 _SQUASHES = frozenset(["softmax", "log_softmax", "sigmoid", "logsigmoid", "softmin"])
 _ENDS = LOSSES | _SQUASHES | {"LogSoftmax", "Softmax"}
+#: through which no gradient flows, as where a metric is computed beside the loss
+_WITHOUT_GRADIENT = frozenset(["argmax", "argmin", "argsort", "zeros_like", "ones_like", "eq", "ne", "ge", "gt", "lt"])
 _PASSED = _SQUASHES | {view.strip("_") for view in VIEWS}
 
 
@@ -42,7 +44,7 @@ def is_on_output(dropout: ObservedDropout) -> bool:
         return False
     if not origin.op.startswith(("linear", "conv", "addmm", "bilinear")) or not set(origin.later_ops) <= _PASSED:
         return False
-    consumers = {op.name.strip("_") for op in dropout.site.consumers}
+    consumers = {op.name.strip("_") for op in dropout.site.consumers} - _WITHOUT_GRADIENT
     if not consumers:
         return dropout.is_output
     return consumers <= LOSSES or (consumers <= _ENDS and Use.FINAL in dropout.uses)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from torch import nn
 
 from thinned.audits.findings import Finding
+from thinned.audits.observation.mode_conditions import depends_on_training
 from thinned.audits.observation.observation import Observation
 from thinned.audits.observation.recorder import ObservedDropout
-from thinned.audits.observation.source_code import SourceCall, constant, depends_on_training
+from thinned.audits.observation.source_code import SourceCall, constant
 from thinned.audits.rules.base import Repair, Rule
 from thinned.audits.rules.dropouts import describe, first_at_each_line
 from thinned.audits.rules.evaluation_gate import gate_in_evaluation

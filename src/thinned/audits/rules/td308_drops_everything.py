@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from thinned.audits.findings import Finding
+from thinned.audits.observation.mode_conditions import is_training
 from thinned.audits.observation.observation import Observation
-from thinned.audits.observation.source_code import SourceCall, constant, is_training
+from thinned.audits.observation.source_code import SourceCall, constant
 from thinned.audits.rules.base import Rule
 from thinned.audits.rules.dropouts import describe, first_at_each_line
 

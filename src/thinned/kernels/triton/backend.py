@@ -15,11 +15,22 @@ from triton.runtime.jit import JITFunction
 from thinned.errors import sentence
 from thinned.kernels.address import WHOLE, Address, Region
 from thinned.kernels.form import Form
-from thinned.kernels.triton import arithmetic, runs, strided
 from thinned.kernels.triton.address import AddressArguments, address_arguments
-from thinned.kernels.triton.layout import Axis, Layout, layout_of
+from thinned.kernels.triton.elementwise import arithmetic, runs, strided, transposed
+from thinned.kernels.triton.elementwise.layout import Axis, Layout, layout_of
 
-__all__ = ["DTYPES", "INTERPRETED", "RunTile", "dropout", "launch_runs", "normals", "on_device", "run_tile"]
+__all__ = [
+    "DTYPES",
+    "INTERPRETED",
+    "MatrixTile",
+    "RunTile",
+    "dropout",
+    "launch_matrices",
+    "launch_runs",
+    "normals",
+    "on_device",
+    "run_tile",
+]
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 #: True where TRITON_INTERPRET=1 runs the kernels in Python, on tensors of any device
@@ -106,7 +117,7 @@ def _launch(
         wide = fastest.size % 16 == 0 and not any(axis.mask % 128 for axis in outer) and layout.offset % 128 == 0
         launch_runs(out, x, residual, arguments, layout, form, run_tile(fastest.size, out.element_size(), wide))
     elif len(layout.split(2)[0]) == _AXES:
-        _launch_strided(out, x, residual, arguments, layout, form)
+        launch_matrices(out, x, residual, arguments, layout, form)
     else:
         for start, piece in layout.pieces():
             tensors = [
@@ -137,7 +148,7 @@ def launch_runs(
     form: int,
     tile: RunTile,
 ) -> None:
-    """Launch :func:`thinned.kernels.triton.runs.run_kernel` with a tile of choice."""
+    """Launch :func:`thinned.kernels.triton.elementwise.runs.run_kernel` with a tile of choice."""
     outer, (run,) = layout.split(1)
     _, b, c = outer
     per_group = 64 if form in {int(Form.GAUSSIAN), _NORMALS} else 128
@@ -160,33 +171,57 @@ def launch_runs(
         )
 
 
-def _launch_strided(
+class MatrixTile(NamedTuple):
+    """Rows and columns of a tile, the chunks of rows that a program works on, and its warps."""
+
+    rows: int
+    columns: int
+    chunks: int
+    warps: int = 4
+
+
+def _matrix_tile(rows: Axis, columns: Axis, itemsize: int, whole_groups: bool) -> MatrixTile:
+    """The tile for matrices; ``whole_groups``: for the kernel of transposed tensors."""
+    if whole_groups:
+        return MatrixTile(16, min(128 // itemsize, triton.next_power_of_2(columns.size)), min(8, -(-rows.size // 128)))
+    width = min(1024, triton.next_power_of_2(columns.size))
+    while width > 128 and -(-columns.size // width) * width > columns.size * 1.125:
+        width //= 2
+    shared = rows.mask == 0 or columns.mask == 0
+    size = 4096 if shared else 1024  # an element with a block of its own keeps many registers busy
+    height = max(1, min(size // width, triton.next_power_of_2(rows.size)))
+    return MatrixTile(height, width, min(8, -(-rows.size // height)) if rows.mask == 0 else 1)
+
+
+def launch_matrices(
     out: torch.Tensor,
     x: torch.Tensor | None,
     residual: torch.Tensor | None,
     arguments: AddressArguments,
     layout: Layout,
     form: int,
+    tile: MatrixTile | None = None,
 ) -> None:
+    """Launch the kernel of transposed tensors, or that of all others, with a tile of choice."""
     outer, (rows, columns) = layout.split(2)
-    _, b, c = outer
-    width = min(1024, triton.next_power_of_2(columns.size))
-    while width > 128 and -(-columns.size // width) * width > columns.size * 1.125:
-        width //= 2
-    height = max(1, min(4096 // width, triton.next_power_of_2(rows.size)))
-    chunks = min(8, -(-rows.size // height)) if rows.mask == 0 else 1
-    row_tiles, column_tiles = -(-rows.size // (height * chunks)), -(-columns.size // width)
+    whole_groups = rows.mask == 1 and columns.mask != 0 and form not in {int(Form.GAUSSIAN), _NORMALS}
+    tile = tile or _matrix_tile(rows, columns, out.element_size(), whole_groups)
+    height = 128 if whole_groups else tile.rows
+    row_tiles, column_tiles = -(-rows.size // (height * tile.chunks)), -(-columns.size // tile.columns)
+    grid = (row_tiles * column_tiles * math.prod(axis.size for axis in outer),)
+    arrays = (out, x, residual, *arguments, rows.size, columns.size, row_tiles, column_tiles, layout.offset)
+    steps = (outer[1].size, outer[2].size, *_steps([*outer, rows, columns]))
+    constants: dict[str, object] = {
+        "FORM": form,
+        "COLUMNS": tile.columns,
+        "CHUNKS": tile.chunks,
+        "SOFT": INTERPRETED,
+        "num_warps": tile.warps,
+        "enable_fp_fusion": False,
+    }
     with on_device(out):
-        strided.strided_kernel[(row_tiles * column_tiles * math.prod(axis.size for axis in outer),)](
-            *(out, x, residual, *arguments, rows.size, columns.size, row_tiles, column_tiles, layout.offset),
-            *(b.size, c.size, *_steps([*outer, rows, columns])),
-            FORM=form,
-            ROWS=height,
-            COLUMNS=width,
-            CHUNKS=chunks,
-            SHARED_ROWS=rows.mask == 0,
-            SHARED_COLUMNS=columns.mask == 0,
-            SOFT=INTERPRETED,
-            num_warps=4,
-            enable_fp_fusion=False,
-        )
+        if whole_groups:
+            transposed.transposed_kernel[grid](*arrays, *steps, **constants)
+        else:
+            shared = {"SHARED_ROWS": rows.mask == 0, "SHARED_COLUMNS": columns.mask == 0}
+            strided.strided_kernel[grid](*arrays, *steps, ROWS=tile.rows, **shared, **constants)

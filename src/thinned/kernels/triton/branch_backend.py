@@ -6,9 +6,9 @@ import triton
 from thinned.kernels.activation import Activation
 from thinned.kernels.address import Address
 from thinned.kernels.form import Form
-from thinned.kernels.triton import branch
 from thinned.kernels.triton.address import address_arguments
 from thinned.kernels.triton.backend import INTERPRETED, RunTile, on_device, run_tile
+from thinned.kernels.triton.elementwise import branch
 
 __all__ = ["backward", "forward"]
 
@@ -63,6 +63,7 @@ def _launch(
             WIDTH=1 if bias is None else bias.numel(),
             GUARD=n % (groups * 128) != 0,
             UNIT=1 if n % 16 else 16,
+            EMPTY=isinstance(address.keep, torch.Tensor) or address.keep == 0,
             SOFT=INTERPRETED,
             num_warps=warps,
             enable_fp_fusion=False,

@@ -18,7 +18,6 @@ from thinned import philox
 from thinned.errors import InputError, sentence
 from thinned.layers import Dropout
 from thinned.studies import metrics
-from thinned.studies.cores import one_core
 from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import refit_parts
@@ -374,6 +373,5 @@ def _fit_batch(
     data: Sequence[cohort.Data],
     progress: Callable[[int], None] = lambda epoch: None,
 ) -> list[cohort.Outcome]:
-    """Train members of one shape on one core."""
-    with one_core():
-        return native_cohort.train(config, lambda _: storage.make_network(metadata), members, data, progress)
+    """Train members of one shape, on as many cores as torch has threads where the extension trains."""
+    return native_cohort.train(config, lambda _: storage.make_network(metadata), members, data, progress)

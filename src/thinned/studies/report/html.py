@@ -11,6 +11,7 @@ import jinja2
 from thinned import pages
 from thinned.studies import wording
 from thinned.studies.report import charts
+from thinned.studies.report.bounds import score_bounds
 from thinned.studies.report.claim_charts import claim_charts, gain_styles, rate_limits, removal_styles
 from thinned.studies.report.network_sites import left_network, network_of, pilot_of, site_rows, trains_itself
 from thinned.studies.results import (
@@ -179,6 +180,7 @@ def render(results: Results) -> str:
         .render(
             r=results,
             arm_rows=arms,
+            bounds=score_bounds(results.metrics, loss.least),
             columns=_column_kinds(results.data),
             column_readings=_readings_in_words(results.data),
             curves=curves,
@@ -260,7 +262,7 @@ def _loss_name(results: Results) -> LossName:
     if network is not None and (network.identities.score is not None or results.data.task == "other"):
         return LossName("the score", "mean of the examples", -math.inf)  # the user's own may be negative
     if results.data.task == "regression":
-        return LossName("squared error", "target variances" if network is None else "target units²")
+        return LossName("squared error", wording.loss_unit("regression") if network is None else "target units²")
     return LossName("cross-entropy", "nats")
 
 

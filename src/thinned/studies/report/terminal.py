@@ -29,10 +29,9 @@ def print_study(results: Results, report: Path, console: Console) -> None:
     """
     run, verdict = results.run, results.verdict
     when = " at the best validation epoch" if trains_itself(results) else ""
-    base = "early stopping alone" if network_of(results) is None else "no regularisation"
     about = (
         f"{run.networks:,} networks in {duration(run.seconds)} ({run.networks_per_second:.3g} a second). Means over "
-        f"{scored_on(results.plan)}{when}; improvement over {base}."
+        f"{scored_on(results.plan)}{when}; improvement over no regularisation."
     )
     warnings = [_warning_line(group) for group in group_warnings(results.warnings)]
     parts: list[RenderableType] = [Text(about), Padding(_arm_table(results), (1, 0))]
@@ -71,8 +70,7 @@ def _arm_table(results: Results) -> Table:
     for arm in sorted_arms(results.arms):
         scores = [fixed(arm.best.scores[name].mean, places[name]) for name in names]
         if arm.name == "none":
-            label = "early stopping alone" if network_of(results) is None else arm.label
-            table.add_row(label, "–", "–", *scores, style="bold")
+            table.add_row(arm.label, "–", "–", *scores, style="bold")
             continue
         named = Text(f"{arm.label} (never recommended)" if arm.warning else arm.label)
         table.add_row(named, *_improvement_cells(arm.best.improvement, places["difference"]), *scores)

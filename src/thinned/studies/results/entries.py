@@ -193,7 +193,7 @@ class LearningCurves(Entry, frozen=True, kw_only=True):
 
 
 class SettingResult(ReadingPair[LossSummary], frozen=True, kw_only=True):
-    """A setting: its losses and scores, learning curves, and improvement over early stopping alone."""
+    """A setting: its losses and scores, learning curves, and improvement over no regularisation."""
 
     index: Count
     label: str
@@ -207,7 +207,7 @@ class ArmReading(Entry, frozen=True, kw_only=True):
     """An arm in one reading.
 
     ``chosen`` holds the setting that validation rows chose on each split, ``test`` its selection score there, and
-    ``improvement`` what it takes off the score of early stopping alone.
+    ``improvement`` what it takes off the score of no regularisation.
     """
 
     scores: Scores

@@ -3,6 +3,7 @@
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -191,13 +192,19 @@ class Rows:
         starts = itertools.accumulate((len(d.y) for d in tables), initial=0)
         start = {id(d.x): number for d, number in zip(tables, starts, strict=False)}
         self._start = torch.tensor([start[id(d.x)] for d in self.data])[:, None]
-        self._x = torch.cat([d.x for d in tables]) if len(tables) > 1 else tables[0].x
-        self._y = torch.cat([d.y for d in tables]) if len(tables) > 1 else tables[0].y
+        self._tables = tables
+
+    @cached_property
+    def _all(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """All tables in one, made where torch gathers from it: the extension reads each where it lies."""
+        if len(self._tables) == 1:
+            return self._tables[0].x, self._tables[0].y
+        return torch.cat([d.x for d in self._tables]), torch.cat([d.y for d in self._tables])
 
     def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """From row numbers within each split, ``(splits, n)``, to each member's ``x`` and ``y``."""
         index = (rows + self._start).reshape(-1)
-        x, y = self._x.index_select(0, index), self._y.index_select(0, index)
+        x, y = (part.index_select(0, index) for part in self._all)
         by_member = self.split_index
         return x.view(*rows.shape, -1).index_select(0, by_member), y.view(rows.shape).index_select(0, by_member)
 

@@ -17,6 +17,7 @@ from torch import nn
 from thinned import _native, schedules
 from thinned.kernels import native
 from thinned.kernels.address import thresholds
+from thinned.studies.cores import one_core
 from thinned.studies.design.arms import TECHNIQUES
 from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
@@ -76,7 +77,8 @@ def train(
     """
     cohort = Cohort.of(config, build, members, data)
     if torch_reason(cohort) is not None:
-        return train_cohort(cohort, progress, probe)
+        with one_core():  # the last bits of its matrix products depend on the number of cores
+            return train_cohort(cohort, progress, probe)
     return _train(cohort, progress, probe)
 
 

@@ -17,16 +17,19 @@ class Tile(NamedTuple):
         keys: columns: 32, 64 or 128.
         warps: of 32 threads each.
         stages: tiles that are loaded ahead, and the one in use.
+        registers: at most, of each thread; None leaves it to the compiler.
     """
 
     queries: int
     keys: int
     warps: int
     stages: int
+    registers: int | None = None
 
     def options(self) -> dict[str, int]:
         """The arguments of a launch."""
-        return {"QUERIES": self.queries, "KEYS": self.keys, "num_warps": self.warps, "num_stages": self.stages}
+        options = {"QUERIES": self.queries, "KEYS": self.keys, "num_warps": self.warps, "num_stages": self.stages}
+        return options if self.registers is None else options | {"maxnreg": self.registers}
 
 
 class Blocks(NamedTuple):
@@ -40,7 +43,7 @@ class Blocks(NamedTuple):
 _SMALL = Blocks(Tile(64, 64, 4, 2), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1))
 _TINY = Blocks(Tile(64, 32, 4, 1), Tile(64, 32, 4, 1), Tile(64, 32, 4, 1))
 _HALF = {  # by the padded size of a head; 16-bit numbers
-    64: Blocks(Tile(128, 64, 8, 3), Tile(128, 64, 8, 3), Tile(128, 64, 8, 3)),
+    64: Blocks(Tile(64, 64, 4, 3), Tile(64, 64, 4, 1), Tile(128, 64, 8, 3)),
     128: Blocks(Tile(128, 64, 8, 3), Tile(128, 64, 8, 2), Tile(128, 64, 8, 3)),
 }
 

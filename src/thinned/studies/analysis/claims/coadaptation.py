@@ -6,7 +6,7 @@ from thinned.studies.analysis.claims.underfitting import rate_grid
 from thinned.studies.analysis.selection import Array, TrainedNetworks
 from thinned.studies.results import CoadaptationClaim, UnitRemoval
 from thinned.studies.training.probes import FRACTIONS
-from thinned.studies.wording import interval_decimals, number, number_with_interval
+from thinned.studies.wording import interval_decimals, loss_unit, number, number_with_interval
 
 __all__ = ["coadaptation_claim"]
 
@@ -78,9 +78,10 @@ def _sentence(
     if saved is not None:
         decimals = interval_decimals(saved.low, saved.high)
         difference = number_with_interval(saved.mean, saved.low, saved.high)
+    rises = number(rise.mean(), decimals), number(dropout_rise.mean(), decimals)
     return (
         f"The mean absolute correlation of two hidden units is {none:.3f} without dropout and {dropout:.3f} with a "
-        f"rate of {rate:g}. Removing {100 * FRACTIONS[-1]:.0f}\u00a0% of the units raises the test loss by "
-        f"{number(rise.mean(), decimals)} without dropout and by {number(dropout_rise.mean(), decimals)} with it; "
-        f"the difference is {difference}."
+        f"rate of {rate:g}. Removing {100 * FRACTIONS[-1]:.0f}\u00a0% of the units raises the test loss, in "
+        f"{loss_unit(trained.plan.task)}, by {rises[0]} without dropout and by {rises[1]} with it; the difference is "
+        f"{difference}."
     )

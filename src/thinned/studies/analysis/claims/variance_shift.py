@@ -4,7 +4,7 @@ import numpy as np
 
 from thinned.studies.analysis.selection import Array, TrainedNetworks
 from thinned.studies.results import VarianceShift, VarianceShiftClaim
-from thinned.studies.wording import capitalise, interval_decimals, number, number_with_interval
+from thinned.studies.wording import capitalise, interval_decimals, loss_unit, number, number_with_interval
 
 __all__ = ["variance_shift_claim"]
 
@@ -47,7 +47,9 @@ def variance_shift_claim(trained: TrainedNetworks) -> VarianceShiftClaim | None:
     if judged is None:
         return None
     shift = shifts[judged]
-    return VarianceShiftClaim(arms=tuple(shifts.values()), holds=_holds(shift), sentence=_sentence(shift))
+    return VarianceShiftClaim(
+        arms=tuple(shifts.values()), holds=_holds(shift), sentence=_sentence(shift, loss_unit(trained.plan.task))
+    )
 
 
 def _measure(trained: TrainedNetworks, arm: str, setting: int) -> VarianceShift | None:
@@ -80,7 +82,7 @@ def _holds(shift: VarianceShift) -> bool | None:
     return True if sides == (1, 1) else None
 
 
-def _sentence(shift: VarianceShift) -> str:
+def _sentence(shift: VarianceShift, unit: str) -> str:
     ratio, repaired = shift.ratio, shift.repaired
     places = interval_decimals(ratio.low, ratio.high)
     mean, low, high = (number(value, places) for value in (ratio.mean, ratio.low, ratio.high))
@@ -88,5 +90,5 @@ def _sentence(shift: VarianceShift) -> str:
     return (
         f"{capitalise(shift.label)}: {_SHIFTS[ratio.side(1.0)]}; {_COSTS[repaired.side()]}. The input of a batch norm "
         f"has {mean} times the variance in training that it has in use (95\u00a0% interval {low} to {high}). New "
-        f"statistics with dropout off change the test loss by {change}."
+        f"statistics with dropout off change the test loss, in {unit}, by {change}."
     )

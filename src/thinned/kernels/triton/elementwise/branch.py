@@ -9,8 +9,8 @@ import triton.language as tl
 from thinned.kernels.activation import Activation
 from thinned.kernels.triton import bits
 from thinned.kernels.triton.address import ARGUMENTS, load_address, load_constants
-from thinned.kernels.triton.arithmetic import narrow, wide
-from thinned.kernels.triton.runs import layout_zero, store_lanes
+from thinned.kernels.triton.elementwise.arithmetic import narrow, wide
+from thinned.kernels.triton.elementwise.runs import layout_zero, store_lanes
 
 __all__ = ["branch_kernel"]
 
@@ -145,7 +145,7 @@ def branch_kernel(
     key_low, key_high, call_low, call_high, keep_number, scale, shift, dropped,
     n,
     ACTIVATION: tl.constexpr, BACKWARD: tl.constexpr, GROUPS: tl.constexpr, WIDTH: tl.constexpr,
-    GUARD: tl.constexpr, UNIT: tl.constexpr, SOFT: tl.constexpr,
+    GUARD: tl.constexpr, UNIT: tl.constexpr, EMPTY: tl.constexpr, SOFT: tl.constexpr,
 ):  # fmt: skip
     """The output, or the gradient of ``x + bias``.
 
@@ -157,7 +157,8 @@ def branch_kernel(
         n: elements.
         GUARD: False where tiles cover ``n`` exactly.
         UNIT: a number that divides ``n``.
-        SOFT: see :func:`thinned.kernels.triton.arithmetic.wide`.
+        EMPTY: True where the threshold may be 0.
+        SOFT: see :func:`thinned.kernels.triton.elementwise.arithmetic.wide`.
     """
     TILE: tl.constexpr = GROUPS * 128
     tile = tl.program_id(0).to(tl.int64)
@@ -176,5 +177,5 @@ def branch_kernel(
     remaining = tl.minimum((n - first) // UNIT, TILE // UNIT).to(tl.int32) * UNIT
     _tile(
         out, x, bias, other, start, remaining, block, low, high, call_low, call_high, limit, alive, scale,
-        ACTIVATION, BACKWARD, GROUPS, WIDTH, GUARD, keep is not None, SOFT,
+        ACTIVATION, BACKWARD, GROUPS, WIDTH, GUARD, EMPTY, SOFT,
     )  # fmt: skip

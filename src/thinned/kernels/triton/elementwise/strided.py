@@ -9,11 +9,21 @@ import triton.language as tl
 
 from thinned.kernels.triton import bits
 from thinned.kernels.triton.address import ARGUMENTS, load_address, load_constants
-from thinned.kernels.triton.arithmetic import ADD, GAUSSIAN, NORMALS, applied, noisy, normal_of
+from thinned.kernels.triton.elementwise.arithmetic import ADD, GAUSSIAN, NORMALS, applied, noisy, normal_of
 
 __all__ = ["strided_kernel"]
 
 _CHANGING = ("offset", "row_tiles", "column_tiles", "size_b", "size_c", "mask_a", "mask_b", "mask_c")
+
+
+@triton.jit
+def _noise(index, limit, alive, low, high, call_low, call_high, FORM: tl.constexpr):
+    """Normals or decisions, whichever the form takes."""
+    if (FORM == GAUSSIAN) or (FORM == NORMALS):
+        noise = normal_of(bits.word_at(index, low, high, call_low, call_high))
+    else:
+        noise = bits.keep_at(index, limit, alive, low, high, call_low, call_high)
+    return noise
 
 
 @triton.jit(do_not_specialize=[*ARGUMENTS, *_CHANGING, "mask_row", "mask_column"])
@@ -43,7 +53,7 @@ def strided_kernel(
         FORM: arithmetic.
         SHARED_ROWS: True where all rows have the same decisions.
         SHARED_COLUMNS: True where all columns have the same decisions.
-        SOFT: see :func:`thinned.kernels.triton.arithmetic.wide`.
+        SOFT: see :func:`thinned.kernels.triton.elementwise.arithmetic.wide`.
     """
     tile = tl.program_id(0).to(tl.int64)
     column_tile = tile % column_tiles
@@ -65,29 +75,28 @@ def strided_kernel(
     scale, shift, dropped = load_constants(keep, constants, constants_step, scale, shift, dropped, threshold, member)
     limit, alive = bits.keep_limit(threshold)
     column = (column_tile * COLUMNS + tl.arange(0, COLUMNS))[None, :]
-    index = offset + member * mask_a + b * mask_b + c * mask_c
+    index = offset + member * mask_a + b * mask_b + c * mask_c + tl.zeros([1, 1], tl.int64)
+    if SHARED_ROWS:  # one decision for all rows of the program
+        if not SHARED_COLUMNS:
+            index += column * mask_column
+        noise = _noise(index, limit, alive, low, high, call_low, call_high, FORM)
     for chunk in range(CHUNKS):
         row = ((row_tile * CHUNKS + chunk) * ROWS + tl.arange(0, ROWS))[:, None]
         guard = (row < rows) & (column < columns)
-        if SHARED_ROWS and SHARED_COLUMNS:
-            at = index + tl.zeros([1, 1], tl.int64)
-        elif SHARED_ROWS:
-            at = index + column * mask_column
-        elif SHARED_COLUMNS:
+        if not SHARED_ROWS:
             at = index + row * mask_row
+            if not SHARED_COLUMNS:
+                at += column * mask_column
+            noise = _noise(at, limit, alive, low, high, call_low, call_high, FORM)
+        if FORM == NORMALS:
+            result = noise
         else:
-            at = index + row * mask_row + column * mask_column
-        if (FORM == GAUSSIAN) or (FORM == NORMALS):
-            z = normal_of(bits.word_at(at, low, high, call_low, call_high))
-            if FORM == GAUSSIAN:
-                v = tl.load(x + row * x_row + column * x_column, mask=guard)
-                z = noisy(v, z, scale, SOFT)
-            tl.store(out + row * out_row + column * out_column, z, mask=guard)
-        else:
-            kept = bits.keep_at(at, limit, alive, low, high, call_low, call_high)
             v = tl.load(x + row * x_row + column * x_column, mask=guard)
             r = v
             if FORM == ADD:
                 r = tl.load(residual + row * residual_row + column * residual_column, mask=guard)
-            result = applied(v, r, kept, scale, shift, dropped, FORM, SOFT)
-            tl.store(out + row * out_row + column * out_column, result, mask=guard)
+            if FORM == GAUSSIAN:
+                result = noisy(v, noise, scale, SOFT)
+            else:
+                result = applied(v, r, noise, scale, shift, dropped, FORM, SOFT)
+        tl.store(out + row * out_row + column * out_column, result, mask=guard)

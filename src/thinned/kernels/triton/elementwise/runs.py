@@ -9,7 +9,7 @@ import triton.language as tl
 
 from thinned.kernels.triton import bits
 from thinned.kernels.triton.address import ARGUMENTS, load_address, load_constants
-from thinned.kernels.triton.arithmetic import ADD, GAUSSIAN, NORMALS, applied, noisy, normal_of
+from thinned.kernels.triton.elementwise.arithmetic import ADD, GAUSSIAN, NORMALS, applied, noisy, normal_of
 
 __all__ = ["layout_zero", "run_kernel", "store_lanes"]
 
@@ -157,7 +157,7 @@ def run_kernel(
         CARRY: see :func:`thinned.kernels.triton.bits.group_words`.
         GUARD: False where runs end where tiles do.
         UNIT: a number that divides ``n``: a guard that may end anywhere costs the wide accesses.
-        SOFT: see :func:`thinned.kernels.triton.arithmetic.wide`.
+        SOFT: see :func:`thinned.kernels.triton.elementwise.arithmetic.wide`.
 
     A threshold of 0 is for tensors alone: to know that nothing at all is kept costs each element an instruction.
     """

@@ -1,0 +1,1 @@
+"""Kernels of dropout and of what is fused with it."""
