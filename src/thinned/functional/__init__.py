@@ -5,6 +5,7 @@ int64 tensors, wherever a rate or an address is to change without a recompile.
 """
 
 from thinned.functional.attention import scaled_dot_product_attention
+from thinned.functional.branch import bias_dropout_add
 from thinned.functional.concrete import concrete_dropout
 from thinned.functional.elementwise import alpha_dropout, drop_connect, dropout, dropout_add, gaussian_dropout
 from thinned.functional.selection import thinned_linear
@@ -15,6 +16,7 @@ from thinned.functional.words import embedding, word_dropout
 
 __all__ = [
     "alpha_dropout",
+    "bias_dropout_add",
     "concrete_dropout",
     "drop_block2d",
     "drop_connect",

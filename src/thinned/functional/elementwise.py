@@ -10,7 +10,15 @@ from thinned.kernels.address import WHOLE, Region
 from thinned.kernels.form import Form
 from thinned.ops import dispatch
 
-__all__ = ["alpha_dropout", "checked_rate", "drop_connect", "dropout", "dropout_add", "gaussian_dropout"]
+__all__ = [
+    "alpha_dropout",
+    "check_residual",
+    "checked_rate",
+    "drop_connect",
+    "dropout",
+    "dropout_add",
+    "gaussian_dropout",
+]
 
 Within = tuple[Sequence[int], Sequence[int]]
 
@@ -45,7 +53,7 @@ def dropout(
         call: 64-bit number of the training forward pass (int or 0-dim int64 tensor).
         within: ``(full_shape, start)``: ``input`` is the slice of a tensor of ``full_shape`` that begins at ``start``,
             and gets that slice of its mask. With members, shape and start of a member.
-        impl: ``"auto"``, ``"native"``, ``"aten"`` or ``"reference"``; a named backend never falls back to another.
+        impl: ``"auto"``, ``"native"``, ``"triton"``, ``"aten"`` or ``"reference"``; a named backend never falls back.
 
     Returns:
         A tensor like ``input``.
@@ -109,7 +117,7 @@ def dropout_add(
         tensor([1.7200, 1.0000, 1.8400, 1.0000])
     """
     p = checked_rate(p)
-    _check_residual(input, residual)
+    check_residual(input, residual)
     if not training:
         return residual + input
     return _apply(Form.ADD, input, p, key, call, shared, within, impl, residual=residual)
@@ -229,7 +237,8 @@ def _apply(
     return dispatch.apply(input, p, key, call, region=region, impl=impl, inplace=inplace, residual=residual, form=form)
 
 
-def _check_residual(input: torch.Tensor, residual: torch.Tensor) -> None:
+def check_residual(input: torch.Tensor, residual: torch.Tensor) -> None:
+    """Refuse a residual that is not like ``input``."""
     if input.shape != residual.shape or input.dtype != residual.dtype or input.device != residual.device:
         raise RuntimeError(
             sentence(

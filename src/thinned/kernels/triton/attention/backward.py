@@ -13,6 +13,8 @@ import triton.language as tl
 from thinned.kernels.triton.address import ARGUMENTS, load_address
 from thinned.kernels.triton.attention.tiles import (
     block_of_head,
+    group_decisions,
+    keep_shifted,
     keep_tile,
     load_rows,
     mask_scores,
@@ -57,6 +59,8 @@ def _add_to_query(
 ):  # fmt: skip
     """Add the tiles of keys ``begin`` to ``end`` to a block's gradient of the queries."""
     factor = 1.0 if MASK == "float" else scale
+    if not ALIGNED:
+        packed = group_decisions(first, begin, key_low, key_high, call_low, call_high, limit, KEYS)
     for number in tl.range(begin, end):
         keys = tile_keys(number, KEYS)
         k_tile = load_rows(k, keys, k_stride, key_count, E, BLOCK_E, PARTIAL)
@@ -68,7 +72,10 @@ def _add_to_query(
         )  # fmt: skip
         weights = tl.math.exp2(scores * factor - lse[:, None])
         d_weights = product(grad, tl.trans(v_tile), PRECISION=PRECISION)
-        keep = keep_tile(first, number, key_low, key_high, call_low, call_high, limit, KEYS, ALIGNED)
+        if ALIGNED:
+            keep = keep_tile(first, number, key_low, key_high, call_low, call_high, limit, KEYS, ALIGNED)
+        else:
+            keep, packed = keep_shifted(first, number, packed, key_low, key_high, call_low, call_high, limit, KEYS)
         d_scores = weights * (tl.where(keep, d_weights, 0.0) - delta[:, None])
         d_query = product(d_scores.to(k_tile.dtype), k_tile, d_query, PRECISION=PRECISION)
     return d_query

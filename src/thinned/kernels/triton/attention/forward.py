@@ -6,6 +6,8 @@ import triton.language as tl
 from thinned.kernels.triton.address import ARGUMENTS, load_address
 from thinned.kernels.triton.attention.tiles import (
     block_of_head,
+    group_decisions,
+    keep_shifted,
     keep_tile,
     load_rows,
     mask_scores,
@@ -28,6 +30,8 @@ def _attend(
     MASK: tl.constexpr, CAUSAL: tl.constexpr, ALIGNED: tl.constexpr, PRECISION: tl.constexpr, PARTIAL: tl.constexpr,
 ):  # fmt: skip
     """Add the tiles ``begin`` to ``end`` to the output, its denominator and the largest score of each query."""
+    if not ALIGNED:
+        packed = group_decisions(first, begin, key_low, key_high, call_low, call_high, limit, KEYS)
     for number in tl.range(begin, end):
         keys = tile_keys(number, KEYS)
         k_tile = load_rows(k, keys, k_stride, key_count, E, BLOCK_E, PARTIAL)
@@ -43,7 +47,10 @@ def _attend(
         weights = tl.math.exp2(scores * factor - base[:, None])
         shrink = tl.math.exp2(top - base)
         total = total * shrink + tl.sum(weights, 1)
-        keep = keep_tile(first, number, key_low, key_high, call_low, call_high, limit, KEYS, ALIGNED)
+        if ALIGNED:
+            keep = keep_tile(first, number, key_low, key_high, call_low, call_high, limit, KEYS, ALIGNED)
+        else:
+            keep, packed = keep_shifted(first, number, packed, key_low, key_high, call_low, call_high, limit, KEYS)
         weights = tl.where(keep, weights, nothing)
         v_tile = load_rows(v, keys, v_stride, key_count, EV, BLOCK_EV, PARTIAL)
         out = product(weights.to(v_tile.dtype), v_tile, out * shrink[:, None], PRECISION=PRECISION)

@@ -15,7 +15,16 @@ import triton.language as tl
 
 from thinned.kernels.triton.bits import block_words, low_high
 
-__all__ = ["block_of_head", "keep_tile", "load_rows", "mask_scores", "product", "store_rows", "tile_keys"]
+__all__ = [
+    "block_of_head",
+    "keep_shifted",
+    "keep_tile",
+    "load_rows",
+    "mask_scores",
+    "product",
+    "store_rows",
+    "tile_keys",
+]
 
 
 @triton.jit
@@ -55,14 +64,51 @@ def _lane_bits(block, lane, key_low, key_high, call_low, call_high):
 
 
 @triton.jit
-def _packed(block, key_low, key_high, call_low, call_high, limit):
-    """The decisions of a block's eight lanes as the bits of an int32."""
-    low, high = low_high(block)
+def _first_scores(first, number, KEYS: tl.constexpr):
+    """The mask's index of the first score of each call of a tile, int64 ``(rows, calls)``."""
+    calls: tl.constexpr = KEYS // 8
+    parts: tl.constexpr = 16 // calls
+    step = (number // parts) * 128 + (number % parts) * calls + tl.arange(0, calls)
+    return first[:, None] + step[None, :]
+
+
+@triton.jit
+def _packed_decisions(first, number, key_low, key_high, call_low, call_high, limit, KEYS: tl.constexpr):
+    """The decisions of the eight lanes of each call of a tile as the bits of a uint32, ``(rows, calls)``."""
+    index = _first_scores(first, number, KEYS)
+    low, high = low_high(((index >> 7) << 4) + (index & 15))
     w0, w1, w2, w3 = block_words(low, high, key_low, key_high, call_low, call_high)
     bits = tl.where((w0 << 16) <= limit, 1, 0) | tl.where(w0 <= limit, 2, 0)
     bits |= tl.where((w1 << 16) <= limit, 4, 0) | tl.where(w1 <= limit, 8, 0)
     bits |= tl.where((w2 << 16) <= limit, 16, 0) | tl.where(w2 <= limit, 32, 0)
-    return bits | tl.where((w3 << 16) <= limit, 64, 0) | tl.where(w3 <= limit, 128, 0)
+    bits |= tl.where((w3 << 16) <= limit, 64, 0) | tl.where(w3 <= limit, 128, 0)
+    return bits.to(tl.uint32)
+
+
+@triton.jit
+def group_decisions(first, number, key_low, key_high, call_low, call_high, limit, KEYS: tl.constexpr):
+    """The decisions of a whole group, tile ``number`` and its neighbours, a byte a tile: uint32 ``(rows, calls)``."""
+    parts: tl.constexpr = 128 // KEYS
+    packed = _packed_decisions(first, number, key_low, key_high, call_low, call_high, limit, KEYS)
+    for part in tl.static_range(1, parts):
+        bits = _packed_decisions(first, number + part, key_low, key_high, call_low, call_high, limit, KEYS)
+        packed |= bits << (8 * part)
+    return packed
+
+
+@triton.jit
+def keep_shifted(first, number, packed, key_low, key_high, call_low, call_high, limit, KEYS: tl.constexpr):
+    """The decisions of tile ``number`` where rows begin within groups: ``(rows, KEYS)``.
+
+    ``packed`` are the decisions of :func:`group_decisions` from this tile on. The second result are those from the next
+    tile on: the calls of this tile's follower in the next group, which serve this tile too, take its place.
+    """
+    parts: tl.constexpr = 128 // KEYS
+    following = _packed_decisions(first, number + parts, key_low, key_high, call_low, call_high, limit, KEYS)
+    bits = (packed & 0xFF) | (following << 8)
+    bits = bits >> ((_first_scores(first, number, KEYS) >> 4) & 7).to(tl.uint32)
+    keep = (bits[:, None, :] >> tl.arange(0, 8).to(tl.uint32)[None, :, None]) & 1
+    return tl.reshape(keep == 1, (first.shape[0], KEYS)), (packed >> 8) | (following << (8 * (parts - 1)))
 
 
 @triton.jit
@@ -74,20 +120,16 @@ def keep_tile(
     ``first`` is the mask's index of each row's first score, int64 ``(rows,)``; ``limit`` the greatest bits that are
     kept.
     """
-    calls: tl.constexpr = KEYS // 8
-    parts: tl.constexpr = 16 // calls
-    step = (number // parts) * 128 + (number % parts) * calls + tl.arange(0, calls)
-    index = first[:, None] + step[None, :]
-    block = ((index >> 7) << 4) + (index & 15)
-    lane = tl.arange(0, 8)[None, :, None]
     if ALIGNED:
-        keep = _lane_bits(block, lane, key_low, key_high, call_low, call_high) <= limit
+        index = _first_scores(first, number, KEYS)
+        block = ((index >> 7) << 4) + (index & 15)
+        lane = tl.arange(0, 8)[None, :, None]
+        decisions = _lane_bits(block, lane, key_low, key_high, call_low, call_high) <= limit
+        keep = tl.reshape(decisions, (first.shape[0], KEYS))
     else:
-        bits = _packed(block, key_low, key_high, call_low, call_high, limit)
-        bits |= _packed(block + 16, key_low, key_high, call_low, call_high, limit) << 8
-        bits = bits >> ((index >> 4) & 7).to(tl.int32)
-        keep = ((bits[:, None, :] >> lane) & 1) == 1
-    return tl.reshape(keep, (first.shape[0], KEYS))
+        packed = _packed_decisions(first, number, key_low, key_high, call_low, call_high, limit, KEYS)
+        keep, _ = keep_shifted(first, number, packed, key_low, key_high, call_low, call_high, limit, KEYS)
+    return keep
 
 
 @triton.jit
