@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from thinned.audits import Audit, Finding, audit
     from thinned.conversion.api import ConversionReport, address, convert
     from thinned.conversion.insertion import InsertionReport, insert_dropout, remove_dropout
+    from thinned.conversion.skipping import SkippingReport, skip_dropped
     from thinned.studies.api import Study, study
     from thinned.studies.design.arm import Arm
     from thinned.studies.design.setting import Setting
@@ -74,6 +75,7 @@ __all__ = [
     "LockedDropout",
     "MultiheadAttention",
     "Setting",
+    "SkippingReport",
     "StochasticDepth",
     "Study",
     "ThinnedFeedForward",
@@ -99,6 +101,7 @@ __all__ = [
     "scaled_dot_product_attention",
     "schedules",
     "sites",
+    "skip_dropped",
     "study",
     "uncertainty",
 ]
@@ -121,6 +124,7 @@ _LAZY_NAMES = {
     "Finding": "thinned.audits",
     "InsertionReport": "thinned.conversion.insertion",
     "Setting": "thinned.studies.design.setting",
+    "SkippingReport": "thinned.conversion.skipping",
     "Study": "thinned.studies.api",
     "TrainingRun": "thinned.studies.training.own_training.run",
     "address": "thinned.conversion.api",
@@ -129,6 +133,7 @@ _LAZY_NAMES = {
     "insert_dropout": "thinned.conversion.insertion",
     "load_network": "thinned.studies.recommended_network.load",
     "remove_dropout": "thinned.conversion.insertion",
+    "skip_dropped": "thinned.conversion.skipping",
     "study": "thinned.studies.api",
 }
 

@@ -1,6 +1,6 @@
 """Stochastic depth whose dropped work is not done: a residual branch runs on the samples that keep it, alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -61,7 +61,7 @@ def stochastic_depth(
     if not training or (not isinstance(p, torch.Tensor) and p == 0):
         return input + branch(input)
     if not can_select(p, key):
-        _check_branch(branch)
+        _check_branch([branch] if isinstance(branch, nn.Module) else [])
         return input + drop_path(branch(input), p, True, scale_by_keep, key=key, call=call)
     # on the CPU, whatever the device of input: the number of kept samples is known without waiting for a device
     dtype = torch.float64 if input.dtype is torch.float64 else torch.float32
@@ -71,19 +71,28 @@ def stochastic_depth(
     return add_kept(input, branch, factors.flatten())
 
 
-def add_kept(input: torch.Tensor, branch: Branch, factors: torch.Tensor) -> torch.Tensor:
+def add_kept(
+    input: torch.Tensor, branch: Branch, factors: torch.Tensor, parts: Sequence[object] | None = None
+) -> torch.Tensor:
     """``input + factors · branch(input)``, the branch computed for the samples whose factor is not 0.
 
     Args:
         input: ``(N, ...)``.
         branch: module or function from ``(n, ...)`` to the same shape.
         factors: ``(N,)``, on any device.
+        parts: modules and parameters that the branch consists of (other objects don't count); None: it is itself a
+            module, or unknown, so that it runs on 0 rows where no sample is kept.
     """
-    _check_branch(branch)
+    known = parts is not None or isinstance(branch, nn.Module)
+    parts = [branch] if parts is None else parts
+    modules = [part for part in parts if isinstance(part, nn.Module)]
+    _check_branch(modules)
     index, scales = select(factors, input.device)
-    if index.shape[0] == 0 and isinstance(branch, nn.Module) and not _sharded(branch):
-        parameters = [parameter for parameter in branch.parameters() if parameter.requires_grad]
-        return _Unused.apply(input, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    if index.shape[0] == 0 and known:
+        tensors = [part for part in parts if isinstance(part, nn.Parameter)]
+        tensors += [parameter for module in modules for parameter in module.parameters()]
+        if not _sharded(modules):
+            return _Unused.apply(input, *(t for t in tensors if t.requires_grad))  # type: ignore[no-any-return, no-untyped-call]
     kept = input.index_select(0, index)
     rows = branch(kept)
     if rows.shape != kept.shape:
@@ -106,21 +115,24 @@ def batch_norm_in(branch: nn.Module) -> str | None:
     return None
 
 
-def _check_branch(branch: Branch) -> None:
-    if isinstance(branch, nn.Module) and (found := batch_norm_in(branch)) is not None:
-        raise ValueError(
-            sentence(
-                "a branch that runs on the kept samples must treat each sample by itself",
-                f"{found} computes statistics of the batch",
-                "use DropPath, which masks, or another norm, or put the batch norm into eval()",
+def _check_branch(modules: Sequence[nn.Module]) -> None:
+    for module in modules:
+        if (found := batch_norm_in(module)) is not None:
+            raise ValueError(
+                sentence(
+                    "a branch that runs on the kept samples must treat each sample by itself",
+                    f"{found} computes statistics of the batch",
+                    "use DropPath, which masks, or another norm, or put the batch norm into eval()",
+                )
             )
-        )
 
 
-def _sharded(branch: nn.Module) -> bool:
+def _sharded(modules: Sequence[nn.Module]) -> bool:
     """Tell that other processes wait until the branch runs here: it gathers its parameters from all of them."""
-    return any(type(parameter) is not nn.Parameter for parameter in branch.parameters()) or any(
-        type(module).__name__.endswith("FullyShardedDataParallel") for module in branch.modules()
+    return any(
+        any(type(parameter) is not nn.Parameter for parameter in module.parameters())
+        or any(type(part).__name__.endswith("FullyShardedDataParallel") for part in module.modules())
+        for module in modules
     )
 
 
