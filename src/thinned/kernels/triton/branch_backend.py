@@ -7,10 +7,13 @@ from thinned.kernels.activation import Activation
 from thinned.kernels.address import Address
 from thinned.kernels.form import Form
 from thinned.kernels.triton.address import address_arguments
-from thinned.kernels.triton.backend import INTERPRETED, RunTile, on_device, run_tile
+from thinned.kernels.triton.backend import INTERPRETED, on_device, run_tile
 from thinned.kernels.triton.elementwise import branch
 
 __all__ = ["backward", "forward"]
+
+_GRADIENT_ROWS = 8  # rows of a tile of one warp
+_PROGRAMS = 2048  # one-warp programs that keep a large GPU busy
 
 
 def forward(
@@ -19,10 +22,9 @@ def forward(
     residual: torch.Tensor | None,
     address: Address,
     activation: Activation,
-    tile: RunTile | None = None,
 ) -> torch.Tensor:
     """``residual + dropout(activation(x + bias))``; all contiguous, ``bias`` along the last axis, one address."""
-    return _launch(x, bias, residual, address, activation, False, tile)
+    return _launch(x, bias, residual, address, activation, False)
 
 
 def backward(
@@ -31,10 +33,11 @@ def backward(
     bias: torch.Tensor | None,
     address: Address,
     activation: Activation,
-    tile: RunTile | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The gradients of x and of the bias from that of the output."""
-    of_x = _launch(x, bias, grad, address, activation, True, tile)
+    if bias is not None and bias.numel() % 128 == 0 and x.numel():
+        return _launch_gradients(grad, x, bias, address, activation)
+    of_x = _launch(x, bias, grad, address, activation, True)
     if bias is None:
         return of_x, None
     return of_x, of_x.reshape(-1, bias.numel()).sum(0, dtype=torch.float32).to(bias.dtype)
@@ -47,13 +50,12 @@ def _launch(
     address: Address,
     activation: Activation,
     backwards: bool,
-    tile: RunTile | None,
 ) -> torch.Tensor:
     out = torch.empty_like(x)
     n = x.numel()
     if not n:
         return out
-    groups, warps = tile or run_tile(n, x.element_size(), wide=n % 16 == 0)
+    groups, warps = run_tile(n)
     with on_device(x):
         branch.branch_kernel[(triton.cdiv(n, groups * 128),)](
             *(out, x, bias, other, *address_arguments(address, Form.DROPOUT, x.device), n),
@@ -69,3 +71,26 @@ def _launch(
             enable_fp_fusion=False,
         )
     return out
+
+
+def _launch_gradients(
+    grad: torch.Tensor, x: torch.Tensor, bias: torch.Tensor, address: Address, activation: Activation
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both gradients in one pass: each program also sums its columns."""
+    width = bias.numel()
+    rows = x.numel() // width
+    chunks = max(1, min(32, rows * width // (_GRADIENT_ROWS * 128 * _PROGRAMS)))
+    programs = -(-rows // (_GRADIENT_ROWS * chunks))
+    out, sums = torch.empty_like(x), x.new_empty((programs, width), dtype=torch.float32)
+    with on_device(x):
+        branch.branch_gradients_kernel[(programs * (width // 128),)](
+            *(out, sums, x, bias, grad, *address_arguments(address, Form.DROPOUT, x.device), rows, chunks),
+            ACTIVATION=int(activation),
+            ROWS=_GRADIENT_ROWS,
+            WIDTH=width,
+            EMPTY=isinstance(address.keep, torch.Tensor) or address.keep == 0,
+            SOFT=INTERPRETED,
+            num_warps=1,
+            enable_fp_fusion=False,
+        )
+    return out, sums.sum(0).to(bias.dtype)

@@ -12,7 +12,7 @@ from thinned.kernels.triton.address import ARGUMENTS, load_address, load_constan
 from thinned.kernels.triton.elementwise.arithmetic import narrow, wide
 from thinned.kernels.triton.elementwise.runs import layout_zero, store_lanes
 
-__all__ = ["branch_kernel"]
+__all__ = ["branch_gradients_kernel", "branch_kernel"]
 
 _RELU = tl.constexpr(int(Activation.RELU))
 _GELU = tl.constexpr(int(Activation.GELU))
@@ -179,3 +179,80 @@ def branch_kernel(
         out, x, bias, other, start, remaining, block, low, high, call_low, call_high, limit, alive, scale,
         ACTIVATION, BACKWARD, GROUPS, WIDTH, GUARD, EMPTY, SOFT,
     )  # fmt: skip
+
+
+@triton.jit
+def _gradient(
+    x, grad, bias, column, e, guard, word, lane: tl.constexpr, limit, alive, scale,
+    ACTIVATION: tl.constexpr, EMPTY: tl.constexpr, SOFT: tl.constexpr,
+):  # fmt: skip
+    v = wide(x, SOFT) + wide(tl.load(bias + column + 16 * lane), SOFT)
+    kept = (word if lane % 2 else word << 16) <= limit
+    other = wide(tl.load(grad + e + 16 * lane, mask=guard, other=0.0), SOFT)
+    return _result(v, other, kept, alive, scale, ACTIVATION, True, EMPTY)
+
+
+@triton.jit(do_not_specialize=[*ARGUMENTS, "rows", "chunks"])
+def branch_gradients_kernel(
+    out, sums, x, bias, grad,
+    key, call, keep, constants, key_step, keep_step, constants_step,
+    key_low, key_high, call_low, call_high, keep_number, scale, shift, dropped,
+    rows, chunks,
+    ACTIVATION: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, EMPTY: tl.constexpr, SOFT: tl.constexpr,
+):  # fmt: skip
+    """The gradient of ``x + bias``, and its sums over ``chunks * ROWS`` rows for each program, in float32.
+
+    A program does 128 columns, so that the groups of its rows begin where its columns do; ``WIDTH`` is a multiple.
+    """
+    program = tl.program_id(0)
+    strip = program % (WIDTH // 128)
+    part = program // (WIDTH // 128)
+    low, high, call_low, call_high, threshold = load_address(
+        key, call, keep, key_step, keep_step, key_low, key_high, call_low, call_high, keep_number, 0
+    )
+    scale, shift, dropped = load_constants(keep, constants, constants_step, scale, shift, dropped, threshold, 0)
+    limit, alive = bits.keep_limit(threshold)
+    column = strip * 128 + tl.arange(0, 16)[None, :]
+    a0 = tl.zeros([ROWS, 16], tl.float32)
+    a1, a2, a3, a4, a5, a6, a7 = a0, a0, a0, a0, a0, a0, a0
+    for chunk in range(chunks):
+        row = ((part * chunks + chunk) * ROWS + tl.arange(0, ROWS))[:, None].to(tl.int64)
+        guard = row < rows
+        e = row * WIDTH + column
+        x0 = tl.load(x + e, mask=guard, other=0.0)
+        x1 = tl.load(x + e + 16, mask=guard, other=0.0)
+        x2 = tl.load(x + e + 32, mask=guard, other=0.0)
+        x3 = tl.load(x + e + 48, mask=guard, other=0.0)
+        x4 = tl.load(x + e + 64, mask=guard, other=0.0)
+        x5 = tl.load(x + e + 80, mask=guard, other=0.0)
+        x6 = tl.load(x + e + 96, mask=guard, other=0.0)
+        x7 = tl.load(x + e + 112, mask=guard, other=0.0)
+        block = (row * (WIDTH // 128) + strip) * 16 + tl.arange(0, 16)[None, :] + layout_zero(x0).to(tl.int64)
+        block_low, block_high = bits.low_high(block)
+        w0, w1, w2, w3 = bits.block_words(block_low, block_high, low, high, call_low, call_high)
+        y0 = _gradient(x0, grad, bias, column, e, guard, w0, 0, limit, alive, scale, ACTIVATION, EMPTY, SOFT)
+        y1 = _gradient(x1, grad, bias, column, e, guard, w0, 1, limit, alive, scale, ACTIVATION, EMPTY, SOFT)
+        y2 = _gradient(x2, grad, bias, column, e, guard, w1, 2, limit, alive, scale, ACTIVATION, EMPTY, SOFT)
+        y3 = _gradient(x3, grad, bias, column, e, guard, w1, 3, limit, alive, scale, ACTIVATION, EMPTY, SOFT)
+        y4 = _gradient(x4, grad, bias, column, e, guard, w2, 4, limit, alive, scale, ACTIVATION, EMPTY, SOFT)
+        y5 = _gradient(x5, grad, bias, column, e, guard, w2, 5, limit, alive, scale, ACTIVATION, EMPTY, SOFT)
+        y6 = _gradient(x6, grad, bias, column, e, guard, w3, 6, limit, alive, scale, ACTIVATION, EMPTY, SOFT)
+        y7 = _gradient(x7, grad, bias, column, e, guard, w3, 7, limit, alive, scale, ACTIVATION, EMPTY, SOFT)
+        a0, a1, a2, a3, a4, a5, a6, a7 = a0 + y0, a1 + y1, a2 + y2, a3 + y3, a4 + y4, a5 + y5, a6 + y6, a7 + y7
+        tl.store(out + e, narrow(y0, x0.dtype, SOFT), mask=guard)
+        tl.store(out + e + 16, narrow(y1, x0.dtype, SOFT), mask=guard)
+        tl.store(out + e + 32, narrow(y2, x0.dtype, SOFT), mask=guard)
+        tl.store(out + e + 48, narrow(y3, x0.dtype, SOFT), mask=guard)
+        tl.store(out + e + 64, narrow(y4, x0.dtype, SOFT), mask=guard)
+        tl.store(out + e + 80, narrow(y5, x0.dtype, SOFT), mask=guard)
+        tl.store(out + e + 96, narrow(y6, x0.dtype, SOFT), mask=guard)
+        tl.store(out + e + 112, narrow(y7, x0.dtype, SOFT), mask=guard)
+    at = sums + part.to(tl.int64) * WIDTH + strip * 128 + tl.arange(0, 16)
+    tl.store(at, tl.sum(a0, axis=0))
+    tl.store(at + 16, tl.sum(a1, axis=0))
+    tl.store(at + 32, tl.sum(a2, axis=0))
+    tl.store(at + 48, tl.sum(a3, axis=0))
+    tl.store(at + 64, tl.sum(a4, axis=0))
+    tl.store(at + 80, tl.sum(a5, axis=0))
+    tl.store(at + 96, tl.sum(a6, axis=0))
+    tl.store(at + 112, tl.sum(a7, axis=0))
