@@ -178,13 +178,14 @@ class Seconds(NamedTuple):
 def seconds(steps: dict[str, Step], device: torch.device, rounds: int) -> dict[str, Seconds]:
     """The median time of a step of each form, the forms in turn."""
     times: dict[str, list[Seconds]] = {name: [] for name in steps}
-    for number in range(rounds + 1):
+    warm = 25 if device.type == "cuda" else 1  # a GPU's allocator has to see the sizes, which differ from step to step
+    for number in range(warm + rounds):
         for name, step in steps.items():
             _wait(device)
             start, used = time.perf_counter(), time.process_time()
             step()
             _wait(device)
-            if number:  # the first round warms up
+            if number >= warm:
                 times[name].append(Seconds(time.perf_counter() - start, time.process_time() - used))
     return {name: Seconds(*map(statistics.median, zip(*values, strict=True))) for name, values in times.items()}
 

@@ -112,6 +112,20 @@ def test_the_core_imports_torch_and_numpy_alone() -> None:
     subprocess.run([sys.executable, "-W", "error::DeprecationWarning", "-c", code], check=True)
 
 
+def test_a_plain_install_audits() -> None:
+    blocked = ["altair", "jinja2", "msgspec", "pandas", "rich", "scipy", "sklearn", "skops", "typer", "vl_convert"]
+    code = (
+        f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
+        "import thinned, torch\nfrom torch import nn\n"
+        "model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.9), nn.Linear(3, 2))\n"
+        "result = thinned.audit(model, torch.ones(8, 4))\n"
+        "assert result.codes() == {'TD304'}, result.codes()\nprint(result, repr(result))\n"
+        "assert not thinned.audit(model, torch.ones(8, 4), ignore=['TD304']).codes()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "TD304" in result.stdout
+
+
 def test_what_a_training_loop_does_not_need_is_imported_at_first_use() -> None:
     code = (
         "import sys, thinned\n"

@@ -44,7 +44,10 @@ def select(factors: torch.Tensor, device: torch.device) -> Selection:
     index = factors.nonzero().flatten()
     if torch.compiler.is_compiling():
         torch_private.break_graph()  # what follows depends on the number of places
-    return Selection(index.to(device, non_blocking=True), factors[index].to(device, non_blocking=True))
+    scales = factors[index]
+    if device.type == "cuda" and not index.is_cuda and not torch.compiler.is_compiling():
+        index, scales = index.pin_memory(), scales.pin_memory()  # a copy of other memory waits for the device
+    return Selection(index.to(device, non_blocking=True), scales.to(device, non_blocking=True))
 
 
 def thinned_linear(

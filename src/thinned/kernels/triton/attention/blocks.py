@@ -43,8 +43,12 @@ class Blocks(NamedTuple):
 _SMALL = Blocks(Tile(64, 64, 4, 2), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1))
 _TINY = Blocks(Tile(64, 32, 4, 1), Tile(64, 32, 4, 1), Tile(64, 32, 4, 1))
 _HALF = {  # by the padded size of a head; 16-bit numbers
-    64: Blocks(Tile(64, 64, 4, 3), Tile(64, 64, 4, 1), Tile(128, 64, 8, 3)),
+    64: Blocks(Tile(128, 64, 8, 3, 128), Tile(64, 64, 4, 1), Tile(128, 64, 8, 3)),
     128: Blocks(Tile(128, 64, 8, 3), Tile(128, 64, 8, 2), Tile(128, 64, 8, 3)),
+}
+_HALF_BEFORE_9 = {  # compute capability 8: no product reads its operands from shared memory, which costs registers
+    64: Blocks(Tile(64, 64, 4, 3), Tile(64, 64, 4, 1), Tile(128, 64, 8, 3)),
+    128: Blocks(Tile(128, 64, 8, 3), Tile(64, 64, 4, 1), Tile(128, 64, 8, 3)),
 }
 
 
@@ -52,12 +56,13 @@ def choose_blocks(query: torch.Tensor, value: torch.Tensor) -> Blocks:
     """The tiles for operands ``(..., L, E)`` and ``(..., S, Ev)`` on their device."""
     size = max(query.shape[-1], value.shape[-1])
     wide = query.dtype.itemsize > 2
-    shared = 0
-    if query.is_cuda and torch.version.cuda is not None:
+    large, major = True, 9  # the interpreter takes any tile
+    if query.is_cuda:
         properties = torch.cuda.get_device_properties(query.device)
-        shared = properties.shared_memory_per_block_optin  # type: ignore[attr-defined]
+        major = properties.major
+        large = torch.version.hip is None and properties.shared_memory_per_block_optin >= _LARGE  # type: ignore[attr-defined]
     if size > 128 or (wide and size > 64):
         return _TINY
-    if wide or (shared < _LARGE and query.is_cuda):
+    if wide or not large:
         return _SMALL if size <= 64 else _TINY
-    return _HALF[64 if size <= 64 else 128]
+    return (_HALF if major >= 9 else _HALF_BEFORE_9)[64 if size <= 64 else 128]

@@ -1,7 +1,7 @@
 """The launches of the attention kernels: what they are given, and how many programs run."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import triton
@@ -50,7 +50,7 @@ class _Layout(NamedTuple):
             mask = mask.view(torch.uint8) if mask.dtype == torch.bool else mask
         return cls(query, key, value, mask)
 
-    def arguments(self, problem: AttentionProblem) -> dict[str, Any]:
+    def arguments(self, problem: AttentionProblem) -> dict[str, object]:
         """The arguments of the kernels that are not tensors of results."""
         mask = self.mask
         strides = (0, 0, 0, 0) if mask is None else mask.stride()
@@ -100,7 +100,7 @@ def _precision(query: torch.Tensor) -> str:
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
 
 
-def _address(arguments: AddressArguments) -> dict[str, Any]:
+def _address(arguments: AddressArguments) -> dict[str, object]:
     names = ("key", "call", "keep", "key_low", "key_high", "call_low", "call_high", "keep_number")
     return {name: getattr(arguments, name) for name in names}
 
