@@ -38,7 +38,8 @@ def parameters(function: object) -> list[str]:
 def test_every_layer_has_its_function() -> None:
     classes = {name for name in layers.__all__ if inspect.isclass(getattr(layers, name))} - {"Addressed"}
     assert classes == FUNCTION_OF.keys()
-    assert set(FUNCTION_OF.values()) == set(functional.__all__)
+    without_layer = {"bias_dropout_add"}  # takes a bias that belongs to another layer
+    assert set(FUNCTION_OF.values()) | without_layer == set(functional.__all__)
 
 
 @pytest.mark.parametrize("name", functional.__all__)

@@ -18,6 +18,7 @@ from thinned.conversion.sharding import Parts, PartsOfSite, check_parts
 from thinned.errors import check_p, sentence
 from thinned.layers import Addressed
 from thinned.layers.base import register_address
+from thinned.ops.backends import choice
 from thinned.tracing.modules import TORCH_DROPOUTS, named, original_class
 from thinned.tracing.site import Recording
 from thinned.tracing.sites import record
@@ -58,7 +59,9 @@ def convert(model: nn.Module, *args: object, **kwargs: object) -> ConversionRepo
 
     Returns:
         What was converted, and what was not, with the reason: dropout of a class of somebody's own that draws its own
-        random numbers, TorchScript, and functions that activation checkpointing runs without a module.
+        random numbers, TorchScript, and functions that activation checkpointing runs without a module. Where the
+        model's parameters lie on a device that has no kernels of ours (CUDA without Triton, MPS), it says so: dropout
+        is slower there than torch's own.
 
     Raises:
         TypeError: ``model`` is not a module.
@@ -71,9 +74,21 @@ def convert(model: nn.Module, *args: object, **kwargs: object) -> ConversionRepo
           1: Dropout
     """
     converted = _convert(model)
+    converted.report.slower = _slower_devices(model)
     if args or kwargs:
         _complete(converted.report, record(model, *args, **kwargs))
     return converted.report
+
+
+def _slower_devices(model: nn.Module) -> dict[str, str]:
+    """The devices, and dtypes on them, whose dropout plain torch operations compute."""
+    slower = {}
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and parameter.device.type not in {"cpu", "meta"}:
+            impl, reason = choice(parameter)
+            if impl == "aten":
+                slower[str(parameter.device)] = reason
+    return slower
 
 
 def address(

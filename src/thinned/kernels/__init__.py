@@ -1,1 +1,1 @@
-"""Backends of dropout: native (C++), aten (torch operations) and reference (the NumPy specification)."""
+"""Backends of dropout: native (C++), triton, aten (torch operations) and reference (the NumPy specification)."""

@@ -192,6 +192,18 @@ def _gradient(
     return _result(v, other, kept, alive, scale, ACTIVATION, True, EMPTY)
 
 
+@triton.jit
+def _store_sums(at, a0, a1, a2, a3, a4, a5, a6, a7):
+    tl.store(at, tl.sum(a0, axis=0))
+    tl.store(at + 16, tl.sum(a1, axis=0))
+    tl.store(at + 32, tl.sum(a2, axis=0))
+    tl.store(at + 48, tl.sum(a3, axis=0))
+    tl.store(at + 64, tl.sum(a4, axis=0))
+    tl.store(at + 80, tl.sum(a5, axis=0))
+    tl.store(at + 96, tl.sum(a6, axis=0))
+    tl.store(at + 112, tl.sum(a7, axis=0))
+
+
 @triton.jit(do_not_specialize=[*ARGUMENTS, "rows", "chunks"])
 def branch_gradients_kernel(
     out, sums, x, bias, grad,
@@ -248,11 +260,4 @@ def branch_gradients_kernel(
         tl.store(out + e + 96, narrow(y6, x0.dtype, SOFT), mask=guard)
         tl.store(out + e + 112, narrow(y7, x0.dtype, SOFT), mask=guard)
     at = sums + part.to(tl.int64) * WIDTH + strip * 128 + tl.arange(0, 16)
-    tl.store(at, tl.sum(a0, axis=0))
-    tl.store(at + 16, tl.sum(a1, axis=0))
-    tl.store(at + 32, tl.sum(a2, axis=0))
-    tl.store(at + 48, tl.sum(a3, axis=0))
-    tl.store(at + 64, tl.sum(a4, axis=0))
-    tl.store(at + 80, tl.sum(a5, axis=0))
-    tl.store(at + 96, tl.sum(a6, axis=0))
-    tl.store(at + 112, tl.sum(a7, axis=0))
+    _store_sums(at, a0, a1, a2, a3, a4, a5, a6, a7)

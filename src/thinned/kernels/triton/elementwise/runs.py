@@ -1,7 +1,26 @@
 """The kernel for tensors along whose fastest axis the mask's index grows by one, too: whole groups at a time.
 
-A program works on ``GROUPS`` groups of one run. A thread computes some neighbouring blocks (eight at two bytes an
-element, four at four bytes), and loads 16 bytes for each of their lanes.
+A program works on ``GROUPS`` groups of one run. A thread computes four neighbouring blocks, and loads four
+neighbouring elements for each of their lanes.
+
+The arguments of the kernel:
+
+- out: result.
+- x: input; None for normals.
+- residual: for ``ADD``.
+- tiles: programs a run.
+- offset: mask's index of the first element.
+- out_a: step of ``out`` along axis a, and so on; ``mask_a`` is that of the mask's index.
+- FORM: arithmetic.
+- GROUPS: groups a program.
+- OUTER: False where there is one run.
+- LEADING: True where a run may begin within a group.
+- CARRY: see :func:`thinned.kernels.triton.bits.group_words`.
+- GUARD: False where runs end where tiles do.
+- UNIT: a number that divides ``n``: a guard that may end anywhere costs the wide accesses.
+- SOFT: see :func:`thinned.kernels.triton.elementwise.arithmetic.wide`.
+
+A threshold of 0 is for tensors alone: to know that nothing at all is kept costs each element an instruction.
 """
 
 import triton
@@ -141,26 +160,7 @@ def run_kernel(
     FORM: tl.constexpr, GROUPS: tl.constexpr, OUTER: tl.constexpr, LEADING: tl.constexpr, CARRY: tl.constexpr,
     GUARD: tl.constexpr, UNIT: tl.constexpr, SOFT: tl.constexpr,
 ):  # fmt: skip
-    """Runs of ``n`` elements along three outer axes a, b and c, of which a may be that of members.
-
-    Args:
-        out: result.
-        x: input; None for normals.
-        residual: for ``ADD``.
-        tiles: programs a run.
-        offset: mask's index of the first element.
-        out_a: step of ``out`` along axis a, and so on; ``mask_a`` is that of the mask's index.
-        FORM: arithmetic.
-        GROUPS: groups a program.
-        OUTER: False where there is one run.
-        LEADING: True where a run may begin within a group.
-        CARRY: see :func:`thinned.kernels.triton.bits.group_words`.
-        GUARD: False where runs end where tiles do.
-        UNIT: a number that divides ``n``: a guard that may end anywhere costs the wide accesses.
-        SOFT: see :func:`thinned.kernels.triton.elementwise.arithmetic.wide`.
-
-    A threshold of 0 is for tensors alone: to know that nothing at all is kept costs each element an instruction.
-    """
+    """Runs of ``n`` elements along three outer axes a, b and c, of which a may be that of members."""
     PER_GROUP: tl.constexpr = 64 if ((FORM == GAUSSIAN) or (FORM == NORMALS)) else 128
     TILE: tl.constexpr = GROUPS * PER_GROUP
     tile = tl.program_id(0).to(tl.int64)

@@ -2,6 +2,22 @@
 
 Where an axis shares decisions, one is computed for a row or column of a tile. Elsewhere each element computes a block
 of Philox for itself.
+
+The arguments of the kernel:
+
+- out: result.
+- x: input; None for normals.
+- residual: for ``ADD``.
+- rows: size of the axis of rows, of which a program does ``CHUNKS`` times ``ROWS``.
+- columns: size of the axis of columns, of which a program does ``COLUMNS``.
+- row_tiles: programs along the rows.
+- column_tiles: programs along the columns.
+- offset: mask's index of the first element.
+- out_a: step of ``out`` along axis a, and so on; ``mask_a`` is that of the mask's index.
+- FORM: arithmetic.
+- SHARED_ROWS: True where all rows have the same decisions.
+- SHARED_COLUMNS: True where all columns have the same decisions.
+- SOFT: see :func:`thinned.kernels.triton.elementwise.arithmetic.wide`.
 """
 
 import triton
@@ -38,23 +54,7 @@ def strided_kernel(
     FORM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHUNKS: tl.constexpr,
     SHARED_ROWS: tl.constexpr, SHARED_COLUMNS: tl.constexpr, SOFT: tl.constexpr,
 ):  # fmt: skip
-    """Matrices of ``rows`` and ``columns`` along three outer axes a, b and c, of which a may be that of members.
-
-    Args:
-        out: result.
-        x: input; None for normals.
-        residual: for ``ADD``.
-        rows: size of the axis of rows, of which a program does ``CHUNKS`` times ``ROWS``.
-        columns: size of the axis of columns, of which a program does ``COLUMNS``.
-        row_tiles: programs along the rows.
-        column_tiles: programs along the columns.
-        offset: mask's index of the first element.
-        out_a: step of ``out`` along axis a, and so on; ``mask_a`` is that of the mask's index.
-        FORM: arithmetic.
-        SHARED_ROWS: True where all rows have the same decisions.
-        SHARED_COLUMNS: True where all columns have the same decisions.
-        SOFT: see :func:`thinned.kernels.triton.elementwise.arithmetic.wide`.
-    """
+    """Matrices of ``rows`` and ``columns`` along three outer axes a, b and c, of which a may be that of members."""
     tile = tl.program_id(0).to(tl.int64)
     column_tile = tile % column_tiles
     tile = tile // column_tiles

@@ -45,6 +45,18 @@ def _eighth(
     return applied(value, other, (decisions & (1 << number)) != 0, scale, shift, dropped, FORM, SOFT)
 
 
+@triton.jit
+def _store_rows(out, out_row, y0, y1, y2, y3, y4, y5, y6, y7, left, inside):
+    tl.store(out, y0, mask=inside & (left > 0))
+    tl.store(out + 16 * out_row, y1, mask=inside & (left > 16))
+    tl.store(out + 32 * out_row, y2, mask=inside & (left > 32))
+    tl.store(out + 48 * out_row, y3, mask=inside & (left > 48))
+    tl.store(out + 64 * out_row, y4, mask=inside & (left > 64))
+    tl.store(out + 80 * out_row, y5, mask=inside & (left > 80))
+    tl.store(out + 96 * out_row, y6, mask=inside & (left > 96))
+    tl.store(out + 112 * out_row, y7, mask=inside & (left > 112))
+
+
 @triton.jit(do_not_specialize=[*ARGUMENTS, *_CHANGING, "mask_column"])
 def transposed_kernel(
     out, x, residual,
@@ -56,10 +68,7 @@ def transposed_kernel(
     mask_a, mask_b, mask_c, mask_row, mask_column,
     FORM: tl.constexpr, COLUMNS: tl.constexpr, CHUNKS: tl.constexpr, SOFT: tl.constexpr,
 ):  # fmt: skip
-    """Matrices along three outer axes, as :func:`thinned.kernels.triton.elementwise.strided.strided_kernel` takes them.
-
-    A program does ``CHUNKS`` times 128 rows of ``COLUMNS`` columns; ``mask_row`` is 1.
-    """
+    """``CHUNKS`` times 128 rows of ``COLUMNS`` columns; arguments as in strided.py; ``mask_row`` is 1."""
     tile = tl.program_id(0).to(tl.int64)
     column_tile = tile % column_tiles
     tile = tile // column_tiles
@@ -103,14 +112,7 @@ def transposed_kernel(
         y5 = _eighth(x, residual, x_row, residual_row, 5, left, inside, d, scale, shift, dropped, FORM, SOFT)
         y6 = _eighth(x, residual, x_row, residual_row, 6, left, inside, d, scale, shift, dropped, FORM, SOFT)
         y7 = _eighth(x, residual, x_row, residual_row, 7, left, inside, d, scale, shift, dropped, FORM, SOFT)
-        tl.store(out, y0, mask=inside & (left > 0))
-        tl.store(out + 16 * out_row, y1, mask=inside & (left > 16))
-        tl.store(out + 32 * out_row, y2, mask=inside & (left > 32))
-        tl.store(out + 48 * out_row, y3, mask=inside & (left > 48))
-        tl.store(out + 64 * out_row, y4, mask=inside & (left > 64))
-        tl.store(out + 80 * out_row, y5, mask=inside & (left > 80))
-        tl.store(out + 96 * out_row, y6, mask=inside & (left > 96))
-        tl.store(out + 112 * out_row, y7, mask=inside & (left > 112))
+        _store_rows(out, out_row, y0, y1, y2, y3, y4, y5, y6, y7, left, inside)
         row += 128
         out += 128 * out_row
         x += 128 * x_row
