@@ -324,8 +324,8 @@ if __name__ == "__main__":
     parser.add_argument("--warm", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        sys.exit("benchmarks/gpu_attention.py needs a GPU; torch sees none.")
-    if options.warm:
+        print("benchmarks/gpu_attention.py needs a GPU that torch sees, and there is none here.")
+    elif options.warm:
         warm(options.warm)
     else:
         main(options.candidates, options.quick)
