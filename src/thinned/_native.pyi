@@ -140,6 +140,9 @@ class Norm(enum.Enum):
 
     after = 2
 
+def trainer_isa() -> str:
+    """The instruction set that trains cohorts."""
+
 class TableF32:
     """
     Rows to train on: x (rows, columns) and y (rows,), which live as long as this.
@@ -283,9 +286,6 @@ def isas() -> list[str]:
 
 def isa() -> str:
     """The instruction set in use."""
-
-def trainer_isa() -> str:
-    """The instruction set that trains cohorts."""
 
 def use_isa(name: str) -> bool:
     """

@@ -229,7 +229,7 @@ def test_a_network_that_diverges_is_not_trained_again(tmp_path: Path, monkeypatc
     assert len(tries) == 2
     check_folder(folder)  # it is a study's all the while
     (folder / "diverged.json").write_text("{}")  # damaged
-    monkeypatch.setattr(leave, "environment", lambda: {"torch": "another"})
+    monkeypatch.setattr(leave, "versions", lambda: {"torch": "another"})
     errors.append(DivergedError("nor did they here"))
     assert "nor did they here" in str(left(done, folder).failure)
     monkeypatch.undo()
