@@ -165,6 +165,21 @@ def test_a_changed_version_is_refused() -> None:
     ]
 
 
+def test_a_block_that_is_called_by_keyword_still_runs() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = Same()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.block(x=x)  # type: ignore[no-any-return]
+
+    model, x = Named(), torch.randn(5, 4)
+    assert [block.name for block in thinned.skip_dropped(model, x).skipped] == ["block"]
+    assert model.train()(x).shape == x.shape
+    assert torch.equal(model.eval()(x), x + model.block.layer_scale * model.block.block(x))
+
+
 def test_blocks_that_can_not_skip_say_why() -> None:
     without, norm, batch, hooked = Same(), Same(), Same(), Same()
     without.stochastic_depth = nn.Identity()

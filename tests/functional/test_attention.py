@@ -249,3 +249,19 @@ def test_mixed_dtypes_are_cast_under_autocast_only() -> None:
     out = thinned.scaled_dot_product_attention(*half, bias, P)
     assert out.dtype == torch.bfloat16
     assert torch.autograd.grad(out.float().sum(), bias)[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("hidden", [-1e4, -1e9, float(torch.finfo(torch.float32).min)])
+def test_a_row_that_large_numbers_hide_has_the_gradients_of_its_scores(hidden: float) -> None:
+    """Softmax does not see what is added to a whole row; the logarithm of its sum would be lost beside it."""
+    operands_of = [t.detach().requires_grad_() for t in operands(dtype=torch.float32)]
+    q, k, _ = operands_of
+    mask = torch.zeros(q.shape[-2], k.shape[-2])
+    plain = thinned.scaled_dot_product_attention(*operands_of, mask, P, dropout_key=KEY)
+    mask[1] = hidden
+    shifted = thinned.scaled_dot_product_attention(*operands_of, mask, P, dropout_key=KEY)
+    assert torch.equal(plain, shifted)
+    for one, other in zip(
+        *(torch.autograd.grad(out.square().sum(), operands_of) for out in (plain, shifted)), strict=True
+    ):
+        assert torch.equal(one, other)

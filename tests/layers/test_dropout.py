@@ -56,6 +56,11 @@ def test_in_place():
     assert set(x.tolist()) == {0.0, 2.0}
 
 
+def test_in_place_needs_a_place_for_each_element() -> None:
+    with pytest.raises(RuntimeError, match="inplace=True needs a tensor whose elements have a place each; got one of"):
+        functional.dropout(torch.ones(1, 4).expand(300, 4), 0.5, inplace=True, key=1)
+
+
 def test_as_torch_prints_itself():
     assert repr(Dropout(0.3)) == repr(torch.nn.Dropout(0.3))
 

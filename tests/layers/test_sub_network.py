@@ -208,3 +208,11 @@ def test_activations_that_mix_units_are_refused(activation: Callable[[torch.Tens
 def test_second_derivatives() -> None:
     layer = address(thinned.ThinnedFeedForward(3, 6, 0.5, torch.tanh)).double()
     assert torch.autograd.gradgradcheck(layer, torch.randn(2, 3, dtype=torch.float64, requires_grad=True))
+
+
+def test_a_module_that_stands_twice_runs_twice() -> None:
+    torch.manual_seed(0)
+    activation, dropout = nn.Tanh(), address(thinned.BatchDropout(0.5))
+    layers = [nn.Linear(7, 8), activation, dropout, nn.Linear(8, 8), activation, dropout, nn.Linear(8, 2)]
+    ours, theirs = thinned.ThinnedMLP(*layers).double(), nn.Sequential(*layers).double()
+    torch.testing.assert_close(ours(inputs()), theirs(inputs()), rtol=0, atol=1e-12)

@@ -68,6 +68,8 @@ def scaled_dot_product_attention(
     if needs_weights:
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return dispatch.apply(weights, dropout_p, dropout_key, dropout_call).to(value.dtype) @ value
+    if attn_mask is not None and attn_mask.dtype != torch.bool and attn_mask.shape[-1:].numel():
+        attn_mask = _shifted(attn_mask)
     drawn = dispatch.draw_key(query) if dropout_key is None else dropout_key
     mask_key, call = (v if isinstance(v, torch.Tensor) else torch.tensor(signed(v)) for v in (drawn, dropout_call))
     p = torch.as_tensor(dropout_p, dtype=torch.float64)
@@ -143,3 +145,12 @@ def _align(
     batch = torch.broadcast_shapes(*(t.shape[:end] for t in operands))  # type: ignore[no-untyped-call]
     query, key, value = (t.expand(*batch, *t.shape[end:]) for t in operands)
     return query, key, value
+
+
+def _shifted(mask: torch.Tensor) -> torch.Tensor:
+    """An additive mask whose rows have a largest number of 0, which softmax does not see.
+
+    The backward pass keeps the logarithm of a row's sum. It would be lost beside -1e9 in the whole row.
+    """
+    wide = mask if mask.dtype.itemsize > 2 else mask.float()
+    return wide - wide.amax(-1, keepdim=True).clamp(min=torch.finfo(wide.dtype).min)

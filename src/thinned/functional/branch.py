@@ -65,6 +65,7 @@ def bias_dropout_add(
     if bias is not None and bias.shape != input.shape[-1:]:
         shapes = f"got bias of shape {tuple(bias.shape)} for input of shape {tuple(input.shape)}"
         raise ValueError(sentence("bias must have one number for each of the last axis", shapes))
+    bias = None if bias is None else bias.to(input.dtype)
     if residual is not None:
         check_residual(input, residual)
     if not training:

@@ -193,7 +193,7 @@ def _groups(model: nn.Sequential) -> Iterator[_Group]:
     linear: nn.Linear | None = None
     activations: list[nn.Module] = []
     dropout: BatchDropout | None = None
-    for name, module in model.named_children():
+    for name, module in model._modules.items():
         if isinstance(module, nn.Linear):
             yield linear, tuple(activations), dropout
             linear, activations, dropout = module, [], None

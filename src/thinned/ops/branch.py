@@ -91,7 +91,7 @@ def _fuses(
         return False
     if any(isinstance(value, torch.Tensor) and value.ndim for value in (p, key)):
         return False
-    if torch_private.functorch_active() and not torch.compiler.is_compiling():
+    if torch_private.forward_ad_active() or (torch_private.functorch_active() and not torch.compiler.is_compiling()):
         return False
     operands = [tensor for tensor in (x, bias, residual) if tensor is not None]
     return all(tensor.is_contiguous() and tensor.dtype == x.dtype for tensor in operands)
@@ -168,7 +168,7 @@ def _gradients(
         (of_x,) = torch.autograd.grad(activated(before, activation), before, dropped, create_graph=True)
     else:
         of_x = activation_backward(dropped, before, activation)
-    return of_x, None if bias is None else of_x.reshape(-1, bias.numel()).sum(0)
+    return of_x, None if bias is None else of_x.reshape(of_x.shape[:-1].numel(), bias.numel()).sum(0)
 
 
 def _fake(x: torch.Tensor, *_: object) -> torch.Tensor:

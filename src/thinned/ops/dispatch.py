@@ -58,6 +58,8 @@ def apply(
         return key.drop(x, p, region, residual, form)
     if x.is_nested:
         return _apply_to_values(x, p, key, call, region, impl, inplace or residual is not None, form)
+    if inplace:
+        _check_places(x)
     if key is None:
         key = draw_key(x)
     if is_lean(p, key, call, operands=(x, residual)):
@@ -78,6 +80,13 @@ def apply(
     )
     out = call_operator(args)
     return x.copy_(out) if inplace else out
+
+
+def _check_places(x: torch.Tensor) -> None:
+    """Refuse to overwrite elements that share a place in memory."""
+    if any(n > 1 and step == 0 for n, step in zip(x.shape, x.stride(), strict=True)):
+        value = f"got one of shape {tuple(x.shape)} and strides {x.stride()}"
+        raise RuntimeError(sentence("inplace=True needs a tensor whose elements have a place each", value, "clone it"))
 
 
 def _apply_to_values(

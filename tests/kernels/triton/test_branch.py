@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 pytest.importorskip("triton")
 
@@ -58,6 +59,34 @@ def test_the_mask_is_that_of_dropout():
     rate = torch.tensor(1.0, dtype=torch.float64, device=DEVICE)
     infinite = functional.bias_dropout_add(x * float("inf"), residual=x, p=rate, key=9, impl="triton")
     assert torch.equal(infinite, x)
+
+
+@pytest.mark.parametrize("impl", ["triton", "native"])
+def test_a_bias_of_a_wider_dtype(impl):
+    """As under autocast: bf16 numbers from a product, a float32 bias. Half an ulp of numbers below 16, thrice."""
+    device = DEVICE if impl == "triton" else "cpu"
+    x, residual = (torch.randn(4, 300, device=device).bfloat16() for _ in range(2))
+    bias = torch.randn(300, device=device)
+    ours = functional.bias_dropout_add(x, bias, residual, 0.5, key=3, impl=impl)
+    expected = functional.bias_dropout_add(x.double(), bias.double(), residual.double(), 0.5, key=3)
+    assert ours.dtype is torch.bfloat16
+    assert (ours.double() - expected).abs().max() <= 48 * torch.finfo(torch.bfloat16).eps
+
+
+def test_no_columns():
+    x = torch.randn(3, 0, device=DEVICE, requires_grad=True)
+    bias = torch.randn(0, device=DEVICE, requires_grad=True)
+    out = functional.bias_dropout_add(x, bias, p=0.5, key=3, impl="triton")
+    assert [g.shape for g in torch.autograd.grad(out.sum(), (x, bias))] == [x.shape, bias.shape]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+def test_dual_numbers():
+    x, tangent = torch.randn(3, 20, device=DEVICE), torch.randn(3, 20, device=DEVICE)
+    with forward_ad.dual_level():
+        out = functional.bias_dropout_add(forward_ad.make_dual(x, tangent), p=0.3, key=1, impl="triton")
+        found = forward_ad.unpack_dual(out).tangent
+    assert torch.equal(found, functional.dropout(tangent, 0.3, key=1))
 
 
 def test_second_derivative():

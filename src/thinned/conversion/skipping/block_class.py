@@ -33,10 +33,11 @@ def _skipping_class(original: type[nn.Module], adapter: Adapter) -> type[nn.Modu
     signature = inspect.signature(masked)
 
     @functools.wraps(masked)
-    def forward(self: nn.Module, x: torch.Tensor, *args: object, **kwargs: object) -> object:
-        more = signature.bind(self, x, *args, **kwargs).arguments if args or kwargs else {}
-        if not self.training or _matter(more, adapter) or not _can_skip(self, adapter):
-            return masked(self, x, *args, **kwargs)
+    def forward(self: nn.Module, *args: object, **kwargs: object) -> object:
+        arguments = signature.bind(self, *args, **kwargs).arguments
+        if not self.training or _matter(arguments, adapter) or not _can_skip(self, adapter):
+            return masked(self, *args, **kwargs)
+        x = cast("torch.Tensor", list(arguments.values())[1])
         for branch in adapter.branches:
             x = _residual(self, branch, x)
         return x

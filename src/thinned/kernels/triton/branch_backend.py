@@ -40,7 +40,7 @@ def backward(
     of_x = _launch(x, bias, grad, address, activation, True)
     if bias is None:
         return of_x, None
-    return of_x, of_x.reshape(-1, bias.numel()).sum(0, dtype=torch.float32).to(bias.dtype)
+    return of_x, of_x.reshape(of_x.shape[:-1].numel(), bias.numel()).sum(0, dtype=torch.float32).to(bias.dtype)
 
 
 def _launch(

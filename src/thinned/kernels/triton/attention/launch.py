@@ -22,11 +22,13 @@ _MAX_SIZE = 256  # of a head: a tile of a larger one does not fit beside the oth
 def supports(query: torch.Tensor, value: torch.Tensor, scale: float) -> bool:
     """True for what the kernels compute.
 
-    Not float64, for which GPUs have no fast products; heads of more than 256 numbers; a scale that is not positive,
-    since the largest product would not be the largest score; and tensors without elements.
+    Not float64, for which GPUs have no fast products; heads of more than 256 numbers, or 128 in float32, of which a
+    tile does not fit into the shared memory of small GPUs; a scale that is not positive, since the largest product
+    would not be the largest score; and tensors without elements.
     """
     size = max(query.shape[-1], value.shape[-1])
-    return query.dtype in _DTYPES and size <= _MAX_SIZE and scale > 0 and min(query.numel(), value.numel()) > 0
+    most = _MAX_SIZE // 2 if query.dtype is torch.float32 else _MAX_SIZE
+    return query.dtype in _DTYPES and size <= most and scale > 0 and min(query.numel(), value.numel()) > 0
 
 
 class _Layout(NamedTuple):
