@@ -62,14 +62,12 @@ def scaled_dot_product_attention(
     _check(query, key, value, attn_mask, is_causal)
     needs_weights = _needs_weights(attn_mask, dropout_key)
     query, key, value = _align(query, key, value, enable_gqa, needs_weights)
-    if attn_mask is not None:
-        _check_mask(attn_mask, (*query.shape[:-1], key.shape[-2]))
+    _check_mask(attn_mask, (*query.shape[:-1], key.shape[-2]))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     if needs_weights:
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return dispatch.apply(weights, dropout_p, dropout_key, dropout_call).to(value.dtype) @ value
-    if attn_mask is not None and attn_mask.dtype != torch.bool and attn_mask.shape[-1:].numel():
-        attn_mask = _shifted(attn_mask)
+    attn_mask = _shifted(attn_mask)
     drawn = dispatch.draw_key(query) if dropout_key is None else dropout_key
     mask_key, call = (v if isinstance(v, torch.Tensor) else torch.tensor(signed(v)) for v in (drawn, dropout_call))
     p = torch.as_tensor(dropout_p, dtype=torch.float64)
@@ -117,7 +115,9 @@ def _check(
         raise RuntimeError(sentence("shapes must be (..., L, E), (..., S, E) and (..., S, Ev)", shapes))
 
 
-def _check_mask(attn_mask: torch.Tensor, shape: tuple[int, ...]) -> None:
+def _check_mask(attn_mask: torch.Tensor | None, shape: tuple[int, ...]) -> None:
+    if attn_mask is None:
+        return
     sizes = zip(reversed(attn_mask.shape), reversed(shape), strict=False)
     if attn_mask.ndim > len(shape) or any(size not in {1, wanted} for size, wanted in sizes):
         requirement = f"attn_mask must be broadcastable to (..., L, S), here {shape}"
@@ -147,10 +147,12 @@ def _align(
     return query, key, value
 
 
-def _shifted(mask: torch.Tensor) -> torch.Tensor:
+def _shifted(mask: torch.Tensor | None) -> torch.Tensor | None:
     """An additive mask whose rows have a largest number of 0, which softmax does not see.
 
     The backward pass keeps the logarithm of a row's sum. It would be lost beside -1e9 in the whole row.
     """
+    if mask is None or mask.dtype == torch.bool or not mask.shape[-1:].numel():
+        return mask
     wide = mask if mask.dtype.itemsize > 2 else mask.float()
     return wide - wide.amax(-1, keepdim=True).clamp(min=torch.finfo(wide.dtype).min)
