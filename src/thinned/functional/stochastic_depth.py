@@ -33,10 +33,11 @@ def stochastic_depth(
     gradients of zeros, so that momentum, weight decay and data-parallel training go on as with masks. A function then
     runs on 0 rows, to the same end, and so does a module with sharded parameters, whose processes wait for each other.
 
-    The branch must treat each sample by itself. Dropout inside it numbers the rows that it gets: its masks have the
-    distribution of the masked form, but belong to other samples. ``torch.compile`` breaks the graph at the number of
-    kept samples, and compiles the branch for any number of them. ``torch.func``, ``torch.export`` and
-    ``torch.jit.trace`` can't leave out rows: under them, the branch runs on all samples and is masked.
+    The branch must treat each sample by itself, and not overwrite its input. Dropout inside it numbers the rows that it
+    gets: its masks have the distribution of the masked form, but belong to other samples. ``torch.compile`` breaks the
+    graph at the number of kept samples, and compiles the branch for any number of them. ``torch.func``,
+    ``torch.export`` and ``torch.jit.trace`` can't leave out rows: under them, the branch runs on all samples and is
+    masked.
 
     Args:
         input: ``(N, ...)``.

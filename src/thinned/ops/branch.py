@@ -60,9 +60,7 @@ def branch(
     if key is None:
         key = dispatch.draw_key(x)
     if isinstance(key, dispatch.Decider) or not _fuses(x, bias, residual, p, key, impl):
-        active = activated(x if bias is None else x + bias, activation)
-        form = Form.DROPOUT if residual is None else Form.ADD
-        return dispatch.apply(active, p, key, call, impl=impl, residual=residual, form=form)
+        return _in_parts(x, bias, residual, p, key, call, activation, impl)
     args = BranchArgs(
         x=x,
         bias=bias,
@@ -74,6 +72,21 @@ def branch(
         impl=impl,
     )
     return torch.ops.thinned.bias_dropout_add(*args)  # type: ignore[no-any-return]
+
+
+def _in_parts(
+    x: torch.Tensor,
+    bias: torch.Tensor | None,
+    residual: torch.Tensor | None,
+    p: float | torch.Tensor,
+    key: int | torch.Tensor | dispatch.Decider,
+    call: int | torch.Tensor,
+    activation: Activation,
+    impl: str,
+) -> torch.Tensor:
+    active = activated(x if bias is None else x + bias, activation)
+    form = Form.DROPOUT if residual is None else Form.ADD
+    return dispatch.apply(active, p, key, call, impl=impl, residual=residual, form=form)
 
 
 def _fuses(
@@ -121,10 +134,7 @@ def _forward(
 ) -> torch.Tensor:
     kind = Activation(activation)
     if choice(x, impl).impl != "triton":
-        active = activated(x if bias is None else x + bias, kind)
-        return dispatch.apply(
-            active, p, key, call, residual=residual, form=Form.ADD if residual is not None else Form(0)
-        )
+        return _in_parts(x, bias, residual, p, key, call, kind, impl)
     kernels = importlib.import_module("thinned.kernels.triton.branch_backend")
     operands = (None if tensor is None else tensor.contiguous() for tensor in (x, bias, residual))
     return kernels.forward(*operands, device_address(x, p, key, call), kind)  # type: ignore[no-any-return]

@@ -242,3 +242,12 @@ def test_a_converted_model_takes_the_kernels(monkeypatch: pytest.MonkeyPatch) ->
         outputs.append(torch.stack([model(x) for _ in range(2)]))
     torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(outputs[0][0], outputs[0][1])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "taken"),
+    [(torch.float32, 128, True), (torch.float32, 136, False), (torch.float16, 256, True), (torch.float16, 264, False)],
+)
+def test_heads_that_fit_into_shared_memory(dtype, size, taken):
+    operand = torch.zeros(1, 2, 3, size, dtype=dtype)
+    assert supports(operand, operand, 1.0) is taken

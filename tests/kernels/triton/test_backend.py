@@ -51,6 +51,14 @@ def test_every_stride_order(shared, shape, order):
     assert functional.dropout(x.to(DEVICE), 0.4, key=KEY, shared=shared, impl="triton").stride() == x.stride()
 
 
+def test_rows_that_lie_far_apart():
+    """128 rows reach beyond 2^31 elements; on a CPU, memory that nothing touches costs none."""
+    x = torch.empty(130, 20_000_000, dtype=torch.float16, device=DEVICE)[:, :4].t()
+    x.copy_(torch.randn(4, 130))
+    found = functional.dropout(x, 0.5, key=1, impl="triton")
+    assert torch.equal(found.cpu(), functional.dropout(x.cpu(), 0.5, key=1))
+
+
 def test_transposed_by_groups():
     """Columns that begin anywhere within groups, and more rows than a program does."""
     for rows, columns in ((700, 5), (256, 3)):

@@ -204,7 +204,7 @@ def launch_matrices(
     """Launch the kernel of transposed tensors, or that of all others, with a tile of choice."""
     outer, (rows, columns) = layout.split(2)
     whole_groups = rows.mask == 1 and columns.mask != 0 and form not in {int(Form.GAUSSIAN), _NORMALS}
-    whole_groups = whole_groups and max(rows.steps[:3]) < 1 << 24  # the kernel's 112 rows on: int32
+    whole_groups = whole_groups and max(rows.steps[:3]) < 1 << 24  # it steps over 128 rows in int32
     tile = tile or _matrix_tile(rows, columns, out.element_size(), whole_groups)
     height = 128 if whole_groups else tile.rows
     row_tiles, column_tiles = -(-rows.size // (height * tile.chunks)), -(-columns.size // tile.columns)
