@@ -350,6 +350,7 @@ class TestCompiled:
         for a, b in zip(gradients(model), gradients(twin), strict=True):
             torch.testing.assert_close(a, b)
 
+    @pytest.mark.slow
     def test_recurrent_with_graph_breaks(self):
         model = make()
         api.address(model, 5)

@@ -337,6 +337,7 @@ def test_sizes_of_an_arm_of_several_structures(tmp_path: Path) -> None:
     assert len(ends) == len(set(ends.values())) == 4 * 4
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_what_is_left_and_kill_loses_no_finished_cohort(tmp_path: Path, csv: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "thinned", "study", str(csv), "--target", "y", "--out", str(out)]

@@ -21,8 +21,7 @@ def tool():
 
 
 @pytest.mark.skipif(tool() is None, reason="this Triton brings no compiler for NVIDIA's GPUs")
-@pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+@pytest.mark.parametrize(("capability", "dtype"), [(80, "fp32"), (90, "fp16")])
 def test_a_decision_is_cheap(capability, dtype, tmp_path):
     """At most 14 integer operations an element, no spill, and no bit that goes through shared memory."""
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
