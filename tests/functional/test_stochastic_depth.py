@@ -317,7 +317,7 @@ def test_branches_that_mix_samples_are_refused() -> None:
 def test_branches_that_overwrite_their_input_are_refused() -> None:
     """Masked, they would change the sum itself; here, they would change a copy of some rows of it."""
     body, x = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 6)).double(), inputs()
-    with pytest.raises(RuntimeError, match="must not overwrite its input.*; it did in place; give its first"):
+    with pytest.raises(RuntimeError, match=r"must not overwrite its input.*; it did in place; give its first"):
         functional.stochastic_depth(x, body, 0.5, key=KEY)
     assert torch.equal(x, inputs())
     body[0].inplace = False
