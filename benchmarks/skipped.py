@@ -2,10 +2,10 @@
 
     python benchmarks/skipped.py [case ...] [--device cuda] [--dtype bfloat16] [--rounds 7]
 
-Cases: vit, vit-linear, feed-forward, mlp, heads, attention. All forms of a case take turns in one process, so that a busy
-machine slows all of them, and each row is a median of rounds, with its ratio to the form of the goal. On the CPU, the
-ratio of processor time stands beside it. Peak memory is that of a GPU's allocator, or of a fresh process for each form,
-above its memory before the first step.
+Cases: vit, vit-linear, feed-forward, mlp, heads, attention. All forms of a case take turns in one process, so that a
+busy machine slows all of them, and each row is a median of rounds, with its ratio to the form of the goal. On the CPU,
+the ratio of processor time stands beside it. Peak memory is that of a GPU's allocator, or of a fresh process for each
+form, above its memory before the first step.
 """
 
 import argparse
