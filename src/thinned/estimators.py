@@ -161,8 +161,8 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
 
     Adam trains ``members`` networks of linear, ReLU and dropout layers. Each network holds out a different fifth of the
     rows (with more than five members, a different part of that many), stops when it gets no better on them, and keeps
-    its best epoch; predictions are averaged. A data frame may hold numbers, categories, text, dates and missing values: the encoding of
-    a study is fitted with the networks. An array must hold numbers, or NaN for missing values.
+    its best epoch; predictions are averaged. A data frame may hold numbers, categories, text, dates and missing values:
+    the encoding of a study is fitted with the networks. An array must hold numbers, or NaN for missing values.
 
     Args:
         dropout: rate, in [0, 1).
