@@ -4,9 +4,9 @@
 
 A step is one member's share of a training step, evaluation after each epoch included, on one core, from the second
 epoch on: binary, 75 columns, batches of 32 of 3,200 rows, dropout 0.3, or 0.5 with one mask for a batch. The batched
-program trains as many members at a time as a study gives it, on two splits. The study is of the bundled churn data, arms
-"none", "dropout" and "batch_norm" on one repeat, trained in this process, with encoding, scores and probes. The two take
-turns; times are of the processor, medians of the repeats.
+program trains as many members at a time as a study gives it, on two splits. The study is of the bundled churn data,
+arms "none", "dropout" and "batch_norm" on one repeat, trained in this process, with encoding, scores and probes. The
+two take turns; times are of the processor, medians of the repeats.
 """
 
 import argparse
