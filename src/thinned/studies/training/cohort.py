@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from numpy.random import Generator, Philox
 from torch import nn
 
 from thinned import philox, schedules
 from thinned.studies.design.arms import TECHNIQUES
 from thinned.studies.design.plan import Member
 from thinned.studies.design.setting import Setting
-from thinned.studies.design.streams import stream, stream_key
+from thinned.studies.design.streams import stream_key
 from thinned.studies.examples.generators import seeded_generators
 from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.network import site_rates
@@ -226,7 +227,7 @@ class Cohort(NamedTuple):
         training: the training rows of each split on which the loss is evaluated, ``(splits, n)``.
         validation: the validation rows of each split.
         test: the test rows of each split.
-        order_keys: the key of each split's order of rows, into which the number of an epoch is folded.
+        order_keys: the key of each split's order of rows in each epoch, uint64 ``(splits, epochs)``.
     """
 
     config: TrainingConfig
@@ -237,7 +238,7 @@ class Cohort(NamedTuple):
     training: torch.Tensor
     validation: torch.Tensor
     test: torch.Tensor
-    order_keys: list[int]
+    order_keys: npt.NDArray[np.uint64]
 
     @classmethod
     def of(
@@ -256,8 +257,9 @@ class Cohort(NamedTuple):
         rows = Rows(members, data)
         training = torch.stack([d.train[: len(d.validation)] for d in rows.data])
         validation, test = (torch.stack([getattr(d, part) for d in rows.data]) for part in ("validation", "test"))
-        keys = [stream_key(config.seed, "order", *split) for split in rows.splits]
-        return cls(config, settings, networks, stack, rows, training, validation, test, keys)
+        epochs = np.arange(config.epochs)  # at once: a call for each epoch took a quarter of a small table's study
+        keys = [philox.fold_in_each(stream_key(config.seed, "order", *split), epochs) for split in rows.splits]
+        return cls(config, settings, networks, stack, rows, training, validation, test, np.stack(keys))
 
     def set_rates(self, epoch: int) -> None:
         """Set the rates that members with a schedule have in this epoch."""
@@ -273,8 +275,8 @@ class Cohort(NamedTuple):
         kept = training - training % min(self.config.batch_size, training)
         return torch.stack(
             [
-                d.train[torch.from_numpy(stream(key, epoch).permutation(len(d.train))[:kept])]
-                for key, d in zip(self.order_keys, self.rows.data, strict=True)
+                d.train[torch.from_numpy(Generator(Philox(key=int(key))).permutation(len(d.train))[:kept])]
+                for key, d in zip(self.order_keys[:, epoch], self.rows.data, strict=True)
             ]
         )
 
