@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from thinned.conversion.insertion import InsertionReport, insert_dropout, remove_dropout
     from thinned.conversion.skipping import SkippingReport, skip_dropped
     from thinned.studies.api import Study, study
+    from thinned.studies.callbacks import StudyCallback, mlflow_callback
     from thinned.studies.design.arm import Arm
     from thinned.studies.design.setting import Setting
     from thinned.studies.examples.examples import Examples
@@ -78,6 +79,7 @@ __all__ = [
     "SkippingReport",
     "StochasticDepth",
     "Study",
+    "StudyCallback",
     "ThinnedFeedForward",
     "ThinnedMLP",
     "TrainingRun",
@@ -96,6 +98,7 @@ __all__ = [
     "layers",
     "load_network",
     "masks",
+    "mlflow_callback",
     "recalibrate_batchnorm",
     "remove_dropout",
     "scaled_dot_product_attention",
@@ -126,12 +129,14 @@ _LAZY_NAMES = {
     "Setting": "thinned.studies.design.setting",
     "SkippingReport": "thinned.conversion.skipping",
     "Study": "thinned.studies.api",
+    "StudyCallback": "thinned.studies.callbacks",
     "TrainingRun": "thinned.studies.training.own_training.run",
     "address": "thinned.conversion.api",
     "audit": "thinned.audits",
     "convert": "thinned.conversion.api",
     "insert_dropout": "thinned.conversion.insertion",
     "load_network": "thinned.studies.recommended_network.load",
+    "mlflow_callback": "thinned.studies.callbacks",
     "remove_dropout": "thinned.conversion.insertion",
     "skip_dropped": "thinned.conversion.skipping",
     "study": "thinned.studies.api",
