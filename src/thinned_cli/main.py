@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; it needs typer and rich, which the extra `audit` brings, and most commands the extra `study`."""
+    """Run the command line; the extra `audit` brings what it needs, and most commands need the extra `study`."""
     missing = [name for name in ("rich", "typer") if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(
