@@ -43,7 +43,8 @@ def test_one_mask_is_an_arm_for_those_who_name_it() -> None:
     arms = settings(named)
     assert arms["one_mask"] == tuple(Setting(sites=SiteRates(s.sites.scale, form="one_mask")) for s in arms["dropout"])
     assert arms["one_mask"][0].label.endswith(", one mask for each mini-batch between linear layers")
-    assert "Is one mask for each mini-batch better than one for each example?" in [q.text for q in network_questions(named)]
+    text = "Is one mask for each mini-batch better than one for each example?"
+    assert text in [question.text for question in network_questions(named)]
     assert "one_mask" not in settings(network_arms(sites("convolutional")))
     with pytest.raises(InputError, match="got 'one_mask'; others need sites that the network does not have"):
         network_arms(sites("patches"), chosen=["one_mask"])
