@@ -32,7 +32,8 @@ def take_over_sequences(network: nn.Module, sites: Iterable[NetworkSite]) -> tup
     for path, module in list(network.named_modules()):
         if type(module) is not nn.Sequential or torch_private.any_hook(*module):
             continue
-        drops = {name: child for name, child in module._modules.items() if type(child) in (nn.Dropout, layers.Dropout)}
+        kinds = nn.Dropout | layers.Dropout
+        drops = {name: child for name, child in module._modules.items() if isinstance(child, kinds)}
         if not drops or not {f"{path}.{name}" if path else name for name in drops} <= usable:
             continue
         ours = {name: layers.BatchDropout(drop.p).train(drop.training) for name, drop in drops.items()}
