@@ -96,6 +96,37 @@ def test_every_arm_trains_as_torch_does(task: str, settings: list[Setting]) -> N
     assert_same(case.by_extension(), case.by_torch())
 
 
+@pytest.mark.parametrize("patience", [1, 2])
+def test_patience_ends_as_in_torch(patience: int) -> None:
+    """Each member by its own losses; the epochs until then are those of a training without patience."""
+    case = Case([Setting(), Setting(dropout=0.5), Setting(weight_decay=30.0)], epochs=40)
+    case.config = dataclasses.replace(case.config, learning_rate=0.03)
+    whole = case.by_extension()
+    case.config = dataclasses.replace(case.config, patience=patience)
+    ended = case.by_extension()
+    assert_same(ended, case.by_torch())
+    lengths = [len(outcome.validation_loss) for outcome in ended]
+    assert len(set(lengths)) > 2
+    assert max(lengths) < 40
+    for one, other, length in zip(ended, whole, lengths, strict=True):
+        assert one.validation_loss.tobytes() == other.validation_loss[:length].tobytes()
+        assert one.best_epoch == int(other.validation_loss[:length].argmin()) == length - 1 - patience
+    torch.set_num_threads(2)
+    for one, other in zip(case.by_extension(), ended, strict=True):
+        assert one.validation_loss.tobytes() == other.validation_loss.tobytes()
+        assert torch.equal(one.at_end, other.at_end)
+
+
+def test_the_training_loss_may_be_left_out() -> None:
+    case = Case([Setting(), Setting(dropout=0.5)])
+    whole = case.by_extension()
+    for train in (native_cohort.train, cohort.train):
+        bare = train(case.config, case.build, case.members, case.data, training_curve=False)
+        assert all(np.isnan(outcome.train_loss).all() for outcome in bare)
+        blank = [outcome._replace(train_loss=full.train_loss) for outcome, full in zip(bare, whole, strict=True)]
+        assert_same(blank, whole)
+
+
 @pytest.mark.parametrize(
     ("hidden", "batch"), [((1,), 1), ((33,), 1000), ((8, 8), 16), ((40, 20, 3), 32), ((5, 70), 70), ((64, 64), 2)]
 )
@@ -107,6 +138,16 @@ def test_any_sizes_train_as_torch_does(hidden: tuple[int, ...], batch: int) -> N
 @pytest.mark.parametrize("form", ["before", "after"])
 def test_one_mask_beside_batch_norm_trains_as_torch_does(form: str) -> None:
     case = Case([Setting(dropout=0.4, one_mask=True, batch_norm=form)])  # type: ignore[arg-type]
+    assert_same(case.by_extension(), case.by_torch())
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("form", [None, "after"])
+def test_units_that_a_whole_batch_drops_are_left_out_without_a_trace(task: str, form: str | None) -> None:
+    """Wide layers leave dropped units out of their products: some of them, most, and in some steps all."""
+    rates = (0.3, 0.5, 0.97)
+    settings = [Setting(rate, one_mask=True, batch_norm=form, max_norm=2.0) for rate in rates]  # type: ignore[arg-type]
+    case = Case(settings, task, hidden=(70, 96, 33), epochs=2)
     assert_same(case.by_extension(), case.by_torch())
 
 
