@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The self-test and the extension's own tests under AddressSanitizer and UndefinedBehaviorSanitizer; the self-test also
-# under ThreadSanitizer and valgrind where that is installed. Some minutes; needs gcc and the test requirements.
+# under ThreadSanitizer, under valgrind where that is installed, and for arm64 where a cross compiler and qemu are (Debian:
+# g++-aarch64-linux-gnu, qemu-user-static). Some minutes; needs gcc and the test requirements.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -18,6 +19,15 @@ if command -v valgrind >/dev/null; then
     cmake --build "$out/plain" -j2 >>"$out/log" 2>&1
     echo "== self-test, valgrind (it has no AVX-512)"
     valgrind --quiet --error-exitcode=9 "$out/plain/selftest" 1
+fi
+
+if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64-static >/dev/null; then
+    cmake -S . -B "$out/arm64" -DTHINNED_SELFTEST=ON -DCMAKE_BUILD_TYPE=Release -DCMAKE_SYSTEM_NAME=Linux \
+        -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+        -DCMAKE_EXE_LINKER_FLAGS=-static >"$out/log"
+    cmake --build "$out/arm64" -j2 >>"$out/log" 2>&1
+    echo "== self-test, NEON"
+    qemu-aarch64-static "$out/arm64/selftest" 1
 fi
 
 echo "== the extension's tests, address,undefined"

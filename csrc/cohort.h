@@ -1,6 +1,7 @@
 // A multilayer perceptron in training: what the loops of an instruction set work on. The layout of its matrices is that of
 // the instruction set: panels of `panel` outputs, each [k][panel], so that a tile of a product reads memory in order.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 namespace thinned {

@@ -26,6 +26,7 @@ from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.setting import Setting
 from thinned.studies.model import model
 from thinned.studies.table.load import load
+from thinned.studies.training import cohort, native_cohort
 from thinned.studies.training.config import TrainingConfig
 
 FAST: dict[str, Any] = {"hidden": (8,), "epochs": 10, "members": 2, "random_state": 0, "learning_rate": 1e-2}
@@ -205,6 +206,7 @@ def test_it_is_the_studys_model() -> None:
         {"epochs": 2},
         {"batch_size": 50},
         {"learning_rate": 1e-3},
+        {"patience": 1, "learning_rate": 0.1},
         {"members": 3},
     ],
     ids=str,
@@ -225,6 +227,7 @@ def test_every_parameter_has_an_effect(change: dict[str, Any]) -> None:
         ({"batch_norm": True}, "batch_norm must be one of None, 'before', 'after'; got True"),
         ({"hidden": (0,)}, "hidden widths must lie between 1 and 65,536"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1; got 0"),
+        ({"patience": 0}, "patience must be a whole number of at least 1; got 0"),
         ({"batch_size": 2.5}, "batch_size must be a whole number of at least 1; got 2.5"),
         ({"members": 0}, "members must be a whole number of at least 1; got 0"),
         ({"learning_rate": 0}, "the learning rate must be a number above 0; got 0"),
@@ -234,6 +237,29 @@ def test_parameters_that_cannot_be_used(change: dict[str, Any], words: str) -> N
     x, y = load_iris(return_X_y=True)
     with pytest.raises(InputError, match=words):
         ThinnedClassifier(**FAST | change).fit(x, y)
+
+
+def test_training_stops_where_the_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the default, 10 epochs of many steps, or 800 steps."""
+    lengths: list[tuple[int, int]] = []
+    train = native_cohort.train
+
+    def watch(*arguments: Any, **named: Any) -> list[cohort.Outcome]:
+        outcomes = train(*arguments, **named)
+        lengths.extend((len(outcome.validation_loss), outcome.best_epoch) for outcome in outcomes)
+        return outcomes
+
+    monkeypatch.setattr(native_cohort, "train", watch)
+    x, y = load_diabetes(return_X_y=True)  # 354 rows train a member: 22 steps of 16
+    cases = [({"patience": 3}, 3), ({}, 37), ({"batch_size": 3}, 10)]
+    for change, patience in cases:
+        lengths.clear()
+        ThinnedRegressor(**FAST | {"epochs": 500, "learning_rate": 0.03} | change).fit(x, y)
+        assert [length - 1 - best for length, best in lengths] == [patience] * 2
+        assert max(length for length, _ in lengths) < 500
+    lengths.clear()
+    ThinnedRegressor(hidden=(4,), members=1, random_state=0, patience=10**9).fit(x, y)
+    assert [length for length, _ in lengths] == [228]  # 5,000 steps
 
 
 def test_targets_that_cannot_be_used() -> None:

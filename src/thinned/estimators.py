@@ -1,7 +1,7 @@
 """scikit-learn estimators: :class:`ThinnedClassifier` and :class:`ThinnedRegressor`.
 
-They fit the networks of a study: several are trained together as one batched program, each keeps its best epoch on
-validation rows of its own, and predictions are averaged. ``pip install 'thinned[study]'`` installs what they need.
+They fit the networks of a study: several are trained, each stops by validation rows of its own and keeps its best epoch
+on them, and predictions are averaged. ``pip install 'thinned[study]'`` installs what they need.
 """
 
 import operator
@@ -33,7 +33,9 @@ Value = TypeVar("Value")
 Rows = object  # a data frame of pandas or polars, or an array
 Target = npt.NDArray[np.generic]
 
-_LEAST_STEPS = 1000  # of training: 50 epochs of a few hundred rows are too few for Adam's small steps
+# A few hundred rows make few steps an epoch, and Adam's are small: what an epoch counts for elsewhere takes many there.
+_LEAST_STEPS = 5000  # of the budget
+_PATIENT_EPOCHS, _PATIENT_STEPS = 10, 800
 
 
 class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -52,6 +54,7 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float = 1e-3,
+        patience: int | None = None,
         members: int = 5,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
@@ -66,6 +69,7 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.patience = patience
         self.members = members
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -133,23 +137,32 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         hidden = None if self.hidden is None else tuple(map(_python_int, self.hidden))
         StudyOptions(hidden=hidden, learning_rate=self.learning_rate, **counts)  # checks them
         budget = choose_budget(rows, int(rows * (1 - VALIDATION) * (1 - VALIDATION)), hidden, **counts)
+        steps = max(1, int(rows * (1 - VALIDATION)) // budget.batch_size)  # of an epoch
         if self.epochs is None:
-            steps = max(1, int(rows * (1 - VALIDATION)) // budget.batch_size)
             budget = budget._replace(epochs=max(budget.epochs, -(-_LEAST_STEPS // steps)))
+        patience = _python_int(self.patience)
+        if patience is None:
+            patience = max(_PATIENT_EPOCHS, -(-_PATIENT_STEPS // steps))
+        elif type(patience) is not int or patience < 1:
+            raise InputError(sentence("patience must be a whole number of at least 1", f"got {patience!r}"))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         return TrainingConfig(
-            task=task, settings=(setting,), learning_rate=self.learning_rate, seed=seed, **budget._asdict()
+            task=task,
+            settings=(setting,),
+            learning_rate=self.learning_rate,
+            seed=seed,
+            patience=patience,
+            **budget._asdict(),
         )
 
 
 class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
     """Classifier: a multilayer perceptron with dropout.
 
-    Adam trains ``members`` networks of linear, ReLU and dropout layers as one batched program. Each network holds out
-    a different fifth of the rows (with more than five members, a different part of that many) and keeps its best
-    epoch on them;
-    predictions are averaged. A data frame may hold numbers, categories, text, dates and missing values: the encoding of
-    a study is fitted with the networks. An array must hold numbers, or NaN for missing values.
+    Adam trains ``members`` networks of linear, ReLU and dropout layers. Each network holds out a different fifth of the
+    rows (with more than five members, a different part of that many), stops when it gets no better on them, and keeps
+    its best epoch; predictions are averaged. A data frame may hold numbers, categories, text, dates and missing values:
+    the encoding of a study is fitted with the networks. An array must hold numbers, or NaN for missing values.
 
     Args:
         dropout: rate, in [0, 1).
@@ -160,14 +173,15 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
             batch norm.
         embedding: "piecewise" adds the piecewise-linear encoding of numbers (Gorishniy et al. 2022).
         hidden: widths of the hidden layers; None takes two of the power of two nearest to √rows, from 16 to 256.
-        epochs: epochs of training; None takes 50, fewer from 5,000 training rows on, but at least 1,000 steps.
+        epochs: most epochs of training; None takes 50, fewer from 5,000 training rows on, but at least 5,000 steps.
         batch_size: rows of a step; None takes about a hundredth of the training rows, from 16 to 512.
         learning_rate: learning rate of Adam.
+        patience: a network's training stops after so many epochs without a lower loss on the rows that it holds out
+            (scikit-learn's ``n_iter_no_change``); None takes 10, but at least 800 steps.
         members: number of networks.
         random_state: as in all of scikit-learn; an int makes fits repeat bit for bit.
-        n_jobs: number of processes, as in all of scikit-learn. Members whose parts of the rows are equal in size are
-            one batched program, which runs on one core; those of different sizes are fitted at a time. No number
-            depends on it.
+        n_jobs: number of processes, as in all of scikit-learn. Members whose parts of the rows are equal in size share
+            a process and its threads; those of different sizes are fitted at a time. No number depends on it.
 
     Attributes:
         model_: the fitted :class:`thinned.studies.model.Model`, for uncertainties, intervals and ONNX.
@@ -216,8 +230,8 @@ class ThinnedClassifier(ClassifierMixin, _Thinned):  # type: ignore[misc]
 class ThinnedRegressor(RegressorMixin, _Thinned):  # type: ignore[misc]
     """Regressor: a multilayer perceptron with dropout.
 
-    Parameters and fitted attributes are those of :class:`ThinnedClassifier`, except ``classes_``. Members keep the
-    epoch of the smallest squared error on the standardised target.
+    Parameters and fitted attributes are those of :class:`ThinnedClassifier`, except ``classes_``. Members stop
+    by the squared error on the standardised target, and keep the epoch of the smallest.
 
     Example:
         >>> from sklearn.datasets import load_diabetes

@@ -139,19 +139,31 @@ def test_trace_in_evaluation(name: str) -> None:
     torch.testing.assert_close(first(traced(*x)), first(layer(*x)))  # its matrix products may be ordered otherwise
 
 
+class SideBySide(nn.Module):
+    """Every layer with inputs of its own: one export serves for all."""
+
+    def __init__(self, layers: list[nn.Module], inputs: list[int]) -> None:
+        super().__init__()
+        self.layers, self.inputs = nn.ModuleList(layers), inputs
+
+    def forward(self, *x: torch.Tensor) -> list[torch.Tensor]:
+        at = iter(x)
+        return [first(layer(*(next(at) for _ in range(n)))) for layer, n in zip(self.layers, self.inputs, strict=True)]
+
+
 @quiet
-@every
-def test_onnx_in_evaluation(name: str) -> None:
+def test_onnx_in_evaluation() -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    build, inputs = EVERY[name]
-    layer, x = build().eval(), inputs()
-    program = torch.onnx.export(layer, x, dynamo=True, verbose=False)
+    layers, inputs = [build().eval() for build, _ in EVERY.values()], [inputs() for _, inputs in EVERY.values()]
+    model = SideBySide(layers, list(map(len, inputs))).eval()
+    x = tuple(value for each in inputs for value in each)
     file = io.BytesIO()
-    program.save(file)
+    torch.onnx.export(model, x, dynamo=True, verbose=False).save(file)
     session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
     feed = {node.name: value.numpy() for node, value in zip(session.get_inputs(), x, strict=True)}
-    assert torch.allclose(torch.from_numpy(session.run(None, feed)[0]), first(layer(*x)), atol=1e-5)
+    for name, found, expected in zip(EVERY, session.run(None, feed), model(*x), strict=True):
+        assert torch.allclose(torch.from_numpy(found), expected, atol=1e-5), name
 
 
 class Block(nn.Module):

@@ -17,7 +17,7 @@ from sklearn.linear_model import LinearRegression
 
 from thinned import datasets
 from thinned.errors import InputError
-from thinned.studies.table import column_encodings
+from thinned.studies.table import column_encodings, encoding
 from thinned.studies.table.encoding import LIMIT, Encoder
 from thinned.studies.table.load import load
 from thinned.studies.table.read_files import read_frame
@@ -57,6 +57,19 @@ def assert_matrix(matrix, rows, encoder):
     assert matrix.flags.c_contiguous
     assert np.isfinite(matrix).all()
     assert np.abs(matrix).max(initial=0.0) <= LIMIT
+
+
+@pytest.mark.parametrize("most", [0, 10**6])
+def test_fit_transform_is_fit_and_transform(mixed, monkeypatch, most):
+    monkeypatch.setattr(encoding, "_CELLS_TWICE", most)
+    mixed["constant"] = 1.0
+    for embedding in (None, "piecewise"):
+        once, twice = Encoder(embedding), Encoder(embedding).fit(mixed)
+        matrix = once.fit_transform(mixed)
+        assert_matrix(matrix, len(mixed), once)
+        assert matrix.tobytes() == twice.transform(mixed).tobytes()
+        assert once.names == twice.names
+        assert once.transform(mixed).tobytes() == matrix.tobytes()
 
 
 def test_each_kind_of_column_is_recognised(mixed):

@@ -96,6 +96,37 @@ def test_every_arm_trains_as_torch_does(task: str, settings: list[Setting]) -> N
     assert_same(case.by_extension(), case.by_torch())
 
 
+@pytest.mark.parametrize("patience", [1, 2])
+def test_patience_ends_as_in_torch(patience: int) -> None:
+    """Each member by its own losses; the epochs until then are those of a training without patience."""
+    case = Case([Setting(), Setting(dropout=0.5), Setting(weight_decay=30.0)], epochs=40)
+    case.config = dataclasses.replace(case.config, learning_rate=0.03)
+    whole = case.by_extension()
+    case.config = dataclasses.replace(case.config, patience=patience)
+    ended = case.by_extension()
+    assert_same(ended, case.by_torch())
+    lengths = [len(outcome.validation_loss) for outcome in ended]
+    assert len(set(lengths)) > 2
+    assert max(lengths) < 40
+    for one, other, length in zip(ended, whole, lengths, strict=True):
+        assert one.validation_loss.tobytes() == other.validation_loss[:length].tobytes()
+        assert one.best_epoch == int(other.validation_loss[:length].argmin()) == length - 1 - patience
+    torch.set_num_threads(2)
+    for one, other in zip(case.by_extension(), ended, strict=True):
+        assert one.validation_loss.tobytes() == other.validation_loss.tobytes()
+        assert torch.equal(one.at_end, other.at_end)
+
+
+def test_the_training_loss_may_be_left_out() -> None:
+    case = Case([Setting(), Setting(dropout=0.5)])
+    whole = case.by_extension()
+    for train in (native_cohort.train, cohort.train):
+        bare = train(case.config, case.build, case.members, case.data, training_curve=False)
+        assert all(np.isnan(outcome.train_loss).all() for outcome in bare)
+        blank = [outcome._replace(train_loss=full.train_loss) for outcome, full in zip(bare, whole, strict=True)]
+        assert_same(blank, whole)
+
+
 @pytest.mark.parametrize(
     ("hidden", "batch"), [((1,), 1), ((33,), 1000), ((8, 8), 16), ((40, 20, 3), 32), ((5, 70), 70), ((64, 64), 2)]
 )

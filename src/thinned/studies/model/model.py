@@ -325,8 +325,8 @@ def fit(
 
     ``jobs`` is joblib's: members whose parts differ in size are trained in as many processes. No number depends on it.
     """
-    encoder = Encoder(setting.embedding, table.readings).fit(table.features)
-    x = torch.from_numpy(encoder.transform(table.features))
+    encoder = Encoder(setting.embedding, table.readings)
+    x = torch.from_numpy(encoder.fit_transform(table.features))
     y, center, spread = standardised(table, np.arange(len(table.target)))
     rows = refit_parts(table, config.seed, max(members, _MEMBERS))[:members]
     parts = [tuple(map(torch.from_numpy, part)) for part in rows]
@@ -374,4 +374,6 @@ def _fit_batch(
     progress: Callable[[int], None] = lambda epoch: None,
 ) -> list[cohort.Outcome]:
     """Train members of one shape, on as many cores as torch has threads where the extension trains."""
-    return native_cohort.train(config, lambda _: storage.make_network(metadata), members, data, progress)
+    return native_cohort.train(
+        config, lambda _: storage.make_network(metadata), members, data, progress, training_curve=False
+    )

@@ -151,13 +151,18 @@ class Column:
                 return np.asarray(pd.isna(values), dtype=bool)
 
 
-def column_of(series: Series) -> Column:
+def column_of(series: Series, name: str | None = None) -> Column:
     """Read the cells of a pandas column.
+
+    Args:
+        series: the cells.
+        name: the column's name; None takes that of the series.
 
     Raises:
         InputError: the column holds lists, bytes, complex numbers or other things than scalars.
     """
-    return Column(str(series.name), _cells(series, str(series.name)))
+    name = str(series.name) if name is None else name
+    return Column(name, _cells(series, name))
 
 
 def _cells(series: Series, name: str) -> Cells:  # noqa: PLR0911 (one for each kind of dtype)

@@ -68,7 +68,7 @@ def columns_of(frame: pd.DataFrame) -> list[Column]:
     """
     names = [str(name) for name in frame.columns]
     check_names(names)
-    return [column_of(frame.iloc[:, i].rename(name)) for i, name in enumerate(names)]
+    return [column_of(frame.iloc[:, i], name) for i, name in enumerate(names)]
 
 
 def decide(

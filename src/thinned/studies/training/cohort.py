@@ -19,6 +19,7 @@ from thinned.studies.design.setting import Setting
 from thinned.studies.design.streams import stream, stream_key
 from thinned.studies.examples.generators import seeded_generators
 from thinned.studies.training.config import TrainingConfig
+from thinned.studies.training.kept_weights import KeptWeights
 from thinned.studies.training.network import site_rates
 from thinned.studies.training.optimizer import AdamW
 from thinned.studies.training.records import Probes
@@ -51,8 +52,9 @@ class Outcome(NamedTuple):
     """The result of training one member.
 
     Attributes:
-        train_loss: per epoch, dropout off, on as many training rows as there are validation rows.
-        validation_loss: per epoch, dropout off.
+        train_loss: per epoch, dropout off, on as many training rows as there are validation rows; NaN where the cohort
+            leaves it out.
+        validation_loss: per epoch, dropout off; of fewer epochs than the budget where patience ended.
         best_epoch: 0-based epoch of the least validation loss.
         at_best: output on the test rows with the weights of that epoch, ``(rows, outputs)``.
         at_end: output on the test rows after the last epoch, ``(rows, outputs)``.
@@ -129,9 +131,8 @@ class Stack:
                 self._idle.append(site)
                 continue
             key = philox.fold_in(seed, philox.site_number(name))
-            keys = np.array([philox.fold_in(key, member) for member in members], dtype=np.uint64)
             self.rates[name] = torch.tensor([member[name] for member in rates], dtype=torch.float64)
-            self.keys[name] = torch.tensor(keys.view(np.int64))
+            self.keys[name] = torch.from_numpy(philox.fold_in_each(key, members).view(np.int64))
             self._addresses |= {f"{name}.key": self.keys[name], f"{name}.rate": self.rates[name]}
             site.call = self.clock
             # to be replaced member by member; tensors of their own, since functional_call ties equal ones
@@ -206,7 +207,7 @@ class Rows:
         index = (rows + self._start).reshape(-1)
         x, y = (part.index_select(0, index) for part in self._all)
         by_member = self.split_index
-        return x.view(*rows.shape, -1).index_select(0, by_member), y.view(rows.shape).index_select(0, by_member)
+        return x.view(*rows.shape, x.shape[1]).index_select(0, by_member), y.view(rows.shape).index_select(0, by_member)
 
     def chunks(self, rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The same, a part of the rows at a time."""
@@ -223,10 +224,10 @@ class Cohort(NamedTuple):
         networks: each member's network with its initial weights.
         stack: the same networks as one, with the addresses of their masks.
         rows: the rows of their splits.
-        training: the training rows of each split on which the loss is evaluated, ``(splits, n)``.
+        training: the training rows of each split on which the loss is evaluated, ``(splits, n)``; maybe none.
         validation: the validation rows of each split.
         test: the test rows of each split.
-        order_keys: the key of each split's order of rows, into which the number of an epoch is folded.
+        order_keys: the keys of each split's order of rows, one for each epoch.
     """
 
     config: TrainingConfig
@@ -237,7 +238,7 @@ class Cohort(NamedTuple):
     training: torch.Tensor
     validation: torch.Tensor
     test: torch.Tensor
-    order_keys: list[int]
+    order_keys: list[philox.Words]
 
     @classmethod
     def of(
@@ -246,6 +247,8 @@ class Cohort(NamedTuple):
         build: Callable[[Setting], nn.Module],
         members: Sequence[Member],
         data: Sequence[Data],
+        *,
+        training_curve: bool = True,
     ) -> "Cohort":
         """The cohort that :func:`train` trains with these arguments."""
         settings = [config.settings[member.setting] for member in members]
@@ -254,29 +257,25 @@ class Cohort(NamedTuple):
         masks = [member.repeat * config.folds + member.fold for member in members]
         stack = Stack(networks, rates, stream_key(config.seed, "mask"), masks)
         rows = Rows(members, data)
-        training = torch.stack([d.train[: len(d.validation)] for d in rows.data])
+        training = torch.stack([d.train[: training_curve * len(d.validation)] for d in rows.data])
         validation, test = (torch.stack([getattr(d, part) for d in rows.data]) for part in ("validation", "test"))
-        keys = [stream_key(config.seed, "order", *split) for split in rows.splits]
+        epochs = np.arange(config.epochs)
+        keys = [philox.fold_in_each(stream_key(config.seed, "order", *split), epochs) for split in rows.splits]
         return cls(config, settings, networks, stack, rows, training, validation, test, keys)
 
-    def set_rates(self, epoch: int) -> None:
-        """Set the rates that members with a schedule have in this epoch."""
-        for m, (network, setting) in enumerate(zip(self.networks, self.settings, strict=True)):
-            if setting.schedule != "constant":
-                for name, rate in site_rates(network, setting.at_epoch(epoch, self.config.epochs)).items():
-                    if name in self.stack.rates:
-                        self.stack.rates[name][m] = rate
+    def set_rates(self, epoch: int, member: int) -> None:
+        """Set the rates that a member with a schedule has in this epoch."""
+        setting = self.settings[member]
+        if setting.schedule != "constant":
+            at_epoch = site_rates(self.networks[member], setting.at_epoch(epoch, self.config.epochs))
+            for name in self.stack.rates.keys() & at_epoch.keys():
+                self.stack.rates[name][member] = at_epoch[name]
 
-    def orders(self, epoch: int) -> torch.Tensor:
-        """The training rows of each split in this epoch's order, whole batches only: ``(splits, steps · batch)``."""
-        training = len(self.rows.data[0].train)  # by time, the first windows may hold less than a batch
-        kept = training - training % min(self.config.batch_size, training)
-        return torch.stack(
-            [
-                d.train[torch.from_numpy(stream(key, epoch).permutation(len(d.train))[:kept])]
-                for key, d in zip(self.order_keys, self.rows.data, strict=True)
-            ]
-        )
+    def order(self, epoch: int, split: int) -> torch.Tensor:
+        """The training rows of a split in this epoch's order, whole batches only: ``(steps · batch,)``."""
+        train = self.rows.data[split].train  # by time, the first windows may hold less than a batch
+        kept = len(train) - len(train) % min(self.config.batch_size, len(train))
+        return train[torch.from_numpy(stream(int(self.order_keys[split][epoch])).permutation(len(train))[:kept])]
 
 
 def train(
@@ -286,6 +285,8 @@ def train(
     data: Sequence[Data],
     progress: Callable[[int], None] = lambda epoch: None,
     probe: Callable[[Stack], Sequence[Probes]] | None = None,
+    *,
+    training_curve: bool = True,
 ) -> list[Outcome]:
     """Train one network for each member, all in one batched program of torch.
 
@@ -301,8 +302,9 @@ def train(
         data: the split of each member, all of one shape.
         progress: called with the number of finished epochs.
         probe: measures inside the trained networks, with the weights of their best epochs.
+        training_curve: evaluate the training loss of each epoch, which no weight depends on.
     """
-    return train_cohort(Cohort.of(config, build, members, data), progress, probe)
+    return train_cohort(Cohort.of(config, build, members, data, training_curve=training_curve), progress, probe)
 
 
 def train_cohort(
@@ -311,61 +313,42 @@ def train_cohort(
     """Train a cohort; see :func:`train`."""
     config, settings, stack, rows = cohort.config, cohort.settings, cohort.stack, cohort.rows
     optimizer = AdamW(stack, settings, config.learning_rate)
-    best = _BestWeights(stack, len(settings))
+    kept = KeptWeights(stack.learned, len(settings), config.patience)
     curves: list[tuple[torch.Tensor, ...]] = []
     for epoch in range(config.epochs):
         stack.train()
-        cohort.set_rates(epoch)
-        for batch in torch.split(cohort.orders(epoch), config.batch_size, dim=1):
+        for m in range(len(settings)):
+            cohort.set_rates(epoch, m)
+        orders = torch.stack([cohort.order(epoch, split) for split in range(len(rows.data))])
+        for batch in torch.split(orders, config.batch_size, dim=1):
             x, y = rows.batch(batch)
             _training_losses(config.task, settings, stack(x), y).mean(1).sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             stack.clock += 1
         stack.base.eval()
         curves.append(tuple(_mean_loss(config.task, stack, rows, i) for i in (cohort.training, cohort.validation)))
-        best.update(epoch, curves[-1][1])
+        kept.update(epoch, curves[-1][1])
         progress(epoch + 1)
+        if kept.all_over:
+            break
+    kept.restore_last()
     at_end = _outputs(stack, rows, cohort.test)
-    best.restore()
+    kept.restore_best()
     probes = [Probes() for _ in settings] if probe is None else probe(stack)
     at_best = _outputs(stack, rows, cohort.test)
     train_curve, validation_curve = (torch.stack(curve, dim=1).numpy() for curve in zip(*curves, strict=True))
     return [
-        Outcome(train_curve[m], validation_curve[m], int(best.epochs[m]), at_best[m], at_end[m], best.of(m), probes[m])
+        Outcome(
+            train_loss=train_curve[m, : kept.epochs[m]],
+            validation_loss=validation_curve[m, : kept.epochs[m]],
+            best_epoch=int(kept.best_epochs[m]),
+            at_best=at_best[m],
+            at_end=at_end[m],
+            weights=kept.best(m),
+            probes=probes[m],
+        )
         for m in range(len(settings))
     ]
-
-
-class _BestWeights:
-    """The weights of each member at its epoch of least validation loss.
-
-    Attributes:
-        epochs: 0-based number of that epoch, ``(members,)``.
-    """
-
-    def __init__(self, stack: Stack, members: int) -> None:
-        self._stack = stack
-        self._weights = {name: value.detach().clone() for name, value in stack.learned.items()}
-        self._losses = torch.full((members,), torch.inf)
-        self.epochs = torch.zeros(members, dtype=torch.int64)
-
-    def update(self, epoch: int, validation_loss: torch.Tensor) -> None:
-        """Keep the present weights of the members whose validation loss is the least so far."""
-        improved = validation_loss < self._losses
-        self._losses = torch.where(improved, validation_loss, self._losses)
-        self.epochs[improved] = epoch
-        for name, value in self._stack.learned.items():
-            self._weights[name][improved] = value.detach()[improved]
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        """Give the stack the weights of the best epochs."""
-        for name, value in self._stack.learned.items():
-            value.copy_(self._weights[name])
-
-    def of(self, member: int) -> dict[str, torch.Tensor]:
-        """A copy of one member's weights, by qualified name."""
-        return {name: value[member].clone() for name, value in self._weights.items()}
 
 
 def _training_losses(task: str, settings: Sequence[Setting], output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

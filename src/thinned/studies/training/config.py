@@ -22,6 +22,7 @@ class TrainingConfig:
         seed: the number from which everything random follows.
         folds: number of test folds, by which members are numbered.
         repeats: number of repeats; the final model is a further one.
+        patience: a network's training stops after so many epochs without a lower validation loss; None trains all.
     """
 
     task: str
@@ -33,6 +34,7 @@ class TrainingConfig:
     seed: int
     folds: int = 5
     repeats: int = 2
+    patience: int | None = None
 
     @classmethod
     def of_plan(cls, plan: Plan) -> "TrainingConfig":

@@ -4,11 +4,11 @@ The extension's source is in ``csrc/``. :func:`thinned.studies.training.cohort.t
 :func:`torch_reason` names.
 """
 
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from functools import partial
-from typing import Self
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ __all__ = ["torch_reason", "train", "trains_networks"]
 
 #: products of a row with a weight in one call of the extension, some tenths of a second: an interrupt waits for its end
 _PRODUCTS_AT_ONCE = 3 * 10**9
-_PULSE = 0.2  # seconds between two calls of `progress` within an epoch
+_PULSE = 0.2  # seconds between two calls of `progress` within an epoch, or while threads train
 
 
 def trains_networks(network: str | None) -> bool:
@@ -68,6 +68,8 @@ def train(
     data: Sequence[Data],
     progress: Callable[[int], None] = lambda epoch: None,
     probe: Callable[[Stack], Sequence[Probes]] | None = None,
+    *,
+    training_curve: bool = True,
 ) -> list[Outcome]:
     """Train one network for each member, by the extension where it can.
 
@@ -75,7 +77,7 @@ def train(
     rounding of sums. A member's numbers depend neither on other members nor on the number of threads, which is
     torch's. On one thread ``progress`` is called within a long epoch, too, and ends the training by raising.
     """
-    cohort = Cohort.of(config, build, members, data)
+    cohort = Cohort.of(config, build, members, data, training_curve=training_curve)
     if torch_reason(cohort) is not None:
         with one_core():  # the last bits of its matrix products depend on the number of cores
             return train_cohort(cohort, progress, probe)
@@ -86,12 +88,14 @@ class _Training:
     """One member in training.
 
     Attributes:
+        split: the number of its split.
         losses: training and validation loss of each epoch.
         best_epoch: 0-based epoch of the least validation loss.
     """
 
     def __init__(self, cohort: Cohort, member: int, table: "_native.TableF32 | _native.TableF64") -> None:
         self._cohort, self._member, self._table = cohort, member, table
+        self.split = int(cohort.rows.split_index[member])
         network, config, setting = cohort.stack.base, cohort.config, cohort.settings[member]
         assert isinstance(network, MLP)  # noqa: S101 - as torch_reason found
         self._sites = list(schedules.dropout_layers(network))
@@ -127,23 +131,33 @@ class _Training:
         keep = [int(thresholds(rates[s][self._member])) if s in rates else 65536 for s in self._sites]
         self._trainer.set_keep(keep)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its budget or its patience has ended."""
+        config, epochs = self._cohort.config, len(self.losses)
+        return epochs == config.epochs or (
+            config.patience is not None and epochs - 1 - self.best_epoch >= config.patience
+        )
+
     def epoch(self, order: torch.Tensor, check: Callable[[], None]) -> None:
         """Train for an epoch and evaluate; ``check`` is called a few times a second, and ends it by raising."""
         if not self.losses or self._cohort.settings[self._member].schedule != "constant":
+            self._cohort.set_rates(len(self.losses), self._member)
             self._set_keep()
         batch = min(self._cohort.config.batch_size, len(order))
         for part in torch.split(order, max(self._at_once // batch, 1) * batch):
             check()
             self._trainer.train(self._table, part.numpy())  # type: ignore[arg-type]
-        split = self._cohort.rows.split_index[self._member]
-        training = self._loss(self._cohort.training[split], check)
-        validation = self._loss(self._cohort.validation[split], check)
+        training = self._loss(self._cohort.training[self.split], check)
+        validation = self._loss(self._cohort.validation[self.split], check)
         if validation < self._least:
             self._least, self.best_epoch = validation, len(self.losses)
             self._trainer.keep_best()
         self.losses.append((training, validation))
 
     def _loss(self, rows: torch.Tensor, check: Callable[[], None]) -> np.float32:
+        if not len(rows):
+            return np.float32(np.nan)
         total = 0.0
         for part in torch.split(rows, self._at_once):
             check()
@@ -153,7 +167,7 @@ class _Training:
 
     def outputs(self) -> torch.Tensor:
         """Outputs on the test rows, ``(rows, outputs)``."""
-        rows = self._cohort.test[self._cohort.rows.split_index[self._member]]
+        rows = self._cohort.test[self.split]
         network = self._cohort.stack.base
         assert isinstance(network, MLP)  # noqa: S101 - as torch_reason found
         out = torch.empty(len(rows), network.output.out_features, dtype=self._dtype)
@@ -171,15 +185,15 @@ def _train(
     cohort: Cohort, progress: Callable[[int], None], probe: Callable[[Stack], Sequence[Probes]] | None
 ) -> list[Outcome]:
     tables = [_table(cohort, data) for data in cohort.rows.data]
-    numbers = cohort.rows.split_index.tolist()
-    networks = [_Training(cohort, m, tables[split]) for m, split in enumerate(numbers)]
-    with _Threads() as threads:
-        for epoch in range(cohort.config.epochs):
-            cohort.set_rates(epoch)
-            orders = cohort.orders(epoch)
-            threads.each(networks, [orders[split] for split in numbers], partial(progress, epoch))
-            cohort.stack.clock += orders.shape[1] // min(cohort.config.batch_size, orders.shape[1])
-            progress(epoch + 1)
+    networks = [_Training(cohort, m, tables[split]) for m, split in enumerate(cohort.rows.split_index.tolist())]
+    threads = min(torch.get_num_threads(), len(networks))
+    if threads > 1:
+        _train_in_threads(cohort, networks, threads, progress)
+    else:
+        _train_in_turn(cohort, networks, progress)
+    training = len(cohort.rows.data[0].train)
+    steps = training // min(cohort.config.batch_size, training)
+    cohort.stack.clock += steps * max(len(network.losses) for network in networks)
     at_end = [network.outputs() for network in networks]
     for network in networks:
         network.restore_best()
@@ -200,41 +214,57 @@ def _train(
     ]
 
 
-class _Threads:
-    """As many threads as torch has, that train networks for an epoch; the end of the block ends what is running."""
+def _train_in_turn(cohort: Cohort, networks: Sequence[_Training], progress: Callable[[int], None]) -> None:
+    """Train in the caller's thread, where an interrupt comes soon; networks of one split share its orders."""
+    pulse = time.monotonic()
+    for epoch in range(cohort.config.epochs):
 
-    def __init__(self) -> None:
-        count = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(count) if count > 1 else None
-        self._stopped, self._pulse = False, time.monotonic()
+        def check(epoch: int = epoch) -> None:
+            nonlocal pulse
+            if time.monotonic() - pulse >= _PULSE:
+                pulse = time.monotonic()
+                progress(epoch)
 
-    def each(self, networks: Sequence[_Training], orders: Iterable[torch.Tensor], progress: Callable[[], None]) -> None:
-        """Train every network: in the caller's thread where it is the only one, so that an interrupt comes soon."""
+        training = [network for network in networks if not network.is_over]
+        if not training:
+            break
+        orders = {split: cohort.order(epoch, split) for split in dict.fromkeys(network.split for network in training)}
+        for network in training:
+            network.epoch(orders[network.split], check)
+        progress(epoch + 1)
 
-        def check() -> None:
-            if time.monotonic() - self._pulse >= _PULSE:
-                self._pulse = time.monotonic()
-                progress()
 
-        if self._pool is None:
-            for network, order in zip(networks, orders, strict=True):
-                network.epoch(order, check)
-            return
-        pairs = zip(networks, orders, strict=True)
-        for future in [self._pool.submit(network.epoch, order, self._check) for network, order in pairs]:
-            future.result()
+def _train_in_threads(
+    cohort: Cohort, networks: Sequence[_Training], threads: int, progress: Callable[[int], None]
+) -> None:
+    """Train so many networks at a time, an epoch of each in turn; ``progress`` is told the mean of their epochs."""
+    stopped, budget = threading.Event(), cohort.config.epochs
+    waiting = deque(networks)
 
-    def _check(self) -> None:
-        if self._stopped:
+    def check() -> None:
+        if stopped.is_set():
             raise CancelledError
 
-    def __enter__(self) -> Self:
-        return self
+    def work() -> None:
+        while waiting:
+            try:
+                network = waiting.popleft()
+            except IndexError:  # the other threads have the rest
+                return
+            network.epoch(cohort.order(len(network.losses), network.split), check)
+            if not network.is_over:
+                waiting.append(network)
 
-    def __exit__(self, *exception: object) -> None:
-        self._stopped = True
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(threads) as pool:
+        working = {pool.submit(work) for _ in range(threads)}
+        try:
+            while working:
+                done, working = wait(working, _PULSE, FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+                progress(sum(budget if n.is_over else len(n.losses) for n in networks) // len(networks))
+        finally:
+            stopped.set()
 
 
 def _table(cohort: Cohort, data: Data) -> "_native.TableF32 | _native.TableF64":
