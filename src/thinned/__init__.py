@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from thinned.studies.design.arm import Arm
     from thinned.studies.design.setting import Setting
     from thinned.studies.examples.examples import Examples
+    from thinned.studies.model.load import load
+    from thinned.studies.model.model import Model
     from thinned.studies.recommended_network.load import load_network
     from thinned.studies.training.own_training.run import TrainingRun
     from thinned.tracing import sites
@@ -73,6 +75,7 @@ __all__ = [
     "InputError",
     "InsertionReport",
     "LockedDropout",
+    "Model",
     "MultiheadAttention",
     "Setting",
     "SkippingReport",
@@ -94,6 +97,7 @@ __all__ = [
     "functional",
     "insert_dropout",
     "layers",
+    "load",
     "load_network",
     "masks",
     "recalibrate_batchnorm",
@@ -123,6 +127,7 @@ _LAZY_NAMES = {
     "Examples": "thinned.studies.examples.examples",
     "Finding": "thinned.audits",
     "InsertionReport": "thinned.conversion.insertion",
+    "Model": "thinned.studies.model.model",
     "Setting": "thinned.studies.design.setting",
     "SkippingReport": "thinned.conversion.skipping",
     "Study": "thinned.studies.api",
@@ -131,6 +136,7 @@ _LAZY_NAMES = {
     "audit": "thinned.audits",
     "convert": "thinned.conversion.api",
     "insert_dropout": "thinned.conversion.insertion",
+    "load": "thinned.studies.model.load",
     "load_network": "thinned.studies.recommended_network.load",
     "remove_dropout": "thinned.conversion.insertion",
     "skip_dropped": "thinned.conversion.skipping",
