@@ -7,6 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "tools"))
 
 import gallery  # noqa: E402
+
 import thinned  # noqa: E402
 
 project = "thinned"
@@ -22,8 +23,16 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx_markdown_builder",
     "reference",
+    "twins",
 ]
-exclude_patterns = ["_build", "tools", "**/GALLERY_HEADER.rst", "**/*.ipynb", "**/*.zip", "tutorials/sg_execution_times.rst"]
+exclude_patterns = [
+    "_build",
+    "tools",
+    "**/GALLERY_HEADER.rst",
+    "**/*.ipynb",
+    "**/*.zip",
+    "tutorials/sg_execution_times.rst",
+]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 root_doc = "index"
 
@@ -48,11 +57,13 @@ html_theme = "pydata_sphinx_theme"
 html_title = "thinned"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_extra_path = ["_extra"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "header_links_before_dropdown": 8,
+    "navbar_persistent": ["search-button"],
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": True,

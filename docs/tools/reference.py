@@ -63,7 +63,10 @@ def pages() -> dict[str, str]:
     for name in (LAYERS, *MODULES):
         module = getattr(thinned, name)
         home = "thinned" if name == LAYERS else f"thinned.{name}"
-        paths = [(f"{home if hasattr(thinned, one) or name != LAYERS else 'thinned.layers'}.{one}", one) for one in names(module)]
+        paths = [
+            (f"{home if hasattr(thinned, one) or name != LAYERS else 'thinned.layers'}.{one}", one)
+            for one in names(module)
+        ]
         texts[name] = [heading(f"thinned.{name}"), (inspect.getdoc(module) or "") + "\n"]
         texts[name] += [directive(path, getattr(module, one)) for path, one in paths]
     written = {name: "\n".join(parts) for name, parts in texts.items()}

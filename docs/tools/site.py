@@ -60,7 +60,8 @@ def twins() -> list[Path]:
             source = DOCS / relative
             text = source.read_text("utf-8") if source.exists() else ""
             plain = text and "```{" not in text and "{doc}`" not in text
-            (HTML / relative).write_text(text if plain else path.read_text("utf-8"), "utf-8")
+            built = re.sub(r"<!--.*?-->\n+", "", path.read_text("utf-8"))
+            (HTML / relative).write_text(text if plain else built, "utf-8")
             found.append(relative)
     return found
 
@@ -82,14 +83,24 @@ def order() -> list[str]:
         if name in done or source is None:
             continue
         done.append(name)
-        trees = re.findall(r"(?:^```\{toctree\}|^\.\. toctree::)\n(.*?)(?:^```$|^\S|\Z)", source.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-        entries = [line.strip() for tree in trees for line in tree.splitlines() if line.strip() and not line.strip().startswith(":")]
+        trees = re.findall(
+            r"(?:^```\{toctree\}|^\.\. toctree::)\n(.*?)(?:^```$|^\S|\Z)",
+            source.read_text("utf-8"),
+            re.DOTALL | re.MULTILINE,
+        )
+        entries = [
+            line.strip()
+            for tree in trees
+            for line in tree.splitlines()
+            if line.strip() and not line.strip().startswith(":")
+        ]
         folder = name.rpartition("/")[0]
         pages = [_resolved(folder, entry) for entry in entries] + pages
     return done
 
 
 def _resolved(folder: str, entry: str) -> str:
+    entry = re.sub(r"^.*<(.*)>$", r"\1", entry)
     if entry.startswith("/"):
         return entry[1:]
     return str((DOCS / folder / entry).resolve().relative_to(DOCS))
@@ -99,7 +110,10 @@ def llms(pages: list[Path]) -> str:
     """The text of ``llms.txt``: every page with its first sentence, in the order of the site."""
     ordered = [name for name in order() if Path(f"{name}.md") in pages]
     lines = [INTRODUCTION]
-    for name in [*ordered, *sorted(str(path.with_suffix("")) for path in pages if str(path.with_suffix("")) not in ordered)]:
+    for name in [
+        *ordered,
+        *sorted(str(path.with_suffix("")) for path in pages if str(path.with_suffix("")) not in ordered),
+    ]:
         title, sentence = summary((HTML / f"{name}.md").read_text("utf-8"))
         if name.endswith("/index") or name == "evidence/index":
             lines.append(f"\n## {title}\n")
@@ -137,7 +151,9 @@ def main() -> int:
         build()
         pages = twins()
         (HTML / "llms.txt").write_text(llms(pages), "utf-8")
-        sys.stdout.write(f"built in {time.perf_counter() - start[0]:.0f} s, {time.process_time() - start[1]:.0f} s of one core\n")
+        sys.stdout.write(
+            f"built in {time.perf_counter() - start[0]:.0f} s, {time.process_time() - start[1]:.0f} s of one core\n"
+        )
     found = list(broken())
     sys.stderr.write("".join(f"{line}\n" for line in found))
     for name in ("index", "tutorials/first_study", "reference/thinned", "evidence/README"):

@@ -89,8 +89,8 @@ print(f"{every.count} sub-networks: mean {every.mean.item():.6f}, geometric mean
 # 4. What does dropout on the output do?
 # --------------------------------------
 #
-# It drops the prediction itself. A "probability" becomes 0 or twice what it was, and may exceed 1; the loss of a customer
-# who left and is dropped is infinite. Of 1,000 steps on five customers:
+# It drops the prediction itself. A "probability" becomes 0 or twice what it was, and may exceed 1; the loss of a
+# customer who left and is dropped is infinite. Of 1,000 steps on five customers:
 
 on_output = numbers.on_output(p)
 print("probabilities:", on_output.output.round(3))
@@ -101,8 +101,8 @@ print(numbers.outcomes(on_output.losses))
 # 5. What does dropout before batch norm do?
 # ------------------------------------------
 #
-# Batch norm divides by the standard deviation that it saw. Dropout makes that larger in training, so that in evaluation,
-# where nothing is dropped, its output is too narrow.
+# Batch norm divides by the standard deviation that it saw. Dropout makes that larger in training, so that in
+# evaluation, where nothing is dropped, its output is too narrow.
 
 shift = numbers.batch_norm(p)
 print("variance with dropout / without:", (shift.trained_variance / shift.variance).round(2))

@@ -10,19 +10,19 @@ frame, or the path of a CSV or Parquet file, and the name of the column to predi
 import thinned
 
 churn = thinned.datasets.churn()
-churn.iloc[:4, :8]
+churn.loc[:3, ["state", "international_plan", "total_day_minutes", "churn"]]
 
 # %%
-# Which ways to regularise are compared, the *arms*, is fixed before anything trains. Here it is dropout at two rates; no
-# regularisation is always among them. Without ``arms=`` the study takes all 17, which is what ``thinned study
+# Which ways to regularise are compared, the *arms*, is fixed before anything trains. Here it is dropout at two rates;
+# no regularisation is always among them. Without ``arms=`` the study takes all 17, which is what ``thinned study
 # customers.csv --target churned`` does in about two minutes.
 
 study = thinned.study(churn, target="churn", arms=["dropout"], rates=[0.3, 0.5], seeds=1, jobs=1, progress=False)
 print(study.verdict)
 
 # %%
-# Each line of the table is a setting: mean losses and scores over the test folds, at the epoch of least validation loss.
-# ``improvement`` is what the setting takes off the loss of no regularisation.
+# Each line of the table is a setting: mean losses and scores over the test folds, at the epoch of least validation
+# loss. ``improvement`` is what the setting takes off the loss of no regularisation.
 
 study.table[["train_loss", "test_loss", "roc_auc", "improvement", "best_epoch"]].round(4)
 

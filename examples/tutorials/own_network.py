@@ -2,8 +2,8 @@
 A convolutional network of your own
 ===================================
 
-A study takes any ``nn.Module`` and any examples. It finds the dropout of the network by one recorded pass, and makes its
-arms from what it finds.
+A study takes any ``nn.Module`` and any examples. It finds the dropout of the network by one recorded pass, and makes
+its arms from what it finds.
 """
 
 import torch

@@ -99,8 +99,8 @@ print("gradients equal:", torch.equal(*gradients))
 # Processes
 # ---------
 #
-# Two processes that share a batch should drop what one process would that has all of it. ``parts`` tells each which part
-# it has.
+# Two processes that share a batch should drop what one process would that has all of it. ``parts`` tells each which
+# part it has.
 
 x = torch.randn(8, 20)
 together = build()(x)

@@ -80,8 +80,8 @@ print("weights without gradient:", f"{(thin[3].weight.grad == 0).float().mean():
 # Residual branches
 # -----------------
 #
-# A branch that stochastic depth drops for a sample need not run for it. ``StochasticDepth`` gathers the samples that are
-# kept, and is otherwise ``x + drop_path(branch(x))``.
+# A branch that stochastic depth drops for a sample need not run for it. ``StochasticDepth`` gathers the samples that
+# are kept, and is otherwise ``x + drop_path(branch(x))``.
 
 seen: list[int] = []
 branch = nn.Sequential(nn.LayerNorm(256), nn.Linear(256, 256), nn.GELU())

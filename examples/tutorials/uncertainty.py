@@ -54,9 +54,8 @@ for share in (0.25, 0.5, 0.75, 1.0):
 # Disagreement is what grows where no row has been. At the centre of the data, between the moons, and far away:
 
 places = torch.tensor([[0.0, 1.0], [0.5, 0.25], [-3.0, -6.0]])
-for place, total, epistemic in zip(
-    places, *(getattr(thinned.ensemble.predict(model, places, 64, output="logits"), n) for n in ("total", "epistemic"))
-):
+at_places = thinned.ensemble.predict(model, places, members=64, output="logits")
+for place, total, epistemic in zip(places, at_places.total, at_places.epistemic, strict=True):
     print(f"{place.tolist()}: total {total:.3f}, of which disagreement {epistemic:.3f} nats")
 
 # %%
@@ -81,7 +80,9 @@ for name, probability in (("as they are", prediction.mean), ("calibrated", calib
 
 small = thinned.ensemble.subnetwork(model, 17)
 member = thinned.ensemble.sample(model, test_x, members=18).outputs[17]
-print([layer.out_features for layer in small if isinstance(layer, nn.Linear)], (small(test_x) - member).abs().max().item())
+print(
+    [layer.out_features for layer in small if isinstance(layer, nn.Linear)], (small(test_x) - member).abs().max().item()
+)
 
 # %%
 # More, with all 2^n by exact enumeration: :doc:`/ensemble`.

@@ -477,5 +477,5 @@ def test_a_service_loads_a_study_or_its_model_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run `thinned study` first"):
         thinned.load(tmp_path)
     (tmp_path / "network").mkdir()
-    with pytest.raises(InputError, match="thinned.load_network"):
+    with pytest.raises(InputError, match=r"thinned\.load_network"):
         thinned.load(tmp_path)
