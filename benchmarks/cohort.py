@@ -29,7 +29,8 @@ from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import make_splits
 from thinned.studies.table.load import load
 from thinned.studies.training import cohort
-from thinned.studies.training.jobs import encode, run
+from thinned.studies.training.encoded_splits import encode
+from thinned.studies.training.jobs import run
 from thinned.studies.training.store import Store
 
 

@@ -1,10 +1,10 @@
 """``ThinnedClassifier`` and ``ThinnedRegressor`` with their patience and with the whole budget, on several tables.
 
-    python benchmarks/early_stopping.py [--seeds 4] [--tables wine churn]
+    python benchmarks/early_stopping.py [--seeds 4] [--tables wine churn] [--patience 5] [--dropout 0.6]
 
-All else is the default. Seven tenths of the rows are for fitting, others for each seed. Printed are the mean losses on
-the rest (log loss in nats, or squared error in variances of the target), their difference in pairs with its standard
-error, the error rates, and the processor's seconds of a fit.
+All else is the default, as is the patience if none is given. Seven tenths of the rows are for fitting, others for each
+seed. Printed are the mean losses on the rest (log loss in nats, or squared error in variances of the target), their
+difference in pairs with its standard error, the error rates, and the processor's seconds of a fit.
 """
 
 import argparse
@@ -67,11 +67,11 @@ VALUES: dict[str, Callable[[], Rows]] = {
 }
 
 
-def measure(x: pd.DataFrame, y: np.ndarray, classes: bool, seed: int, patience: int | None) -> tuple[float, ...]:
+def measure(x: pd.DataFrame, y: np.ndarray, classes: bool, seed: int, **options: float | None) -> tuple[float, ...]:
     """Loss and error on held-out rows, and the processor's seconds of the fit."""
     parts = train_test_split(x, y, test_size=0.3, random_state=seed, stratify=y if classes else None)
     training, rest, truth, others = parts
-    estimator = (ThinnedClassifier if classes else ThinnedRegressor)(random_state=seed, patience=patience)
+    estimator = (ThinnedClassifier if classes else ThinnedRegressor)(random_state=seed, **options)
     began = time.process_time()
     estimator.fit(training, truth)
     seconds = time.process_time() - began
@@ -86,6 +86,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--tables", nargs="*", default=[*CLASSES, *VALUES])
+    parser.add_argument("--patience", type=int, help="epochs; the default is by rows")
+    parser.add_argument("--dropout", type=float, default=0.2)
     args = parser.parse_args()
     warnings.simplefilter("ignore", UnlikeStudyWarning)
     torch.set_num_threads(1)
@@ -95,8 +97,13 @@ def main() -> None:
     for name in args.tables:
         x, y = (CLASSES | VALUES)[name]()
         stopped, whole = (
-            np.array([measure(x, y, name in CLASSES, seed, patience) for seed in range(args.seeds)])
-            for patience in (None, NO_PATIENCE)
+            np.array(
+                [
+                    measure(x, y, name in CLASSES, seed, patience=patience, dropout=args.dropout)
+                    for seed in range(args.seeds)
+                ]
+            )
+            for patience in (args.patience, NO_PATIENCE)
         )
         apart = (stopped - whole)[:, 0]
         error = apart.std(ddof=1) / args.seeds**0.5

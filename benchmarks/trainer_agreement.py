@@ -39,9 +39,10 @@ from thinned.studies.run_summary import finished_part, summarise_run
 from thinned.studies.table.load import Table, load
 from thinned.studies.training import cohort, jobs, native_cohort
 from thinned.studies.training.config import TrainingConfig
+from thinned.studies.training.encoded_splits import encode
 from thinned.studies.training.engines.environment import instruction_set
 from thinned.studies.training.engines.serial import Serial
-from thinned.studies.training.jobs import build_network, encode, outputs
+from thinned.studies.training.jobs import build_network, outputs
 from thinned.studies.training.store import Store
 
 Train = Callable[..., list[cohort.Outcome]]

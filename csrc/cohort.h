@@ -24,6 +24,11 @@ struct Site {
     uint8_t *bits;  // of a batch
 };
 
+// A term of a product's sum: the distance of its two factors from the first of a row, and from the first of a column.
+struct Term {
+    int64_t a, b;
+};
+
 template <class T>
 struct Layer {
     int64_t inputs, outputs;
@@ -32,6 +37,9 @@ struct Layer {
     Parameter<T> weight, bias, scale, shift;  // no bias with batch norm; scale and shift with it alone
     T *running_mean, *running_variance;
     Site site;
+    // of a batch: where all its rows drop the same inputs, the others are `kept` in number, and first in `order`, which
+    // holds all k; elsewhere `kept` is -1
+    int64_t kept, *order;
     // of a batch, `rows` of the network apart
     T *y;          // output, [rows][n]
     T *standard;   // with batch norm, its input standardised, [rows][n]
@@ -68,6 +76,9 @@ struct Network {
     // of a batch
     T *x;       // gathered rows, [rows][stride of the first layer]
     T *target;  // [rows]
+    // where a batch drops inputs
+    Term *terms;  // of a product, as many as the largest has
+    T *gradient;  // of a panel's weights, [k][panel] of the largest
 };
 
 // What an instruction set offers; chosen along with its `Kernels`.

@@ -81,20 +81,42 @@ struct Backward : Forward<T> {
                 for (int i = 0; i < width; ++i) store(layer.dyt + (n + i) * rows + r, square[i]);
             }
     }
-    // The gradient of the layer's input, transposed.
-    static void input_gradient(const Layer<T> &layer, int64_t rows) {
+    // The gradient of the layer's input, transposed; of what a batch drops it is not computed, which `gate` knows.
+    static void input_gradient(const Network<T> &net, int64_t number) {
+        const Layer<T> &layer = net.layers[number];
         alignas(64) T sums[tile * panel];
-        for (int64_t k = 0, taken; k < layer.k; k += taken) {
-            taken = next(layer.k - k);
+        const int64_t rows = net.rows, count = layer.kept < 0 ? layer.k : Base::whole(layer.kept);
+        const int64_t terms = layer.kept < 0 ? 0 : output_terms(net, number);
+        for (int64_t k = 0, taken; k < count; k += taken) {
+            taken = next(count - k);
             for (int64_t r = 0; r < rows; r += panel) {
-                product(int(taken), layer.weight.value + k * panel, panel, 1, layer.k * panel, layer.dyt + r, rows, panel,
-                        layer.n / panel, sums);
-                for (int i = 0; i < taken; ++i)
+                if (layer.kept < 0) {
+                    product(int(taken), layer.weight.value + k * panel, panel, 1, layer.k * panel, layer.dyt + r, rows,
+                            panel, layer.n / panel, sums);
+                } else {
+                    const T *at[tile];
+                    for (int i = 0; i < taken; ++i) at[i] = layer.weight.value + layer.order[k + i] * panel;
+                    product(int(taken), at, layer.dyt + r, net.terms, terms, sums);
+                }
+                for (int i = 0; i < taken; ++i) {
+                    T *to = layer.dxt + (layer.kept < 0 ? k + i : layer.order[k + i]) * rows + r;
 #pragma GCC unroll 4
-                    for (int j = 0; j < across; ++j)
-                        store(layer.dxt + (k + i) * rows + r + j * width, load(sums + (i * across + j) * width));
+                    for (int j = 0; j < across; ++j) store(to + j * width, load(sums + (i * across + j) * width));
+                }
             }
         }
+    }
+    // The terms of sums over a layer's outputs: those that the layer above it has among its inputs.
+    static int64_t output_terms(const Network<T> &net, int64_t number) {
+        const Layer<T> &layer = net.layers[number];
+        const Layer<T> *above = number + 1 < net.depth ? &layer + 1 : nullptr;
+        const bool all = above == nullptr || above->kept < 0;
+        const int64_t count = all ? layer.outputs : above->kept;
+        for (int64_t i = 0; i < count; ++i) {
+            const int64_t n = all ? i : above->order[i];
+            net.terms[i] = {n / panel * panel * layer.k + n % panel, n * net.rows};
+        }
+        return count;
     }
     // The gradient of a hidden layer's output before ReLU and the dropout after it, from that of the layer above.
     static void gate(const Layer<T> &layer, const T *dxt, int64_t rows, T factor) {
@@ -151,16 +173,40 @@ struct Backward : Forward<T> {
         }
     }
 
-    static void learn_weights(const Layer<T> &layer, const T *x, int64_t rows, const Step &step) {
+    static void learn_weights(const Network<T> &net, const Layer<T> &layer, const T *x, const Step &step) {
+        if (layer.kept >= 0) return learn_kept_weights(net, layer, x, step);
         alignas(64) T sums[tile * panel];
         for (int64_t p = 0; p < layer.n; p += panel)
             for (int64_t k = 0, taken; k < layer.k; k += taken) {
                 taken = next(layer.k - k);
-                product(int(taken), x + k, 1, layer.stride, 0, layer.dy + p, layer.n, rows, 1, sums);
+                product(int(taken), x + k, 1, layer.stride, 0, layer.dy + p, layer.n, net.batch, 1, sums);
 #pragma GCC unroll 4
                 for (int e = 0; e < taken * panel; e += width)
                     learn<true>(layer.weight, p * layer.k + k * panel + e, load(sums + e), step);
             }
+    }
+    // The same where a batch drops inputs, whose weights learn from gradients of 0; in the order of memory.
+    static void learn_kept_weights(const Network<T> &net, const Layer<T> &layer, const T *x, const Step &step) {
+        alignas(64) T sums[tile * panel];
+        const int64_t count = Base::whole(layer.kept), size = layer.k * panel;
+        for (int64_t r = 0; r < net.batch; ++r) net.terms[r] = {r * layer.stride, r * layer.n};
+        __builtin_memset(net.gradient, 0, size_t(size) * sizeof(T));
+        for (int64_t p = 0; p < layer.n; p += panel) {
+            for (int64_t k = 0, taken; k < count; k += taken) {
+                taken = next(count - k);
+                const T *at[tile];
+                for (int i = 0; i < taken; ++i) at[i] = x + layer.order[k + i];
+                product(int(taken), at, layer.dy + p, net.terms, net.batch, sums);
+                for (int i = 0; i < taken; ++i)
+#pragma GCC unroll 4
+                    for (int j = 0; j < across; ++j)
+                        store(net.gradient + layer.order[k + i] * panel + j * width,
+                              load(sums + (i * across + j) * width));
+            }
+#pragma GCC unroll 4
+            for (int64_t e = 0; e < size; e += width)
+                learn<true>(layer.weight, p * layer.k + e, load(net.gradient + e), step);
+        }
     }
     static void learn_bias(const Layer<T> &layer, int64_t rows, const Step &step) {
         for (int64_t p = 0; p < layer.n; p += panel) {
@@ -182,8 +228,8 @@ struct Backward : Forward<T> {
             single_output(last, net.layers[top], net.batch, factor(net.layers[top]), step);
         } else {
             turn(last, net.rows);
-            input_gradient(last, net.rows);
-            learn_weights(last, net.layers[top].y, net.batch, step);
+            input_gradient(net, net.depth - 1);
+            learn_weights(net, last, net.layers[top].y, step);
             learn_bias(last, net.batch, step);
             gate(net.layers[top], last.dxt, net.rows, factor(net.layers[top]));
         }
@@ -193,9 +239,9 @@ struct Backward : Forward<T> {
             if (net.norm == Norm::before && drops(layer.site)) drop_rows(layer, layer.dy, net.batch);
             if (l > 0) {
                 turn(layer, net.rows);
-                input_gradient(layer, net.rows);
+                input_gradient(net, l);
             }
-            learn_weights(layer, l > 0 ? net.layers[l - 1].y : net.x, net.batch, step);
+            learn_weights(net, layer, l > 0 ? net.layers[l - 1].y : net.x, step);
             if (net.norm == Norm::none) learn_bias(layer, net.batch, step);
             if (l > 0) gate(net.layers[l - 1], layer.dxt, net.rows, factor(net.layers[l - 1]));
         }

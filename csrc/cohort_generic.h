@@ -16,9 +16,15 @@ struct Loops : Backward<T> {
     static void step(Network<T> &net, const Examples<T> &data, const int64_t *index) {
         const int64_t call = net.adam.steps++, rows = whole(net.batch);
         const Step step(net.adam);
+        for (int64_t l = 0; l < net.depth; ++l) net.layers[l].kept = -1;
         gather(net, data, index, net.batch);
         decide(net.input, net.batch, net.layers[0].inputs, call);
-        for (int64_t l = 0; l < net.depth; ++l) decide(net.layers[l].site, net.batch, net.layers[l].outputs, call);
+        for (int64_t l = 0; l < net.depth; ++l) {
+            const Site &site = net.layers[l].site;
+            decide(site, net.batch, net.layers[l].outputs, call);
+            // a batch norm behind the dropout gives dropped units an output
+            if (site.shared && drops(site) && net.norm != Norm::before) Base::sort_inputs(site, net.layers[l + 1]);
+        }
         if (drops(net.input)) drop_input(net);
         forward(net, rows, true);
         loss_gradient(net);
@@ -32,6 +38,7 @@ struct Loops : Backward<T> {
     }
     static void evaluate(Network<T> &net, const Examples<T> &data, const int64_t *index, int64_t n, T *outputs) {
         gather(net, data, index, n);
+        for (int64_t l = 0; l < net.depth; ++l) net.layers[l].kept = -1;
         forward(net, whole(n), false);
         const Layer<T> &last = net.layers[net.depth - 1];
         for (int64_t r = 0; r < n; ++r)

@@ -108,7 +108,7 @@ MlpTrainer<T>::MlpTrainer(const MlpShape &shape, const Adam &adam, const std::ve
         inputs = layer.outputs;
     }
     network_ = {layers_.data(), depth, shape.batch, padded(shape.batch, panel), shape.norm, shape.loss, {}, adam,
-                nullptr, nullptr};
+                nullptr, nullptr, nullptr, nullptr};
     Parts<T> size, moments_size;
     for (int pass = 0; pass < 2; ++pass) {
         Parts<T> learned{pass == 0 ? nullptr : learned_.resize(size.used)};
@@ -199,14 +199,23 @@ template <class T>
 void MlpTrainer<T>::borrow_workspace() {
     static thread_local Aligned<T> numbers;
     static thread_local Aligned<uint8_t> bits;
+    static thread_local Aligned<int64_t> order;
+    static thread_local Aligned<Term> terms;
     const int64_t rows = network_.rows;
+    int64_t most = rows, inputs = 0;
+    for (const Layer<T> &layer : layers_)
+        most = std::max({most, layer.k, layer.n}), inputs = std::max(inputs, layer.k);
+    network_.terms = terms.resize(most);
     Parts<T> size;
     Parts<uint8_t> bit_size;
+    Parts<int64_t> order_size;
     for (int pass = 0; pass < 2; ++pass) {
         Parts<T> part{pass == 0 ? nullptr : numbers.resize(size.used)};
         Parts<uint8_t> bit_part{pass == 0 ? nullptr : bits.resize(bit_size.used)};
+        Parts<int64_t> order_part{pass == 0 ? nullptr : order.resize(order_size.used)};
         const auto decisions = [&](int64_t columns) { return bit_part(16 * ceil_div(rows * columns, 128) + 16); };
         network_.x = part(rows * layers_[0].stride), network_.target = part(rows);
+        network_.gradient = part(inputs * kernels_.panel);
         network_.input.bits = decisions(shape_.inputs);
         for (Layer<T> &layer : layers_) {
             layer.y = part(rows * layer.n), layer.dy = part(rows * layer.n), layer.dyt = part(rows * layer.n);
@@ -214,8 +223,9 @@ void MlpTrainer<T>::borrow_workspace() {
             layer.standard = part(layer.scale.size > 0 ? rows * layer.n : 0);
             layer.deviation = part(layer.scale.size);
             layer.site.bits = decisions(layer.outputs);
+            layer.order = order_part(layer.k);
         }
-        size = part, bit_size = bit_part;
+        size = part, bit_size = bit_part, order_size = order_part;
     }
 }
 

@@ -79,6 +79,10 @@ struct Vectors {
         if (rows == tile) return product_of<tile>(a, a_row, a_k, a_segment, b, b_k, depth, segments, out);
         product_of<low>(a, a_row, a_k, a_segment, b, b_k, depth, segments, out);
     }
+    THINNED_INLINE static void product(int rows, const T *const *a, const T *b, const Term *terms, int64_t count, T *out) {
+        if (rows == tile) return product_of<tile>(a, b, terms, count, out);
+        product_of<low>(a, b, terms, count, out);
+    }
     // A tile of a product, `rows` by `across` vectors, into `out`: the sum over segments s and over k of
     // a[row * a_row + k * a_k + s * a_segment] * b[(s * depth + k) * b_k + column].
     // Apart from what follows it: inlined there, its sums would leave the registers.
@@ -86,25 +90,51 @@ struct Vectors {
     __attribute__((noinline)) static void product_of(const T *a, int64_t a_row, int64_t a_k, int64_t a_segment,
                                                      const T *b, int64_t b_k, int64_t depth, int64_t segments, T *out) {
         V sums[rows][across];
+        clear<rows>(sums);
+        for (int64_t s = 0; s < segments; ++s, a += a_segment) {
+            const T *at = a;
+#pragma GCC unroll 4
+            for (int64_t k = 0; k < depth; ++k, at += a_k, b += b_k)
+                add<rows>(sums, b, [&](int i) __attribute__((always_inline)) { return at[i * a_row]; });
+        }
+        write<rows>(sums, out);
+    }
+    // The same of single terms: the sum over them of a[row][term.a] * b[term.b + column].
+    template <int rows>
+    __attribute__((noinline)) static void product_of(const T *const *a, const T *b, const Term *terms, int64_t count,
+                                                     T *out) {
+        V sums[rows][across];
+        const T *at[rows];
+        clear<rows>(sums);
+        for (int i = 0; i < rows; ++i) at[i] = a[i];
+#pragma GCC unroll 2
+        for (int64_t t = 0; t < count; ++t)
+            add<rows>(sums, b + terms[t].b, [&](int i) __attribute__((always_inline)) { return at[i][terms[t].a]; });
+        write<rows>(sums, out);
+    }
+
+private:
+    template <int rows>
+    THINNED_INLINE static void clear(V (*sums)[across]) {
 #pragma GCC unroll 16
         for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
             for (int j = 0; j < across; ++j) sums[i][j] = V{};
-        for (int64_t s = 0; s < segments; ++s, a += a_segment) {
-            const T *at = a;
+    }
+    template <int rows, class Value>
+    THINNED_INLINE static void add(V (*sums)[across], const T *b, Value value) {
+        V columns[across];
 #pragma GCC unroll 4
-            for (int64_t k = 0; k < depth; ++k, at += a_k, b += b_k) {
-                V columns[across];
-#pragma GCC unroll 4
-                for (int j = 0; j < across; ++j) columns[j] = load(b + j * width);
+        for (int j = 0; j < across; ++j) columns[j] = load(b + j * width);
 #pragma GCC unroll 16
-                for (int i = 0; i < rows; ++i) {
-                    const V value = set(at[i * a_row]);
+        for (int i = 0; i < rows; ++i) {
+            const V each = set(value(i));
 #pragma GCC unroll 4
-                    for (int j = 0; j < across; ++j) sums[i][j] += value * columns[j];
-                }
-            }
+            for (int j = 0; j < across; ++j) sums[i][j] += each * columns[j];
         }
+    }
+    template <int rows>
+    THINNED_INLINE static void write(V (*sums)[across], T *out) {
 #pragma GCC unroll 16
         for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4

@@ -141,6 +141,16 @@ def test_one_mask_beside_batch_norm_trains_as_torch_does(form: str) -> None:
     assert_same(case.by_extension(), case.by_torch())
 
 
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("form", [None, "after"])
+def test_units_that_a_whole_batch_drops_are_left_out_without_a_trace(task: str, form: str | None) -> None:
+    """Wide layers leave dropped units out of their products: some of them, most, and in some steps all."""
+    rates = (0.3, 0.5, 0.97)
+    settings = [Setting(rate, one_mask=True, batch_norm=form, max_norm=2.0) for rate in rates]  # type: ignore[arg-type]
+    case = Case(settings, task, hidden=(70, 96, 33), epochs=2)
+    assert_same(case.by_extension(), case.by_torch())
+
+
 def trainer(loss: _native.Loss, outputs: int, **changes: object) -> _native.TrainerF64:
     options = {
         "inputs": 5,

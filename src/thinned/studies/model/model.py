@@ -33,7 +33,7 @@ from thinned.studies.table.notices import Notice
 from thinned.studies.table.readings import ColumnReading
 from thinned.studies.training import cohort, native_cohort
 from thinned.studies.training.config import TrainingConfig
-from thinned.studies.training.jobs import standardised
+from thinned.studies.training.encoded_splits import standardised
 from thinned.studies.training.network import site_rates
 from thinned.uncertainty import split_entropy, split_variance
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, SupportsFloat
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,11 @@ from thinned.studies.design.plan import Member, Plan
 from thinned.studies.design.setting import Setting
 from thinned.studies.design.splits import Split, make_splits
 from thinned.studies.examples.weighted_scores import score_samples
-from thinned.studies.table.encoding import Encoder
 from thinned.studies.table.load import Table
 from thinned.studies.training import cohort, native_cohort, probes
 from thinned.studies.training.config import TrainingConfig
 from thinned.studies.training.drive import Progress, StudyJobs, drive
+from thinned.studies.training.encoded_splits import Encoded, EncodedSplits, SplitKey
 from thinned.studies.training.engines.choose import choose_engine, main_objects
 from thinned.studies.training.engines.engine import Engine
 from thinned.studies.training.engines.serial import Serial
@@ -31,7 +31,7 @@ from thinned.studies.training.records import Curves, Evaluation, TrainedNetwork
 from thinned.studies.training.shard import Shard
 from thinned.studies.training.store import Store
 
-__all__ = ["Job", "Progress", "Training", "build_network", "encode", "make_jobs", "outputs", "run", "standardised"]
+__all__ = ["Job", "Progress", "Training", "build_network", "make_jobs", "outputs", "run"]
 
 # A cohort is large enough to spread the cost of a call and small enough for parameters and activations to stay near
 # the core: this many networks, or this many weights between hidden layers.
@@ -48,32 +48,6 @@ _FEW_SECONDS, _STEP_SECONDS, _ROWS_PER_SECOND = 4.0, 5e-4, 1.5e6
 def outputs(task: str, classes: int) -> int:
     """Return the number of output units."""
     return classes if task == "multiclass" else 1
-
-
-class Encoded(NamedTuple):
-    """A split's rows as tensors, with mean and standard deviation of its training targets."""
-
-    split: Split
-    data: cohort.Data
-    center: float
-    spread: float
-
-
-def encode(table: Table, split: Split, embedding: Literal["piecewise"] | None = None) -> Encoded:
-    """Fit the encoding on the split's training rows and encode all rows."""
-    encoder = Encoder(embedding, table.readings).fit(table.features, split.train)
-    y, center, spread = standardised(table, split.train)
-    rows = [torch.from_numpy(np.asarray(part, dtype=np.int64)) for part in (split.train, split.validation, split.test)]
-    return Encoded(split, cohort.Data(torch.from_numpy(encoder.transform(table.features)), y, *rows), center, spread)
-
-
-def standardised(table: Table, train: npt.NDArray[np.int64]) -> tuple[torch.Tensor, float, float]:
-    """Return class codes as they are, or values standardised by the training rows; then mean and deviation."""
-    if table.task != "regression":
-        return torch.from_numpy(table.target), 0.0, 1.0
-    values = table.target.astype(np.float64)
-    center, spread = float(values[train].mean()), float(values[train].std()) or 1.0
-    return torch.from_numpy(((values - center) / spread).astype(np.float32)), center, spread
 
 
 class Job(NamedTuple):
@@ -99,15 +73,22 @@ class Training:
     """The work of a study, which engines copy to their workers: job ``number`` trains a cohort."""
 
     def __init__(self, table: Table, plan: Plan, splits: Sequence[Split], jobs: Sequence[Job]) -> None:
-        self._table, self._plan, self._splits = table, plan, list(splits)
+        self._table, self._plan = table, plan
         places = {(split.repeat, split.fold): number for number, split in enumerate(splits)}
         # by number: row numbers of a split are written once, not for each of its jobs
         self._jobs = [(tuple(places[s.repeat, s.fold] for s in job.splits), job.settings, job.size) for job in jobs]
+        needed = itertools.chain.from_iterable(map(self._needed, range(len(jobs))))
+        self._encoded = EncodedSplits(table, list(splits), needed)
+
+    def _needed(self, number: int) -> list[SplitKey]:
+        places, settings, size = self._jobs[number]
+        return [SplitKey(place, size, self._plan.settings[settings[0]].embedding) for place in places]
 
     def __call__(self, number: int, report: Callable[[int], None]) -> list[TrainedNetwork]:
         """Train a cohort; ``report`` is told the epochs of all its networks."""
-        places, settings, size = self._jobs[number]
-        return _train(self._table, self._plan, Job([self._splits[i] for i in places], settings, size), report)
+        _, settings, size = self._jobs[number]
+        with self._encoded.use(self._needed(number)) as encoded:
+            return _train(self._table, self._plan.at_size(size), encoded, settings, size, report)
 
 
 def run(
@@ -225,18 +206,22 @@ def _progress(plan: Plan, jobs: Sequence[Job], epochs: Sequence[int], finished: 
     return Progress(doing, finished + trained)
 
 
-def _train(table: Table, plan: Plan, job: Job, report_epochs: Callable[[int], None]) -> list[TrainedNetwork]:
+def _train(
+    table: Table,
+    plan: Plan,
+    splits: Sequence[Encoded],
+    settings: Sequence[int],
+    size: int,
+    report_epochs: Callable[[int], None],
+) -> list[TrainedNetwork]:
     """Train one cohort; splits whose encodings differ in shape make separate batched programs."""
-    plan = plan.at_size(job.size)
-    embedding = plan.settings[job.settings[0]].embedding
     by_shape: dict[tuple[int, ...], list[Encoded]] = {}
-    for split in job.splits:
-        encoded = encode(table, split.first(job.size), embedding)
+    for encoded in splits:
         by_shape.setdefault(encoded.data.shape, []).append(encoded)
     networks: list[TrainedNetwork] = []
     for (columns, *_), same in by_shape.items():
-        of_members = [encoded for encoded in same for _ in job.settings]
-        members = job._replace(splits=[encoded.split for encoded in same]).members
+        of_members = [encoded for encoded in same for _ in settings]
+        members = [Member(encoded.split.repeat, encoded.split.fold, s, size) for encoded in same for s in settings]
         build = partial(build_network, plan, columns, outputs(plan.task, len(table.classes)))
         report = partial(_report_epoch, report_epochs, len(networks) * plan.epochs, len(members))
         data = [encoded.data for encoded in of_members]
