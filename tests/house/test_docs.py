@@ -29,6 +29,9 @@ def blocks(language: str) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning's own
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*tensorboardX")
 @pytest.mark.parametrize(("name", "code"), blocks("python"), ids=lambda v: v if "\n" not in v else "")
 def test_python_blocks_run(name: str, code: str) -> None:
     exec(compile(code, name, "exec"), {"__name__": name})
