@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from thinned.studies.design.arm import Arm
     from thinned.studies.design.setting import Setting
     from thinned.studies.examples.examples import Examples
+    from thinned.studies.model.load import load
+    from thinned.studies.model.model import Model
     from thinned.studies.recommended_network.load import load_network
     from thinned.studies.training.own_training.run import TrainingRun
     from thinned.tracing import sites
@@ -80,6 +82,7 @@ __all__ = [
     "InsertionReport",
     "LayerDrop",
     "LockedDropout",
+    "Model",
     "MultiheadAttention",
     "Setting",
     "SkippingReport",
@@ -104,6 +107,7 @@ __all__ = [
     "functional",
     "insert_dropout",
     "layers",
+    "load",
     "load_network",
     "masks",
     "mlflow_callback",
@@ -134,6 +138,7 @@ _LAZY_NAMES = {
     "Examples": "thinned.studies.examples.examples",
     "Finding": "thinned.audits",
     "InsertionReport": "thinned.conversion.insertion",
+    "Model": "thinned.studies.model.model",
     "Setting": "thinned.studies.design.setting",
     "SkippingReport": "thinned.conversion.skipping",
     "Study": "thinned.studies.api",
@@ -143,6 +148,7 @@ _LAZY_NAMES = {
     "audit": "thinned.audits",
     "convert": "thinned.conversion.api",
     "insert_dropout": "thinned.conversion.insertion",
+    "load": "thinned.studies.model.load",
     "load_network": "thinned.studies.recommended_network.load",
     "mlflow_callback": "thinned.studies.callbacks",
     "remove_dropout": "thinned.conversion.insertion",
