@@ -314,6 +314,17 @@ def test_branches_that_mix_samples_are_refused() -> None:
         functional.stochastic_depth(inputs(), lambda rows: rows.sum(0), 0.3, key=KEY)
 
 
+def test_branches_that_overwrite_their_input_are_refused() -> None:
+    """Masked, they would change the sum itself; here, they would change a copy of some rows of it."""
+    body, x = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 6)).double(), inputs()
+    with pytest.raises(RuntimeError, match=r"must not overwrite its input.*; it did in place; give its first"):
+        functional.stochastic_depth(x, body, 0.5, key=KEY)
+    assert torch.equal(x, inputs())
+    body[0].inplace = False
+    with torch.inference_mode():
+        assert functional.stochastic_depth(x, body, 0.5, key=KEY).shape == x.shape
+
+
 def test_a_rate_that_is_a_tensor_changes_without_a_new_layer() -> None:
     layer, x = address(thinned.StochasticDepth(nn.Identity(), 0.5)), torch.ones(1000, 1)
     for rate in (0.0, 0.25, 1.0):
