@@ -47,9 +47,12 @@ if TYPE_CHECKING:
     from thinned.conversion.insertion import InsertionReport, insert_dropout, remove_dropout
     from thinned.conversion.skipping import SkippingReport, skip_dropped
     from thinned.studies.api import Study, study
+    from thinned.studies.callbacks import StudyCallback, mlflow_callback
     from thinned.studies.design.arm import Arm
     from thinned.studies.design.setting import Setting
     from thinned.studies.examples.examples import Examples
+    from thinned.studies.model.load import load
+    from thinned.studies.model.model import Model
     from thinned.studies.recommended_network.load import load_network
     from thinned.studies.training.own_training.run import TrainingRun
     from thinned.tracing import sites
@@ -79,11 +82,13 @@ __all__ = [
     "InsertionReport",
     "LayerDrop",
     "LockedDropout",
+    "Model",
     "MultiheadAttention",
     "Setting",
     "SkippingReport",
     "StochasticDepth",
     "Study",
+    "StudyCallback",
     "ThinnedAttention",
     "ThinnedFeedForward",
     "ThinnedMLP",
@@ -102,8 +107,10 @@ __all__ = [
     "functional",
     "insert_dropout",
     "layers",
+    "load",
     "load_network",
     "masks",
+    "mlflow_callback",
     "recalibrate_batchnorm",
     "remove_dropout",
     "scaled_dot_product_attention",
@@ -131,15 +138,19 @@ _LAZY_NAMES = {
     "Examples": "thinned.studies.examples.examples",
     "Finding": "thinned.audits",
     "InsertionReport": "thinned.conversion.insertion",
+    "Model": "thinned.studies.model.model",
     "Setting": "thinned.studies.design.setting",
     "SkippingReport": "thinned.conversion.skipping",
     "Study": "thinned.studies.api",
+    "StudyCallback": "thinned.studies.callbacks",
     "TrainingRun": "thinned.studies.training.own_training.run",
     "address": "thinned.conversion.api",
     "audit": "thinned.audits",
     "convert": "thinned.conversion.api",
     "insert_dropout": "thinned.conversion.insertion",
+    "load": "thinned.studies.model.load",
     "load_network": "thinned.studies.recommended_network.load",
+    "mlflow_callback": "thinned.studies.callbacks",
     "remove_dropout": "thinned.conversion.insertion",
     "skip_dropped": "thinned.conversion.skipping",
     "study": "thinned.studies.api",
