@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import thinned
@@ -21,7 +22,7 @@ def inputs(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_the_converted_network_is_the_masked_one(inside: bool) -> None:
+def test_the_converted_network_is_the_masked_one(inside: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = nn.ModuleDict({"mlp": network()})["mlp"] if not inside else nn.Sequential(network(), nn.Tanh())
     model = copy.deepcopy(plain)
     report = thinned.convert(model)
@@ -30,17 +31,17 @@ def test_the_converted_network_is_the_masked_one(inside: bool) -> None:
     assert report.sub_networks == (["0"] if inside else [""])
     assert "COMPUTED AT ITS REAL SIZE" in repr(report)
     assert model.state_dict().keys() == plain.state_dict().keys()
-    rows: list[int] = []
-    activation = part[1].forward
-    part[1].forward = lambda x: rows.append(x.shape[-1]) or activation(x)  # no hook, which would make it masked
+    units: list[int] = []  # of each call, of which converted networks make two
+    relu = F.relu
+    monkeypatch.setattr(F, "relu", lambda x, inplace: units.append(x.shape[-1]) or relu(x, inplace))
     for x in (inputs(6), inputs(2, 3)):  # of positions, which have a mask each: computed whole
         outs = []
         for form in (plain, model):
             torch.manual_seed(1)
             outs.append(form(x))
         torch.testing.assert_close(*outs, rtol=0, atol=1e-13)
-    assert rows[0] < 12 == rows[1]
-    del part[1].__dict__["forward"]
+    assert units[:1] + units[3:] == [12] * 4
+    assert max(units[1:3]) < 12
     assert torch.equal(model.eval()(inputs(6)), plain.eval()(inputs(6)))
     assert type(pickle.loads(pickle.dumps(model))) is type(model)
 
@@ -71,3 +72,33 @@ def test_other_sequences_stay(modules: list[nn.Module]) -> None:
     model = nn.Sequential(*modules)
     assert not thinned.convert(model).sub_networks
     assert type(model).__name__ == "Sequential"
+
+
+class Centered(nn.Identity):
+    """A subclass that mixes units."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return input - input.mean(-1, keepdim=True)
+
+
+def test_an_activation_with_a_forward_of_its_own_stays() -> None:
+    model = nn.Sequential(nn.Linear(7, 12), Centered(), thinned.BatchDropout(0.5), nn.Linear(12, 5))
+    assert not thinned.convert(model).sub_networks
+    patched = network()
+    patched[1].forward = Centered().forward
+    assert not thinned.convert(patched).sub_networks
+
+
+def test_a_converted_network_can_be_sliced_and_altered_as_before() -> None:
+    plain, model = network(), network()
+    thinned.convert(model)
+    for form in (plain, model):
+        form[3] = nn.Identity()  # to take the hidden features
+    for training in (True, False):
+        outs = []
+        for form in (plain[:3], model[:3], plain, model):
+            torch.manual_seed(1)
+            outs.append(form.train(training)(inputs(6)))
+        assert all(torch.equal(outs[0], out) for out in outs[1:])
+    assert type(model[1:3]) is nn.Sequential
+    assert type(model[-2]) is thinned.BatchDropout

@@ -1,5 +1,6 @@
 """One sub-network per mini-batch, computed at its real size."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ _ELEMENTWISE = (
     *(nn.LogSigmoid, nn.Mish, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink),
     *(nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold),
 )
+_ELEMENTWISE_FORWARDS = frozenset(activation.forward for activation in _ELEMENTWISE)
 
 
 class Stage(NamedTuple):
@@ -55,9 +57,10 @@ class ThinnedMLP(nn.Sequential):
     batches so small that the loss of one sub-network is noise, and not for element-wise dropout, which is another
     regulariser.
 
-    In evaluation, and in training where a module in it has hooks, the input has other than 2 dimensions or a transform
-    of ``torch.func`` runs, it is the ``nn.Sequential``. Otherwise a ``BatchDropout`` in it sees a row of ones, for its
-    mask. :func:`thinned.convert` puts it in place of an ``nn.Sequential`` of this form.
+    In evaluation, and in training where a module in it has hooks or was exchanged for one of another kind, the input
+    has other than 2 dimensions or a transform of ``torch.func`` runs, it is the ``nn.Sequential``, as its slices are.
+    Otherwise a ``BatchDropout`` in it sees a row of ones, for its mask. :func:`thinned.convert` puts it in place of an
+    ``nn.Sequential`` of this form.
 
     Args:
         args: modules in order, or one ``OrderedDict`` of them: ``nn.Linear``, element-wise activations of torch, and
@@ -79,7 +82,10 @@ class ThinnedMLP(nn.Sequential):
         """The sub-network of this call in training, the whole network in evaluation."""
         if not self.training or input.ndim != 2 or torch_private.any_hook(*self):
             return self._masked(input)
-        stages = _stages(self)
+        try:
+            stages = _stages(self)
+        except TypeError:  # its owner has put another module into it, as nn.Sequential allows
+            return self._masked(input)
         if _watched(*(stage.linear for stage in stages.hidden), stages.last) or not _one_mask(stages):
             return self._masked(input)
         kept = None if stages.dropout is None else _units(stages.dropout, input.shape[1], input)
@@ -91,6 +97,10 @@ class ThinnedMLP(nn.Sequential):
                 hidden = activation(hidden)
             kept, hidden = units, hidden if units is None else _scaled(hidden, units)
         return _linear(hidden, stages.last, None, kept)
+
+    def __getitem__(self, idx: slice | int) -> nn.Sequential | nn.Module:
+        """A module, or an ``nn.Sequential`` of some: a slice may have another form."""
+        return nn.Sequential(OrderedDict(self._modules))[idx]
 
     def _masked(self, input: torch.Tensor) -> torch.Tensor:
         """All layers as they are, one after the other."""
@@ -204,7 +214,7 @@ def _groups(model: nn.Sequential) -> Iterator[_Group]:
             linear, activations, dropout = module, [], None
         elif dropout is None and isinstance(module, BatchDropout):
             dropout = module
-        elif dropout is None and isinstance(module, _ELEMENTWISE):
+        elif dropout is None and _is_elementwise(module):
             activations.append(module)
         else:
             raise TypeError(
@@ -215,6 +225,11 @@ def _groups(model: nn.Sequential) -> Iterator[_Group]:
                 )
             )
     yield linear, tuple(activations), dropout
+
+
+def _is_elementwise(module: nn.Module) -> bool:
+    """Tell that torch's own code of an element-wise activation runs, and no forward of a subclass or an instance."""
+    return type(module).forward in _ELEMENTWISE_FORWARDS and "forward" not in module.__dict__
 
 
 def _one_mask(stages: Stages) -> bool:
