@@ -93,6 +93,13 @@ def test_heads_are_bitwise_those_of_the_masked_form(dtype: torch.dtype) -> None:
     torch.testing.assert_close(ours, functional.drop_head(whole, 0.5, key=KEY), rtol=2 * torch.finfo(dtype).eps, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_autocast_has_one_dtype_for_any_number_of_heads(dtype: torch.dtype) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        outs = [functional.drop_head_attention(*tensors(dtype), p=p, dropout_key=KEY) for p in (0.0, 0.5, 1.0)]
+    assert {out.dtype for out in outs} == {torch.float64 if dtype is torch.float64 else torch.bfloat16}
+
+
 def test_heads_that_do_not_fit_are_refused() -> None:
     q, k, v = tensors()
     with pytest.raises(RuntimeError, match=r"with the same heads; got \(2, 5, 4, 3\), \(2, 2, 4, 3\)"):
@@ -204,6 +211,16 @@ def test_both_ways_of_the_layer_agree(batch_first: bool, options: dict[str, obje
         thin = layer(*single, need_weights=False, **options)[0]
         torch.testing.assert_close(thin, layer(*single, **options)[0], rtol=0, atol=1e-12)
         assert thin.shape == (4, WIDTH)
+
+
+@pytest.mark.parametrize("p", [0.5, 1.0])  # where nothing is dropped, torch's own code runs
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_batch_may_be_empty(p: float, masked: bool) -> None:
+    x = inputs()[:, :0]
+    attn_mask = torch.zeros(0, len(x), len(x)) if masked else None
+    layers = thinned.MultiheadAttention(WIDTH, HEADS, p, dtype=torch.float64), attention(p)
+    for layer in layers:
+        assert self_attention(layer, x, attn_mask=attn_mask).shape == x.shape
 
 
 def test_state_and_evaluation_are_those_of_torch() -> None:

@@ -147,7 +147,10 @@ def attend_kept(
 ) -> torch.Tensor:
     """Attention of the kept heads, of which there may be none, each multiplied by its scale ``(kept,)``."""
     if query.shape[-3] == 0:  # a tensor of no elements that all three have a part in: their gradients are zeros
-        return query.sum(-1, keepdim=True) + key.sum((-2, -1), keepdim=True) + value.sum(-2, keepdim=True)
+        output = query.sum(-1, keepdim=True) + key.sum((-2, -1), keepdim=True) + value.sum(-2, keepdim=True)
+        device = query.device.type
+        casts = torch.is_autocast_enabled(device) and output.dtype is not torch.float64
+        return output.to(torch.get_autocast_dtype(device)) if casts else output
     output = F.scaled_dot_product_attention(query, key, value, attn_mask, 0.0, is_causal, scale=scale)
     return (output * scales.view(-1, 1, 1)).to(output.dtype)
 
