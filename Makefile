@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # what the installed package is made of: when one of these changes, it is built again
 BUILD := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench docs clean
 
 demo: $(VENV)/study
 	$(BIN)/thinned demo
@@ -28,6 +28,10 @@ bench: $(VENV)/test
 	$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
+# the site, in docs/_build/html; tutorials run again only when they have changed
+docs: $(VENV)/docs
+	$(BIN)/python docs/tools/site.py
+
 $(VENV)/study: $(BUILD)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --constraint constraints.txt --editable '.[study]'
@@ -37,5 +41,9 @@ $(VENV)/test: $(VENV)/study
 	$(PIP) install --constraint constraints.txt --editable '.[study,test]'
 	touch $@
 
+$(VENV)/docs: $(VENV)/study
+	$(PIP) install --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist docs/_build docs/_extra docs/reference docs/tutorials

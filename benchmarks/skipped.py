@@ -2,10 +2,10 @@
 
     python benchmarks/skipped.py [case ...] [--device cuda] [--dtype bfloat16] [--rounds 7]
 
-Cases: vit, vit-linear, feed-forward, mlp. All forms of a case take turns in one process, so that a busy
-machine slows all of them, and each row is a median of rounds, with its ratio to the form of the goal. On the CPU, the
-ratio of processor time stands beside it. Peak memory is that of a GPU's allocator, or of a fresh process for each form,
-above its memory before the first step.
+Cases: vit, vit-linear, feed-forward, mlp, heads, attention. All forms of a case take turns in one process, so that a
+busy machine slows all of them, and each row is a median of rounds, with its ratio to the form of the goal. On the CPU,
+the ratio of processor time stands beside it. Peak memory is that of a GPU's allocator, or of a fresh process for each
+form, above its memory before the first step.
 """
 
 import argparse
@@ -136,6 +136,33 @@ def mlp(
     return step
 
 
+# --- attention heads -------------------------------------------------------------------------------------------------
+
+
+def heads(p: float, device: torch.device, dtype: torch.dtype) -> Step:
+    """Attention of 8 samples, 16 heads, 512 positions and 64 features, forward and backward, q, k and v given."""
+    q, k, v = (torch.randn(8, 16, 512, 64, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
+    grad = torch.randn_like(q)
+
+    def step() -> None:
+        torch.autograd.grad(thinned.functional.drop_head_attention(q, k, v, p=p, training=p > 0), (q, k, v), grad)
+
+    return step
+
+
+def attention(layer: nn.Module, device: torch.device, dtype: torch.dtype) -> Step:
+    """The whole layer of self-attention on 8 samples of 512 positions, forward and backward."""
+    layer.to(device, dtype)
+    x = torch.randn(8, 512, 1024, device=device, dtype=dtype, requires_grad=True)
+    grad = torch.randn_like(x)
+
+    def step() -> None:
+        layer.zero_grad()
+        layer(x, x, x, need_weights=False)[0].backward(grad)
+
+    return step
+
+
 def _none(_: float) -> nn.Module:
     return nn.Identity()
 
@@ -164,6 +191,19 @@ CASES = {
             "no dropout": lambda *where: mlp(_none, nn.Sequential, *where),
         },
         (("skipped", "no dropout", 0.45), ("skipped", "torch, element-wise", 0.3)),
+    ),
+    "heads": Case(
+        "DropHead p = 0.5 on (8, 16 heads, 512, 64), queries, keys and values given, forward and backward",
+        {"skipped": lambda *where: heads(0.5, *where), "no dropout": lambda *where: heads(0.0, *where)},
+        (("skipped", "no dropout", 0.7),),
+    ),
+    "attention": Case(
+        "the same with its projections, 8 x 512 positions of width 1024",
+        {
+            "skipped": lambda *where: attention(thinned.ThinnedAttention(1024, 16, 0.5, batch_first=True), *where),
+            "no dropout": lambda *where: attention(nn.MultiheadAttention(1024, 16, batch_first=True), *where),
+        },
+        (("skipped", "no dropout", 0.7),),
     ),
 }
 

@@ -1,4 +1,4 @@
-// The trainer as Python sees it: arrays are checked here, and the GIL is released while it computes.
+// The trainer as Python sees it: arrays are checked here; the GIL is released, and a lock held, while it computes.
 #include "cohort_bindings.h"
 
 #include <nanobind/ndarray.h>
@@ -47,37 +47,50 @@ public:
         : trainer_({inputs, std::move(hidden), outputs, batch, loss, norm, shared}, {learning_rate, kept, limit, 0}, keys) {}
 
     void set_parameters(const std::vector<Flat<const T>> &from) {
-        trainer_.set_parameters(pointers<const T>(from));
+        const std::vector<const T *> values = pointers<const T>(from);
+        alone([&] { trainer_.set_parameters(values); });
     }
-    void parameters(const std::vector<Flat<T>> &to) { trainer_.parameters(pointers<T>(to)); }
-    void set_keep(const std::vector<int64_t> &keep) { trainer_.set_keep(keep); }
+    void parameters(const std::vector<Flat<T>> &to) {
+        const std::vector<T *> values = pointers<T>(to);
+        alone([&] { trainer_.parameters(values); });
+    }
+    void set_keep(const std::vector<int64_t> &keep) {
+        alone([&] { trainer_.set_keep(keep); });
+    }
 
     void train(const Table<T> &table, const Rows &order) {
         const int64_t batch = trainer_.shape().batch, n = int64_t(order.shape(0));
         if (n % batch != 0) throw std::invalid_argument("the rows must make whole batches");
-        alone(table, [&](const Examples<T> &examples) { trainer_.train(examples, order.data(), n / batch); });
+        const Examples<T> examples = table.view();
+        alone([&] { trainer_.train(examples, order.data(), n / batch); });
     }
     double loss(const Table<T> &table, const Rows &rows) {
+        const Examples<T> examples = table.view();
         double mean = 0;
-        alone(table, [&](const Examples<T> &examples) { mean = trainer_.loss(examples, rows.data(), int64_t(rows.shape(0))); });
+        alone([&] { mean = trainer_.loss(examples, rows.data(), int64_t(rows.shape(0))); });
         return mean;
     }
     void outputs(const Table<T> &table, const Rows &rows, const nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu> &out) {
         const int64_t n = int64_t(rows.shape(0));
         if (int64_t(out.shape(0)) != n || int64_t(out.shape(1)) != trainer_.shape().outputs)
             throw std::invalid_argument("the outputs must be (rows, outputs)");
-        alone(table, [&](const Examples<T> &examples) { trainer_.evaluate(examples, rows.data(), n, out.data()); });
+        const Examples<T> examples = table.view();
+        alone([&] { trainer_.evaluate(examples, rows.data(), n, out.data()); });
     }
-    void keep_best() { trainer_.keep_best(); }
-    void restore_best() { trainer_.restore_best(); }
+    void keep_best() {
+        alone([&] { trainer_.keep_best(); });
+    }
+    void restore_best() {
+        alone([&] { trainer_.restore_best(); });
+    }
 
 private:
+    // One thread at a time is in the trainer, with a GIL or without. It is waited for without the GIL.
     template <class Function>
-    void alone(const Table<T> &table, Function &&function) {
-        const Examples<T> examples = table.view();
+    void alone(Function &&function) {
         nb::gil_scoped_release release;
         std::lock_guard<std::mutex> lock(mutex_);
-        function(examples);
+        function();
     }
     template <class U>
     std::vector<U *> pointers(const std::vector<Flat<U>> &arrays) const {

@@ -1,4 +1,5 @@
 // Which kernels run: decided once, when the extension is imported.
+#include <atomic>
 #include <cstring>
 
 #include "kernels.h"
@@ -41,28 +42,32 @@ const Kernels *best() {
     return &kPortable;
 }
 
-const Kernels *chosen = best();
+std::atomic<const Kernels *> chosen{best()};
 
 }  // namespace
 
-const Kernels &kernels() { return *chosen; }
+const Kernels &kernels() { return *chosen.load(std::memory_order_relaxed); }
 
 bool use_kernels(const char *name) {
     for (const Candidate &candidate : kCandidates)
         if (std::strcmp(candidate.kernels->name, name) == 0 && candidate.supported()) {
-            chosen = candidate.kernels;
+            chosen.store(candidate.kernels, std::memory_order_relaxed);
             return true;
         }
     return false;
 }
 
 const char *const *kernel_names() {
-    static const char *names[sizeof kCandidates / sizeof *kCandidates + 1];
-    int count = 0;
-    for (const Candidate &candidate : kCandidates)
-        if (candidate.supported()) names[count++] = candidate.kernels->name;
-    names[count] = nullptr;
-    return names;
+    struct Names {
+        const char *entries[sizeof kCandidates / sizeof *kCandidates + 1] = {};
+        Names() {
+            int count = 0;
+            for (const Candidate &candidate : kCandidates)
+                if (candidate.supported()) entries[count++] = candidate.kernels->name;
+        }
+    };
+    static const Names names;  // filled once, whichever thread comes first
+    return names.entries;
 }
 
 }  // namespace thinned

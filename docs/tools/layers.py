@@ -78,6 +78,25 @@ def _depth() -> PanelList:
     return _panels("sample, less the input", _addressed(layers.StochasticDepth(torch.nn.Identity(), 0.4))(x) - x)
 
 
+def _layer() -> PanelList:
+    """Layers that triple what they get, one after the other."""
+    triple = _identity(6)
+    with torch.no_grad():
+        triple.weight *= 3
+    outs = [_addressed(layers.LayerDrop(triple, 0.4), key)(_ones(6, 6)).detach() / 1.5 for key in range(5)]
+    return _panels("mini-batch", torch.stack(outs))
+
+
+def _thinned_attention() -> PanelList:
+    """Heads of two features that give ones, without an output projection."""
+    layer = _addressed(layers.ThinnedAttention(8, 4, 0.5, bias=False))
+    with torch.no_grad():
+        layer.in_proj_weight.copy_(torch.eye(8).repeat(3, 1))
+        layer.out_proj.weight.copy_(torch.eye(8))
+        out, _ = layer(*[_ones(6, 3, 8)] * 3, need_weights=False)
+    return _panels("sample (columns: heads of 2)", out.transpose(0, 1))
+
+
 def _identity(width: int) -> torch.nn.Linear:
     linear = torch.nn.Linear(width, width, bias=False)
     torch.nn.init.eye_(linear.weight)
@@ -122,6 +141,7 @@ PICTURES: dict[str, Callable[[], PanelList]] = {
     "LockedDropout": lambda: _panels("time (rows: samples)", _addressed(layers.LockedDropout())(_ones(4, 3, 8))),
     "DropPath": lambda: _panels("sample", _addressed(layers.DropPath(0.4))(_ones(5, 6, 6))),
     "StochasticDepth": _depth,
+    "LayerDrop": _layer,
     "WordDropout": _words,
     "EmbeddingDropout": _embedding,
     "DropBlock2d": _block,
@@ -132,6 +152,8 @@ PICTURES: dict[str, Callable[[], PanelList]] = {
     "ConcreteDropout": _concrete,
     "DropoutAdd": _add,
     "MultiheadAttention": _attention,
+    "DropHead": lambda: _panels("head", _addressed(layers.DropHead(0.5))(_ones(1, 6, 5, 5))[0]),
+    "ThinnedAttention": _thinned_attention,
 }
 
 

@@ -18,6 +18,7 @@ from thinned.layers import (
     ConcreteDropout,
     DropBlock2d,
     DropConnect,
+    DropHead,
     Dropout,
     Dropout1d,
     Dropout2d,
@@ -27,13 +28,16 @@ from thinned.layers import (
     EmbeddingDropout,
     FeatureAlphaDropout,
     GaussianDropout,
+    LayerDrop,
     LockedDropout,
     MultiheadAttention,
     StochasticDepth,
+    ThinnedAttention,
     ThinnedFeedForward,
     ThinnedMLP,
     WordDropout,
     drop_connect,
+    every_other,
 )
 
 if TYPE_CHECKING:
@@ -43,9 +47,12 @@ if TYPE_CHECKING:
     from thinned.conversion.insertion import InsertionReport, insert_dropout, remove_dropout
     from thinned.conversion.skipping import SkippingReport, skip_dropped
     from thinned.studies.api import Study, study
+    from thinned.studies.callbacks import StudyCallback, mlflow_callback
     from thinned.studies.design.arm import Arm
     from thinned.studies.design.setting import Setting
     from thinned.studies.examples.examples import Examples
+    from thinned.studies.model.load import load
+    from thinned.studies.model.model import Model
     from thinned.studies.recommended_network.load import load_network
     from thinned.studies.training.own_training.run import TrainingRun
     from thinned.tracing import sites
@@ -59,6 +66,7 @@ __all__ = [
     "ConversionReport",
     "DropBlock2d",
     "DropConnect",
+    "DropHead",
     "DropPath",
     "Dropout",
     "Dropout1d",
@@ -72,12 +80,16 @@ __all__ = [
     "GaussianDropout",
     "InputError",
     "InsertionReport",
+    "LayerDrop",
     "LockedDropout",
+    "Model",
     "MultiheadAttention",
     "Setting",
     "SkippingReport",
     "StochasticDepth",
     "Study",
+    "StudyCallback",
+    "ThinnedAttention",
     "ThinnedFeedForward",
     "ThinnedMLP",
     "TrainingRun",
@@ -91,11 +103,14 @@ __all__ = [
     "dropout_init_",
     "ensemble",
     "estimators",
+    "every_other",
     "functional",
     "insert_dropout",
     "layers",
+    "load",
     "load_network",
     "masks",
+    "mlflow_callback",
     "recalibrate_batchnorm",
     "remove_dropout",
     "scaled_dot_product_attention",
@@ -123,15 +138,19 @@ _LAZY_NAMES = {
     "Examples": "thinned.studies.examples.examples",
     "Finding": "thinned.audits",
     "InsertionReport": "thinned.conversion.insertion",
+    "Model": "thinned.studies.model.model",
     "Setting": "thinned.studies.design.setting",
     "SkippingReport": "thinned.conversion.skipping",
     "Study": "thinned.studies.api",
+    "StudyCallback": "thinned.studies.callbacks",
     "TrainingRun": "thinned.studies.training.own_training.run",
     "address": "thinned.conversion.api",
     "audit": "thinned.audits",
     "convert": "thinned.conversion.api",
     "insert_dropout": "thinned.conversion.insertion",
+    "load": "thinned.studies.model.load",
     "load_network": "thinned.studies.recommended_network.load",
+    "mlflow_callback": "thinned.studies.callbacks",
     "remove_dropout": "thinned.conversion.insertion",
     "skip_dropped": "thinned.conversion.skipping",
     "study": "thinned.studies.api",

@@ -19,7 +19,6 @@ __all__ = ["app"]
 app = typer.Typer(
     help="Does dropout help your network, on your data? `thinned study` measures it; `thinned demo` shows how.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

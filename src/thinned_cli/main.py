@@ -11,12 +11,12 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; it needs typer and rich, and most commands need the rest of the study extra as well."""
+    """Run the command line; the extra `audit` brings what it needs, and most commands need the extra `study`."""
     missing = [name for name in ("rich", "typer") if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(
-            f"thinned: the command line needs the study extra; {', '.join(missing)} not found; "
-            "install it with: pip install 'thinned[study]'\n"
+            f"thinned: the command line needs an extra; {', '.join(missing)} not found; "
+            "install it with: pip install 'thinned[study]', or 'thinned[audit]' for audits alone\n"
         )
         raise SystemExit(2)
     try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import subprocess
 import sys
 
@@ -21,8 +22,8 @@ RENAMED = {
     "file": "data",  # a table is an argument, examples are the option --data
     "column": "columns",  # given once for each column, where Python has a mapping
 }
-#: of Python alone: the terminal shows the progress, and the command is the one that runs
-PYTHON_ALONE = {"progress", "command"}
+#: of Python alone: the terminal shows the progress, callbacks are objects, and the command is the one that runs
+PYTHON_ALONE = {"progress", "callbacks", "command"}
 #: of the command line alone: jobs of an array train a share each
 COMMAND_LINE_ALONE = {"shard", "stage", "pilot"}
 
@@ -116,3 +117,15 @@ def test_help_waits_for_nothing_that_it_does_not_need(command: list[str]) -> Non
 def test_python_m_thinned_is_the_same_command() -> None:
     result = subprocess.run([sys.executable, "-m", "thinned", "--version"], capture_output=True, text=True, check=True)
     assert result.stdout == f"thinned {thinned.__version__}\n"
+
+
+def test_a_shell_completes_commands_and_options_without_torch() -> None:
+    code = "import sys; from thinned_cli.main import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    completed = []
+    for words in ("thinned au", "thinned audit --fail"):
+        environment = {"_THINNED_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        result = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+        )
+        completed.append(result.stdout.strip())
+    assert completed == ["audit", "--fail-on"]

@@ -17,12 +17,15 @@ FUNCTION_OF = {
     "ConcreteDropout": "concrete_dropout",
     "DropBlock2d": "drop_block2d",
     "DropConnect": "drop_connect",
+    "DropHead": "drop_head",
     "DropPath": "drop_path",
     "DropoutAdd": "dropout_add",
     "EmbeddingDropout": "embedding",
     "GaussianDropout": "gaussian_dropout",
+    "LayerDrop": "layer_drop",
     "MultiheadAttention": "scaled_dot_product_attention",
     "StochasticDepth": "stochastic_depth",
+    "ThinnedAttention": "drop_head_attention",
     "ThinnedFeedForward": "thinned_linear",
     "ThinnedMLP": "thinned_linear",
     "WordDropout": "word_dropout",
@@ -45,7 +48,7 @@ def test_every_layer_has_its_function() -> None:
 @pytest.mark.parametrize("name", functional.__all__)
 def test_the_first_argument_is_named_as_in_torch(name: str) -> None:
     first = parameters(getattr(functional, name))[0]
-    assert first == ("query" if name == "scaled_dot_product_attention" else "input")
+    assert first == ("query" if name.endswith("attention") else "input")
 
 
 @pytest.mark.parametrize("name", TORCH)

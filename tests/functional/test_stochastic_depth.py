@@ -253,6 +253,31 @@ def test_a_compiled_layer_takes_any_number_of_samples() -> None:
     assert len(graphs) <= 16  # decisions; a branch for one number, for any, for one sample, for none; one batch, any
 
 
+@pytest.mark.parametrize("form", ["samples", "units", "layer", "heads"])
+@torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
+def test_one_graph_where_sizes_may_depend_on_data(form: str) -> None:
+    """Rows and units are left out, in a graph of any number of them; a layer or heads are masked."""
+    torch.compiler.reset()
+    attention = thinned.ThinnedAttention(6, 3, 0.5)
+    layer = {
+        "samples": thinned.StochasticDepth(branch(), 0.8),
+        "units": thinned.ThinnedFeedForward(6, 8, 0.8),
+        "layer": thinned.LayerDrop(branch(), 0.5),
+        "heads": attention,
+    }[form]
+    (site,) = layers.base.dropout_layers(address(layer.double())).values()
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return layer(x, x, x, need_weights=False)[0] if layer is attention else layer(x)
+
+    compiled, x = torch.compile(run, backend="eager", fullgraph=True), inputs(4).requires_grad_()
+    for call in range(8):
+        site.call.fill_(call)
+        torch.testing.assert_close(compiled(x), run(x), rtol=0, atol=1e-12)
+        ours, theirs = (gradients(way, x, *layer.parameters()) for way in (compiled, run))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
+
+
 @pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # inside torch itself
 def test_inductor_has_the_masks_of_eager() -> None:
     torch.compiler.reset()
@@ -312,6 +337,17 @@ def test_branches_that_mix_samples_are_refused() -> None:
     assert layer(inputs(9, torch.float32)).shape == (9, 3, 6)
     with pytest.raises(RuntimeError, match=r"must keep the shape of its input, sample by sample; it returned \(3, 6\)"):
         functional.stochastic_depth(inputs(), lambda rows: rows.sum(0), 0.3, key=KEY)
+
+
+def test_branches_that_overwrite_their_input_are_refused() -> None:
+    """Masked, they would change the sum itself; here, they would change a copy of some rows of it."""
+    body, x = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 6)).double(), inputs()
+    with pytest.raises(RuntimeError, match=r"must not overwrite its input.*; it did in place; give its first"):
+        functional.stochastic_depth(x, body, 0.5, key=KEY)
+    assert torch.equal(x, inputs())
+    body[0].inplace = False
+    with torch.inference_mode():
+        assert functional.stochastic_depth(x, body, 0.5, key=KEY).shape == x.shape
 
 
 def test_a_rate_that_is_a_tensor_changes_without_a_new_layer() -> None:

@@ -152,8 +152,10 @@ def test_repr_and_attributes_are_those_of_torch(name: str, args: tuple[float, ..
 def test_rates_outside_the_interval_are_refused(name: str, p: float) -> None:
     build = {
         "EmbeddingDropout": lambda: thinned.EmbeddingDropout(3, 2, p=p),
+        "LayerDrop": lambda: thinned.LayerDrop(nn.Identity(), p),
         "MultiheadAttention": lambda: thinned.MultiheadAttention(4, 2, dropout=p),
         "StochasticDepth": lambda: thinned.StochasticDepth(nn.Identity(), p),
+        "ThinnedAttention": lambda: thinned.ThinnedAttention(4, 2, p),
         "ThinnedFeedForward": lambda: thinned.ThinnedFeedForward(2, 3, p),
         "ThinnedMLP": lambda: thinned.ThinnedMLP(thinned.BatchDropout(p), nn.Linear(2, 2)),
     }.get(name, lambda: getattr(thinned, name)(p))

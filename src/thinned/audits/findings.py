@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias, overload
 
+from thinned.html_table import html_table
+
 __all__ = ["JSON", "SEVERITIES", "Audit", "Finding", "Severity", "at_least", "paragraph", "similar_findings"]
 
 Severity = Literal["error", "warning", "info"]
@@ -169,6 +171,15 @@ class Audit(Sequence[Finding]):
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The findings, as a notebook shows them: one row for each group of equal ones."""
+        rows: list[tuple[str, ...]] = []
+        for first, *others in self.groups():
+            place = f"{first.location} ×{1 + len(others)}" if others else first.location
+            rows.append((first.code, first.severity, place, f"{first.message}.", first.fix))
+        rows += [("", "fixed", "", repair, "") for repair in self.fixed]
+        return html_table(f"{self.model}: {self.summary}", ("code", "severity", "place", "what is wrong", "fix"), rows)
 
 
 def _named(severity: str, count: int) -> str:

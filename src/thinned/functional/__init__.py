@@ -4,14 +4,14 @@ A mask is a pure function of ``(key, call, index)``. ``p`` may be a 0-dim float6
 int64 tensors, wherever a rate or an address is to change without a recompile.
 """
 
-from thinned.functional.attention import scaled_dot_product_attention
+from thinned.functional.attention import drop_head_attention, scaled_dot_product_attention
 from thinned.functional.branch import bias_dropout_add
 from thinned.functional.concrete import concrete_dropout
 from thinned.functional.elementwise import alpha_dropout, drop_connect, dropout, dropout_add, gaussian_dropout
 from thinned.functional.selection import thinned_linear
 from thinned.functional.spatial import dropout1d, dropout2d, dropout3d, feature_alpha_dropout
-from thinned.functional.stochastic_depth import stochastic_depth
-from thinned.functional.structured import drop_block2d, drop_path
+from thinned.functional.stochastic_depth import layer_drop, stochastic_depth
+from thinned.functional.structured import drop_block2d, drop_head, drop_path
 from thinned.functional.words import embedding, word_dropout
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "concrete_dropout",
     "drop_block2d",
     "drop_connect",
+    "drop_head",
+    "drop_head_attention",
     "drop_path",
     "dropout",
     "dropout1d",
@@ -29,6 +31,7 @@ __all__ = [
     "embedding",
     "feature_alpha_dropout",
     "gaussian_dropout",
+    "layer_drop",
     "scaled_dot_product_attention",
     "stochastic_depth",
     "thinned_linear",

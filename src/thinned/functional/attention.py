@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from thinned.errors import check_p, sentence
+from thinned.functional.selection import can_select, select
+from thinned.functional.structured import drop_head
 from thinned.kernels.address import signed
 from thinned.ops import Decider, dispatch, placement, torch_private
 from thinned.ops.attention import AttentionArgs, attention, attention_weights
 
-__all__ = ["attention_weights", "scaled_dot_product_attention"]
+__all__ = ["attention_weights", "drop_head_attention", "scaled_dot_product_attention"]
 
 
 def scaled_dot_product_attention(
@@ -72,6 +74,82 @@ def scaled_dot_product_attention(
     mask_key, call = (v if isinstance(v, torch.Tensor) else torch.tensor(signed(v)) for v in (drawn, dropout_call))
     p = torch.as_tensor(dropout_p, dtype=torch.float64)
     return attention(AttentionArgs(query, key, value, attn_mask, p, mask_key, call, scale, is_causal))
+
+
+def drop_head_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    p: float | torch.Tensor = 0.1,
+    is_causal: bool = False,
+    scale: float | None = None,
+    training: bool = True,
+    *,
+    dropout_key: int | torch.Tensor | None = None,
+    dropout_call: int | torch.Tensor = 0,
+) -> torch.Tensor:
+    """Attention whose dropped heads are not computed: :func:`drop_head` of ``scaled_dot_product_attention``.
+
+    All samples of the mini-batch share the decision of a head (DropHead: Zhou et al. 2020, whose own code draws for
+    each sample, which leaves no head out). Decisions and scaling are those of :func:`drop_head` at the same address.
+    Attention weights are not dropped. Under ``torch.func``, ``torch.export`` and ``torch.jit.trace``, all heads are
+    computed and masked; ``torch.compile`` breaks the graph at the number of kept heads, or masks where
+    ``torch._dynamo.config.capture_dynamic_output_shape_ops`` is True.
+
+    Args:
+        query: ``(..., heads, L, E)``.
+        key: ``(..., heads, S, E)``.
+        value: ``(..., heads, S, Ev)``.
+        attn_mask: as in ``torch.nn.functional.scaled_dot_product_attention``.
+        p: probability of dropping a head, in [0, 1].
+        is_causal: a query sees the keys up to its own position.
+        scale: factor of the scores; None is 1 / sqrt(E).
+        training: False drops nothing.
+        dropout_key: 64-bit key of the mask; None draws one.
+        dropout_call: number of the training forward pass.
+
+    Returns:
+        ``(..., heads, L, Ev)``; zeros for what is dropped.
+
+    Raises:
+        ValueError: ``p`` lies outside [0, 1].
+        RuntimeError: query, key and value don't have the same number of heads.
+    """
+    heads = [tensor.shape[-3] if tensor.ndim > 2 else 0 for tensor in (query, key, value)]
+    if len({*heads}) > 1 or not query.ndim > 2:
+        requirement = "query, key and value must have the shape (..., heads, L, E) with the same heads"
+        raise RuntimeError(sentence(requirement, f"got {', '.join(str(tuple(t.shape)) for t in (query, key, value))}"))
+    if not training or not can_select(p, dropout_key) or torch_private.captures_sizes():
+        whole = F.scaled_dot_product_attention(query, key, value, attn_mask, 0.0, is_causal, scale=scale)
+        return drop_head(whole, p, training, key=dropout_key, call=dropout_call)
+    dtype = torch.float64 if query.dtype is torch.float64 else torch.float32
+    ones = torch.ones(heads[0], 1, 1, dtype=dtype)  # on the CPU: nobody waits for a device to know the number of heads
+    kept = select(drop_head(ones, p, key=dropout_key, call=dropout_call).flatten(), query.device)
+    if kept.places.shape[0] == heads[0]:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, 0.0, is_causal, scale=scale)
+    if attn_mask is not None and attn_mask.ndim > 2 and attn_mask.shape[-3] > 1:
+        attn_mask = attn_mask.index_select(-3, kept.places)
+    q, k, v = (tensor.index_select(-3, kept.places) for tensor in (query, key, value))
+    output = attend_kept(q, k, v, attn_mask, is_causal, scale, kept.scales)
+    shape = (*output.shape[:-3], heads[0], *output.shape[-2:])
+    return output.new_zeros(shape).index_copy_(-3, kept.places, output)
+
+
+def attend_kept(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None,
+    is_causal: bool,
+    scale: float | None,
+    scales: torch.Tensor,
+) -> torch.Tensor:
+    """Attention of the kept heads, of which there may be none, each multiplied by its scale ``(kept,)``."""
+    if query.shape[-3] == 0:  # a tensor of no elements that all three have a part in: their gradients are zeros
+        return query.sum(-1, keepdim=True) + key.sum((-2, -1), keepdim=True) + value.sum(-2, keepdim=True)
+    output = F.scaled_dot_product_attention(query, key, value, attn_mask, 0.0, is_causal, scale=scale)
+    return (output * scales.view(-1, 1, 1)).to(output.dtype)
 
 
 def _needs_weights(attn_mask: torch.Tensor | None, dropout_key: object) -> bool:

@@ -1,4 +1,4 @@
-"""Dropout of structures: residual branches and blocks of a feature map, with timm's arguments."""
+"""Dropout of structures: residual branches and blocks of a feature map, with timm's arguments, and attention heads."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from thinned.errors import sentence
 from thinned.functional.elementwise import checked_rate, dropout
 
-__all__ = ["drop_block2d", "drop_path", "kept"]
+__all__ = ["drop_block2d", "drop_head", "drop_path", "kept"]
 
 
 def kept(
@@ -106,3 +106,50 @@ def drop_block2d(
         )
     out = torch.where(survives, input * scale, 0)
     return input.copy_(out) if inplace else out
+
+
+def drop_head(
+    input: torch.Tensor,
+    p: float | torch.Tensor = 0.1,
+    training: bool = True,
+    *,
+    key: int | torch.Tensor | None = None,
+    call: int | torch.Tensor = 0,
+) -> torch.Tensor:
+    """Drop whole attention heads, for all samples of the mini-batch (DropHead: Zhou et al. 2020).
+
+    Survivors are scaled by heads / kept heads of this very mask, as in the paper: where a head is kept, the expected
+    output is that of all heads. With none kept, it is 0.
+
+    Args:
+        input: ``(..., heads, L, E)``: what each head gives, before the output projection.
+        p: probability of dropping a head, in [0, 1].
+        training: False returns ``input`` itself.
+        key: 64-bit key; None draws one.
+        call: number of the training forward pass.
+
+    Raises:
+        ValueError: ``p`` lies outside [0, 1].
+        RuntimeError: ``input`` has fewer than 3 dimensions.
+
+    Example:
+        >>> import torch, thinned
+        >>> thinned.functional.drop_head(torch.ones(1, 4, 1, 1), p=0.5, key=20).flatten()
+        tensor([2., 0., 2., 0.])
+    """
+    p = checked_rate(p)
+    if not training or (not isinstance(p, torch.Tensor) and p == 0):
+        return input
+    if input.ndim < 3:
+        raise RuntimeError(
+            sentence("drop_head needs an input of shape (..., heads, L, E)", f"got {input.ndim} dimensions")
+        )
+    heads = input.shape[-3]
+    with torch.no_grad():
+        # the axis of samples is there, and shared: processes with a part of the batch each drop the same heads
+        ones = torch.ones((1, heads, 1, 1), dtype=torch.float32, device=input.device)
+        survives = (dropout(ones, p, shared=(0, 2, 3), key=key, call=call) != 0)[0]
+        dtype = torch.float64 if input.dtype is torch.float64 else torch.float32
+        count = survives.sum(dtype=torch.float64)
+        scale = (torch.full_like(count, heads) / count.clamp(min=1)).to(dtype)
+    return torch.where(survives, (input * scale.view(1)).to(input.dtype), 0)

@@ -1,11 +1,11 @@
 """Dropout layers. A layer holds its rate and the address of its masks; the arithmetic is in ``functional``."""
 
 from thinned.layers.alpha import AlphaDropout, FeatureAlphaDropout
-from thinned.layers.attention import MultiheadAttention
+from thinned.layers.attention import DropHead, MultiheadAttention, ThinnedAttention
 from thinned.layers.base import Addressed
 from thinned.layers.concrete import ConcreteDropout
 from thinned.layers.drop_block import DropBlock2d
-from thinned.layers.drop_path import DropPath, StochasticDepth
+from thinned.layers.drop_path import DropPath, LayerDrop, StochasticDepth, every_other
 from thinned.layers.dropconnect import DropConnect, drop_connect
 from thinned.layers.dropout import BatchDropout, Dropout, LockedDropout
 from thinned.layers.gaussian import GaussianDropout
@@ -21,6 +21,7 @@ __all__ = [
     "ConcreteDropout",
     "DropBlock2d",
     "DropConnect",
+    "DropHead",
     "DropPath",
     "Dropout",
     "Dropout1d",
@@ -30,11 +31,14 @@ __all__ = [
     "EmbeddingDropout",
     "FeatureAlphaDropout",
     "GaussianDropout",
+    "LayerDrop",
     "LockedDropout",
     "MultiheadAttention",
     "StochasticDepth",
+    "ThinnedAttention",
     "ThinnedFeedForward",
     "ThinnedMLP",
     "WordDropout",
     "drop_connect",
+    "every_other",
 ]

@@ -1,12 +1,18 @@
-"""Stochastic depth."""
+"""Stochastic depth: of samples and of layers."""
+
+import math
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from thinned import functional
+from thinned.errors import check_p, sentence
 from thinned.layers.base import Addressed
 
-__all__ = ["DropPath", "DropProb", "StochasticDepth"]
+__all__ = ["DropPath", "DropProb", "LayerDrop", "StochasticDepth", "every_other"]
+
+Layers = TypeVar("Layers", nn.ModuleList, nn.Sequential)
 
 
 class DropProb(Addressed):
@@ -87,3 +93,69 @@ class StochasticDepth(Addressed):
     def extra_repr(self) -> str:
         """Rate."""
         return f"p={self.p}"
+
+
+class LayerDrop(Addressed):
+    """A whole layer that the mini-batch skips (LayerDrop: Fan et al. 2020, "Reducing Transformer Depth on Demand").
+
+    All samples share the decision, and a dropped layer is not computed, forward or backward; its parameters get
+    gradients of zeros. Nothing is scaled, as in the paper, so that evaluation with all layers is further from the input
+    than training was on average: ``StochasticDepth`` scales, and draws for each sample. Put it around each layer of a
+    deep stack, its shortcut included, at p = 0.1 to 0.2 to regularise, or at p = 1 − r / n to prune n layers to r
+    afterwards (:func:`every_other`); not around a layer without a shortcut.
+
+    Args:
+        layer: module whose first argument is the input; it returns one tensor of its shape.
+        p: probability of dropping the layer, in [0, 1].
+
+    Shape:
+        - Input: ``(*)``, and whatever else the layer takes; the whole mini-batch shares a decision.
+        - Output: ``(*)``, as the input.
+
+    Raises:
+        ValueError: ``p`` lies outside [0, 1].
+        RuntimeError: the layer returns something else than a tensor of the input's shape.
+    """
+
+    def __init__(self, layer: nn.Module, p: float = 0.2) -> None:
+        super().__init__(p)
+        self.layer = layer
+
+    def forward(self, input: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        """The layer's output, or in training the input itself, copied."""
+        return functional.layer_drop(input, self.layer, self._rate, self.training, args, kwargs, **self._mask_address)
+
+    def extra_repr(self) -> str:
+        """Rate."""
+        return f"p={self.p}"
+
+
+def every_other(layers: Layers, p: float) -> Layers:
+    """A shallower stack of the same layers: pruning "Every Other" of Fan et al. (2020, §3.3), at inference.
+
+    Layers whose depth d, counted from 1, is a multiple of floor(1 / p) go. Only shares of 1 / 2, 1 / 3 and so on can be
+    reached: p = 0.4 prunes as 0.5 does.
+
+    Args:
+        layers: the stack, from the first layer to the last; it stays as it is.
+        p: share of the layers to prune, in [0, 0.5].
+
+    Returns:
+        A new container of the layers that stay, numbered anew.
+
+    Raises:
+        ValueError: ``p`` lies outside [0, 0.5]; the rule would prune all layers above.
+
+    Example:
+        >>> import torch, thinned
+        >>> stack = torch.nn.Sequential(*(torch.nn.Linear(size, size) for size in range(1, 7)))
+        >>> [layer.in_features for layer in thinned.every_other(stack, 0.5)]
+        [1, 3, 5]
+    """
+    if check_p(p) > 0.5:
+        raise ValueError(
+            sentence("the share of layers to prune must lie in [0, 0.5]", f"got p={p}", "choose the layers yourself")
+        )
+    period = math.floor(1 / p + 1e-9) if p > 0 else len(layers) + 1  # 1 / (1 / 49) is a little less than 49
+    kept = [layer for depth, layer in enumerate(layers, 1) if depth % period]
+    return nn.Sequential(*kept) if isinstance(layers, nn.Sequential) else nn.ModuleList(kept)

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
@@ -18,6 +18,7 @@ from thinned.errors import InputError, sentence
 from thinned.import_path import import_path
 from thinned.studies import results
 from thinned.studies.analysis.analyse import make_results
+from thinned.studies.callbacks.callback import StudyCallback, open_callbacks
 from thinned.studies.design.duplicates import group_duplicates
 from thinned.studies.design.make_plan import make_plan
 from thinned.studies.design.options import OptionKeywords, StudyOptions
@@ -119,6 +120,7 @@ def study(
     *,
     out: str | os.PathLike[str] | None = None,
     progress: bool | ReportProgress = ...,
+    callbacks: Sequence[StudyCallback] = ...,
     command: str | None = None,
     jobs: int | None = None,
     engine: EngineName | None = None,
@@ -135,6 +137,7 @@ def study(
     network: str | Callable[[], nn.Module],
     out: str | os.PathLike[str] | None = None,
     progress: bool | ReportProgress = ...,
+    callbacks: Sequence[StudyCallback] = ...,
     command: str | None = None,
     jobs: int | None = None,
     engine: EngineName | None = None,
@@ -150,6 +153,7 @@ def study(
     network: str | Callable[..., nn.Module] | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: bool | ReportProgress = True,
+    callbacks: Sequence[StudyCallback] = (),
     command: str | None = None,
     jobs: int | None = None,
     engine: EngineName | None = None,
@@ -175,6 +179,7 @@ def study(
         out: folder for the study's files, where a study of the same plan resumes; None makes a temporary one.
         progress: True draws a bar if standard error is a terminal or belongs to a notebook; False shows nothing. Or a
             function, called during training with the state of the study and its plan.
+        callbacks: told of progress, end and error, such as :func:`thinned.mlflow_callback`.
         command: the command line, shown in the report.
         jobs: jobs trained at a time, each on one core; -1 is one for each core. None takes the number of torch's
             threads, all of a cluster, or what ``joblib.parallel_config`` says. No result depends on it.
@@ -188,17 +193,14 @@ def study(
         InputError: the data, the target, the network, an option or the folder can't be used.
     """
     folder, workers = _folder(out), Workers(jobs, engine, address)
-    if target is None:
-        if network is None:
-            remedy = "pass target= with a table, or network= with examples"
-            raise InputError(sentence("a study needs a column to predict, or a network", "got neither", remedy))
-        chosen = NetworkOptions(**_checked(options, NetworkOptions, StudyOptions))  # type: ignore[arg-type]
-        with open_progress(progress) as report_progress:
-            return _of_network(data, network, folder, chosen, workers, report_progress, command)
-    path = import_path(network, "the network") if callable(network) else network
-    of_table = StudyOptions(network=path, **_checked(options, StudyOptions, NetworkOptions))  # type: ignore[arg-type]
-    with open_progress(progress) as report_progress:
-        return _of_table(data, target, folder, of_table, workers, report_progress, command)
+    with open_progress(progress) as shown, open_callbacks(callbacks, shown) as report_progress:
+        if target is None:
+            finished = _of_network(data, network, folder, options, workers, report_progress, command)
+        else:
+            finished = _of_table(data, target, network, folder, options, workers, report_progress, command)
+        for callback in callbacks:
+            callback.on_end(finished)
+    return finished
 
 
 def _checked(options: dict[str, object], own: type, other: type) -> dict[str, object]:
@@ -216,12 +218,15 @@ def _checked(options: dict[str, object], own: type, other: type) -> dict[str, ob
 def _of_table(
     data: object,
     target: str,
+    network: str | Callable[..., nn.Module] | None,
     folder: Path,
-    options: StudyOptions,
+    keywords: dict[str, object],
     workers: Workers,
     progress: ReportProgress,
     command: str | None,
 ) -> Study:
+    path = import_path(network, "the network") if callable(network) else network
+    options = StudyOptions(network=path, **_checked(keywords, StudyOptions, NetworkOptions))  # type: ignore[arg-type]
     with open_engine(data, folder, options.network, *workers) as engine:
         table = load_table(data, target, options)
         plan = make_plan(table, options)
@@ -233,16 +238,19 @@ def _of_table(
 
 def _of_network(
     data: object,
-    network: str | Callable[..., nn.Module],
+    network: str | Callable[..., nn.Module] | None,
     folder: Path,
-    options: NetworkOptions,
+    keywords: dict[str, object],
     workers: Workers,
     progress: ReportProgress,
     command: str | None,
 ) -> Study:
-    return finish_network_study(
-        study_network(data, network, folder, options, workers, progress, command), folder, progress
-    )
+    if network is None:
+        remedy = "pass target= with a table, or network= with examples"
+        raise InputError(sentence("a study needs a column to predict, or a network", "got neither", remedy))
+    options = NetworkOptions(**_checked(keywords, NetworkOptions, StudyOptions))  # type: ignore[arg-type]
+    finished = study_network(data, network, folder, options, workers, progress, command)
+    return finish_network_study(finished, folder, progress)
 
 
 def finish_network_study(finished: FinishedNetworks, folder: Path, progress: ReportProgress) -> Study:

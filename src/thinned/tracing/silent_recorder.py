@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from thinned.layers import StochasticDepth
+from thinned.layers import LayerDrop, StochasticDepth
 from thinned.tracing.modules import is_thinned
 from thinned.tracing.preserve import random_states
 from thinned.tracing.private_generators import PrivateGenerators, TorchFunction
@@ -33,7 +33,7 @@ class SilentRecorder(Recorder):
         for module in model.modules():
             if is_thinned(module) and module._buffers["key"] is None:
                 module._buffers["key"] = torch.zeros((), dtype=torch.int64)
-            if isinstance(module, StochasticDepth):  # a branch that did not run would have no sites
+            if isinstance(module, (LayerDrop, StochasticDepth)):  # a branch that did not run would have no sites
                 module._buffers["rate"] = torch.zeros((), dtype=torch.float64)
 
     def call(self, func: TorchFunction, args: tuple[object, ...], kwargs: dict[str, object]) -> object:

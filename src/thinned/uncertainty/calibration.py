@@ -36,7 +36,7 @@ class Reliability(ShortRepr):
 
     @property
     def error(self) -> float:
-        """The expected calibration error: mean |frequency − confidence|, weighted by rows."""
+        """The expected calibration error: mean distance of frequency from confidence, weighted by rows."""
         return float((self.rows * (self.frequency - self.confidence).abs()).sum() / self.rows.sum())
 
     def chart(self) -> dict[str, object]:

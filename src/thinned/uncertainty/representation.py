@@ -5,7 +5,11 @@ import dataclasses
 import numpy as np
 import torch
 
+from thinned.html_table import html_table
+
 __all__ = ["ShortRepr", "describe_value", "short_repr"]
+
+_ROWS = 8  # of a vector that a notebook shows
 
 
 def short_repr(name: str, fields: dict[str, object]) -> str:
@@ -31,3 +35,18 @@ class ShortRepr:
         """One line, however large the tensors are."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]  # a mix-in is no dataclass itself
         return short_repr(type(self).__name__, {f.name: getattr(self, f.name) for f in fields if f.repr})
+
+    def _repr_html_(self) -> str:
+        """The fields, as a notebook shows them, with the first elements of vectors and the range of all tensors."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        rows = [(name, describe_value(value), *_numbers(value)) for name, value in fields.items()]
+        return html_table(type(self).__name__, ("", "value", "smallest", "largest", "first"), rows)
+
+
+def _numbers(value: object) -> tuple[str, str, str]:
+    """The smallest and the largest number of a tensor that has several, and the first ones of a vector."""
+    if not isinstance(value, torch.Tensor) or value.ndim == 0 or value.numel() == 0:
+        return "", "", ""
+    first = ", ".join(f"{number:.4g}" for number in value[:_ROWS].tolist()) if value.ndim == 1 else ""
+    more = ", …" if first and len(value) > _ROWS else ""
+    return f"{value.min().item():.4g}", f"{value.max().item():.4g}", f"{first}{more}"

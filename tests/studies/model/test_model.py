@@ -462,3 +462,20 @@ def test_a_model_of_an_older_schema_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "model")
     with pytest.raises(InputError, match="run `thinned study` first"):
         Model.load(tmp_path / "model")
+
+
+def test_a_service_loads_a_study_or_its_model_alone(tmp_path: Path) -> None:
+    import thinned
+
+    found, frame = fitted("multiclass", "dropout"), make_frame(task="multiclass")
+    found.save(tmp_path / "run" / "model")
+    shutil.copytree(tmp_path / "run" / "model", tmp_path / "image")
+    for folder in (str(tmp_path / "run"), tmp_path / "run" / "model", tmp_path / "image"):
+        served = thinned.load(folder)
+        assert served.classes == ("high", "low", "mid")
+        np.testing.assert_array_equal(served.predict(frame), found.predict(frame))
+    with pytest.raises(InputError, match="run `thinned study` first"):
+        thinned.load(tmp_path)
+    (tmp_path / "network").mkdir()
+    with pytest.raises(InputError, match=r"thinned\.load_network"):
+        thinned.load(tmp_path)

@@ -9,6 +9,7 @@ from network_cases import CASES, TRANSFORMERS, NetworkCase, output
 from torch import nn
 
 import thinned
+from thinned.conversion import override_sites
 from thinned.errors import InputError
 from thinned.studies.design.own_network.network_arms import network_arms
 from thinned.studies.design.own_network.site_groups import NetworkSite, find_network_sites
@@ -148,6 +149,42 @@ def test_locked_dropout_between_the_layers_of_a_recurrent_module(batch_first: bo
     assert locked.any()
     free = applied(network, Setting(0.5), sites)(x) == 0
     assert not torch.equal(free.any(time), free.all(time))
+
+
+def head(*layers: nn.Module) -> nn.Sequential:
+    torch.manual_seed(3)
+    linear = [nn.Linear(6, 40), nn.Linear(40, 30), nn.Linear(30, 2)]
+    return nn.Sequential(
+        *layers, linear[0], nn.ReLU(), nn.Dropout(0.5), linear[1], nn.Tanh(), nn.Dropout(0.2), linear[2]
+    )
+
+
+@pytest.mark.parametrize("before", [(), (nn.Flatten(),)], ids=["alone", "flatten"])
+def test_one_mask_for_a_mini_batch_is_computed_at_its_real_size(before: tuple[nn.Module, ...]) -> None:
+    """Where a sequence holds nothing else, and masked elsewhere: the same network to the rounding of short sums."""
+    x = torch.linspace(-1, 1, 48).view(8, 6)
+    network = nn.Sequential(nn.Identity(), head(*before))
+    sites = find_network_sites(network, x).studied
+    assert [(site.form, site.axes) for site in sites] == [("one_mask", (0,))] * 2
+    setting = Setting(0.5, sites=SiteRates(form="one_mask"))
+    trained, masked = applied(network, setting, sites), copy.deepcopy(network).train()
+    override_sites(masked, site_overrides(setting, sites))
+    thinned.address(masked, 5)
+    assert isinstance(trained[1], thinned.ThinnedMLP) is not bool(before)
+    outputs = [trained(x), masked(x)]
+    gradients = [
+        torch.autograd.grad(output.square().sum(), list(model.parameters()))
+        for output, model in zip(outputs, (trained, masked), strict=True)
+    ]
+    torch.testing.assert_close(*outputs)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+        assert torch.equal(one == 0, other == 0)  # what is dropped has gradients of exact zeros
+    assert trained.state_dict().keys() == masked.state_dict().keys()
+    assert torch.equal(trained.eval()(x), network.eval()(x))
+    units = (gradients[0][0] == 0).all(1)
+    assert units.any()
+    assert not units.all()
 
 
 def test_a_printed_network_tells_its_rates() -> None:

@@ -14,9 +14,9 @@ def to_html(result: Audit) -> str:
         InputError: jinja2 is not installed.
     """
     try:
-        import jinja2  # noqa: PLC0415 - of the study extra
+        import jinja2  # noqa: PLC0415 - of the extras
     except ModuleNotFoundError:
-        remedy = "install it with: pip install 'thinned[study]'"
+        remedy = "install it with: pip install 'thinned[audit]'"
         raise InputError(sentence("a page in HTML needs jinja2", "it is not installed", remedy)) from None
 
     environment = jinja2.Environment(

@@ -22,8 +22,8 @@ SiteGroup: TypeAlias = Literal[
     "drop path",
     "other",
 ]
-#: "spatial" drops whole channels, "locked" the same units at all time steps
-SiteForm: TypeAlias = Literal["spatial", "locked"]
+#: "spatial" drops whole channels, "locked" the same units at all time steps, "one_mask" those of a whole mini-batch
+SiteForm: TypeAlias = Literal["spatial", "locked", "one_mask"]
 
 #: what the sites of a group drop, in words
 GROUP_WORDS: dict[SiteGroup, str] = {
@@ -36,7 +36,11 @@ GROUP_WORDS: dict[SiteGroup, str] = {
     "drop path": "drop paths",
     "other": "other tensors",
 }
-_FORM_WORDS: dict[SiteForm, str] = {"spatial": "spatial on convolutional features", "locked": "locked over time steps"}
+_FORM_WORDS: dict[SiteForm, str] = {
+    "spatial": "spatial on convolutional features",
+    "locked": "locked over time steps",
+    "one_mask": "one mask for each mini-batch between linear layers",
+}
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "where": ("input", "first", "last", "hidden", "output"),
@@ -55,7 +59,8 @@ class SiteRates:
         groups: the groups that drop, the others are off; empty stands for all.
         off: groups that are off as well.
         form: "spatial" drops whole channels where features are convolutional, "locked" the same units at all time
-            steps where they come from, or go to, a recurrent layer. None leaves every site as it is.
+            steps where they come from, or go to, a recurrent layer, "one_mask" the same units of the whole mini-batch
+            between linear layers. None leaves every site as it is.
     """
 
     scale: float | None = None
@@ -68,7 +73,7 @@ class SiteRates:
         if self.scale is not None and not 0 <= self.scale < math.inf:
             raise InputError(sentence("the scale of rates must be a number of at least 0", f"got {self.scale!r}"))
         if self.form not in (None, *_FORM_WORDS):
-            raise InputError(sentence("form must be None, 'spatial' or 'locked'", f"got {self.form!r}"))
+            raise InputError(sentence("form must be None, 'spatial', 'locked' or 'one_mask'", f"got {self.form!r}"))
         for group in (*self.groups, *self.off):
             if group not in GROUP_WORDS:
                 text = ", ".join(map(repr, GROUP_WORDS))

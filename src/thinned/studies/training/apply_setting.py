@@ -15,6 +15,7 @@ from thinned.studies.design.own_network.network_design import Insertion
 from thinned.studies.design.own_network.site_groups import NetworkSite
 from thinned.studies.design.own_network.site_rates import has_other_form, site_rate
 from thinned.studies.design.own_network.studied_sites import insert_sites
+from thinned.studies.design.own_network.sub_networks import take_over_sequences
 from thinned.studies.design.setting import Setting
 from thinned.studies.examples.batch import Inputs, map_inputs
 from thinned.tracing.modules import named
@@ -35,7 +36,8 @@ def apply_setting(network: nn.Module, setting: Setting, sites: Sequence[NetworkS
 
     Where all masks of a module have one rate, the module itself gets it (``p``, or ``dropout`` of attention and
     recurrent modules), so that a printed network tells it. Every site is overridden as well, by
-    :func:`thinned.conversion.override_sites`. Parameters, state dict and evaluation stay as they are.
+    :func:`thinned.conversion.override_sites`. Parameters, state dict and evaluation stay as they are. Sequences of
+    linear layers with one mask for a mini-batch compute their sub-network alone.
 
     Args:
         network: fresh from the function that builds it.
@@ -48,6 +50,8 @@ def apply_setting(network: nn.Module, setting: Setting, sites: Sequence[NetworkS
     Raises:
         InputError: the network is not the one whose sites were found, or a site can't be converted.
     """
+    if setting.sites is not None and setting.sites.form == "one_mask":
+        take_over_sequences(network, sites)
     return _apply_overrides(network, site_overrides(setting, sites), sites)
 
 

@@ -38,6 +38,18 @@ def test_rates_that_differ_are_scaled_together() -> None:
     assert {*arms["dropout"], *arms["weight_decay"]} <= {*arms["cocktail"]}
 
 
+def test_one_mask_is_an_arm_for_those_who_name_it() -> None:
+    named = network_arms(sites("convolutional"), chosen=["dropout", "one_mask"])
+    arms = settings(named)
+    assert arms["one_mask"] == tuple(Setting(sites=SiteRates(s.sites.scale, form="one_mask")) for s in arms["dropout"])
+    assert arms["one_mask"][0].label.endswith(", one mask for each mini-batch between linear layers")
+    text = "Is one mask for each mini-batch better than one for each example?"
+    assert text in [question.text for question in network_questions(named)]
+    assert "one_mask" not in settings(network_arms(sites("convolutional")))
+    with pytest.raises(InputError, match="got 'one_mask'; others need sites that the network does not have"):
+        network_arms(sites("patches"), chosen=["one_mask"])
+
+
 def test_one_rate_is_a_grid_and_as_it_is_trains_no_network_twice() -> None:
     arms = settings(network_arms(sites("patches")))
     assert arms["as_is"] == (Setting(dropout=0.1),)
@@ -167,13 +179,13 @@ def test_rates_of_sites_that_mean_nothing_are_refused() -> None:
         SiteRates(-1)
     with pytest.raises(InputError, match=r"groups of sites must be among 'attention weights', .*; got 'heads'"):
         SiteRates(off=("heads",))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="form must be None, 'spatial' or 'locked'; got 'whole'"):
+    with pytest.raises(InputError, match="form must be None, 'spatial', 'locked' or 'one_mask'; got 'whole'"):
         SiteRates(form="whole")  # type: ignore[arg-type]
 
 
 def test_the_page_about_the_design_has_a_row_for_each_arm_and_group() -> None:
     page = (Path(__file__).parents[4] / "docs" / "network-design.md").read_text()
     arms = {re.sub(r"^(without|only)_.*", r"\1_GROUP", arm.name) for name in CASES for arm in network_arms(sites(name))}
-    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == arms
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == arms | {"one_mask"}
     groups = page.partition("| group |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| ([a-z ]+) \|", groups, re.MULTILINE)) == set(GROUP_WORDS)

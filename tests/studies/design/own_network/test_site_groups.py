@@ -16,7 +16,7 @@ GROUPS = {
         "drop1": ("convolutional", 0.1, "spatial", (2, 3)),
         "drop2": ("convolutional", 0.2, None, ()),
         "": ("fully connected", 0.3, None, ()),
-        "drop3": ("fully connected", 0.5, None, ()),
+        "drop3": ("fully connected", 0.5, "one_mask", (0,)),
     },
     "sequence": {
         "drop1": ("embeddings", 0.1, "locked", (1,)),
@@ -28,23 +28,26 @@ GROUPS = {
     "transformer": {
         "drop": ("embeddings", 0.1, None, ()),
         **{
-            f"encoder.layers.{layer}.{name}": (group, 0.1, None, ())
+            f"encoder.layers.{layer}.{name}": (group, 0.1, *form)
             for layer in range(2)
-            for name, group in (
-                ("self_attn", "attention weights"),
-                ("dropout1", "residual branches"),
-                ("dropout", "fully connected"),
-                ("dropout2", "residual branches"),
+            for name, group, *form in (
+                ("self_attn", "attention weights", None, ()),
+                ("dropout1", "residual branches", None, ()),
+                ("dropout", "fully connected", "one_mask", (0, 1)),
+                ("dropout2", "residual branches", None, ()),
             )
         },
         "path": ("drop path", 0.2, None, ()),
-        "head_drop": ("fully connected", 0.4, None, ()),
+        "head_drop": ("fully connected", 0.4, "one_mask", (0,)),
     },
     "patches": {
         "drop": ("embeddings", 0.1, None, ()),
         "attention_drop": ("attention weights", 0.1, None, ()),
     },
-    "functional": dict.fromkeys(("", "drop", "#1", "drop#1"), ("fully connected", 0.25, None, ())),
+    "functional": {
+        **dict.fromkeys(("", "#1"), ("fully connected", 0.25, None, ())),
+        **dict.fromkeys(("drop", "drop#1"), ("fully connected", 0.25, "one_mask", (0,))),
+    },
 }
 
 

@@ -46,7 +46,7 @@ def test_a_network_without_dropout_gets_some() -> None:
     assert [(site.name, site.group, site.rate, site.form) for site in found.sites] == [
         ("2.input_dropout", "convolutional", 0.0, None),
         ("5.input_dropout", "fully connected", 0.0, None),
-        ("7.input_dropout", "fully connected", 0.0, None),
+        ("7.input_dropout", "fully connected", 0.0, "one_mask"),
     ]
     arms = {arm.name: arm.settings for arm in network_arms(found.sites)}
     assert "as_is" not in arms

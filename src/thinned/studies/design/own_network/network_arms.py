@@ -36,12 +36,13 @@ def network_arms(
 
     Arm "dropout" gives all sites one rate of a grid, or, where they differ, scales all rates together. "as_is" leaves
     them. "without_GROUP" turns one group of sites off and "only_GROUP" all others, where there are several groups.
-    "spatial" and "locked" change the form of the masks where the features allow it. Of several arms that train the same
-    networks, the first is taken: :func:`duplicate_arms` names the others.
+    "spatial" and "locked" change the form of the masks where the features allow it, and "one_mask", which must be asked
+    for by name, between linear layers. Of several arms that train the same networks, the first is taken:
+    :func:`duplicate_arms` names the others.
 
     Args:
         sites: the sites whose rates are varied: :attr:`NetworkSites.studied`.
-        chosen: names of arms, and arms that the user defines; None takes all that the sites allow.
+        chosen: names of arms, and arms that the user defines; None takes all that the sites allow, but "one_mask".
         rates: rates of the arm "dropout"; None takes a grid, or scales the network's own rates.
         learning_rates: every setting is tried at each of these; empty takes the plan's alone.
 
@@ -49,7 +50,7 @@ def network_arms(
         InputError: a name is unknown or given twice, the sites do not allow an arm, or there is no arm besides "none".
     """
     known = {arm.name: arm for arm in _all_arms(sites, rates)}
-    picked = _picked(known, known if chosen is None else chosen)
+    picked = _picked(known, _default_names(known) if chosen is None else chosen)
     copies = _copies([known["none"], *picked], sites)
     picked = [arm for arm in picked if arm.name not in copies]
     arms = {"none": known["none"], **{arm.name: arm for arm in picked if arm.kind != "mix"}}
@@ -67,9 +68,14 @@ def duplicate_arms(
 ) -> tuple[tuple[str, str], ...]:
     """The label of each arm that :func:`network_arms` leaves out, and that of the one that trains the same networks."""
     known = {arm.name: arm for arm in _all_arms(sites, rates)}
-    arms = [known["none"], *_picked(known, known if chosen is None else chosen)]
+    arms = [known["none"], *_picked(known, _default_names(known) if chosen is None else chosen)]
     labels = {arm.name: arm.label for arm in arms}
     return tuple((labels[name], labels[same]) for name, same in _copies(arms, sites).items())
+
+
+def _default_names(known: Iterable[str]) -> list[str]:
+    """Each further question costs the others power: one mask, which saves time, is asked about by name."""
+    return [name for name in known if name != "one_mask"]
 
 
 def _copies(arms: Sequence[Arm], sites: Sequence[NetworkSite]) -> dict[str, str]:
@@ -165,7 +171,11 @@ def _group_arms(sites: Sequence[NetworkSite], own: Setting | None) -> Iterator[A
 
 def _form_arms(sites: Sequence[NetworkSite], dropout: Sequence[Setting]) -> Iterator[Arm]:
     """The settings of the arm "dropout" with masks of another form, where a site can have it."""
-    labels: dict[SiteForm, str] = {"spatial": "spatial dropout", "locked": "locked dropout"}
+    labels: dict[SiteForm, str] = {
+        "spatial": "spatial dropout",
+        "locked": "locked dropout",
+        "one_mask": "one mask for each mini-batch",
+    }
     for form, label in labels.items():
         if any(site.form == form for site in sites):
             yield Arm(form, label, tuple(_with_sites(setting, form=form) for setting in dropout))
@@ -215,6 +225,10 @@ def network_questions(arms: Sequence[Arm], *, trains_itself: bool = True) -> tup
     asked += [
         Question("spatial", "best", "dropout", "best", "Is spatial dropout better than element-wise dropout?"),
         Question("locked", "best", "dropout", "best", "Is locked dropout better than element-wise dropout?"),
+        Question(
+            *("one_mask", "best", "dropout", "best"),
+            "Is one mask for each mini-batch better than one for each example?",
+        ),
         Question("cocktail", "best", "none", "best", "Does the best mix help?"),
     ]
     known = [question for question in asked if {question.arm, question.against} <= names]

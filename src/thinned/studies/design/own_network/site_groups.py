@@ -23,6 +23,7 @@ _CONVOLUTIONS = {f"conv{transposed}{dims}d": dims for transposed in ("", "_trans
 _EMBEDDINGS = ("embedding", "embedding_bag")
 _RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 _LINEAR = ("linear", "bilinear", "addmm", "matmul", "bmm", "baddbmm", "einsum")
+_UNITS = frozenset({"linear", "addmm"})  # functions of linear layers
 _ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
 _WEIGHTS = frozenset({*_CONVOLUTIONS, *_EMBEDDINGS, *_RECURRENT, *_LINEAR, *_ATTENTION})
 _SUMS = frozenset({"add", "iadd", "radd"})
@@ -54,7 +55,7 @@ class NetworkSite(NamedTuple):
         rate: its own rate.
         shape: shape of the dropped tensor in the recorded pass.
         form: the form in which it can drop instead of element by element; None where there is none.
-        axes: the axes that share a decision in that form: of space, or of time.
+        axes: the axes that share a decision in that form: of space, of time, or all but that of the units.
     """
 
     name: str
@@ -243,4 +244,13 @@ def _form(
         module = modules.get(place)
         if isinstance(module, nn.RNNBase) and len(site.shape) == 3:  # packed sequences have two axes
             return "locked", (1 if module.batch_first else 0,)
+    if _is_between_linear_layers(site, origin):
+        return "one_mask", tuple(range(len(site.shape) - 1))
     return None, ()
+
+
+def _is_between_linear_layers(site: Site, origin: _Origin | None) -> bool:
+    """True where a linear layer made the units, and linear layers alone take them."""
+    names = {consumer.name.strip("_").lower() for consumer in site.consumers}
+    made = origin is not None and origin.op in _UNITS and not origin.moved
+    return made and bool(names) and names <= _UNITS and len(site.shape) > 1
