@@ -20,7 +20,8 @@ class ConversionReport:
         self.slower: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        lines = [f"{len(self.converted)} sites converted, {len(self.unconverted)} not"]
+        converted = len(self.converted)
+        lines = [f"{converted} site{'s' * (converted != 1)} converted, {len(self.unconverted)} not"]
         lines += [f"  {name or '(the model)'}: {kind}" for name, kind in self.converted.items()]
         lines += [f"  NOT CONVERTED {name or '(the model)'}: {reason}" for name, reason in self.unconverted.items()]
         lines += [f"  SLOWER THAN TORCH on {device}: {reason}" for device, reason in self.slower.items()]
