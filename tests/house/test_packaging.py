@@ -1,6 +1,8 @@
 """The package as it is installed: minimum versions, extras, plug-ins, and what pre-commit and GitHub are given."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,3 +67,27 @@ def test_workflows_run_tests_that_exist() -> None:
             assert (ROOT / name).exists(), f"{path.name}: {name}"
         targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
         assert set(re.findall(r"run: make ([a-z-]+)", text)) <= targets | {"docs"}
+
+
+def test_the_extra_for_audits_needs_no_charts(tmp_path: Path) -> None:
+    blocked = ["altair", "joblib", "msgspec", "pandas", "pyarrow", "scipy", "sklearn", "skops", "skrub", "vl_convert"]
+    source = tmp_path / "net.py"
+    lines = ["import torch.nn.functional as F", "from torch import nn", "", "class Net(nn.Module):"]
+    lines += ["    def forward(self, x):", "        return F.dropout(x, 0.5)", ""]
+    source.write_text("\n".join(lines))
+    code = f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\nfrom thinned_cli.main import main\nmain()"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "audit",
+        "--source",
+        str(source),
+        "--format",
+        "html",
+        "--fail-on",
+        "warning",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1, result.stderr
+    assert "TD101" in result.stdout
