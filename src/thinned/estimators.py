@@ -34,7 +34,6 @@ Rows = object  # a data frame of pandas or polars, or an array
 Target = npt.NDArray[np.generic]
 
 # A few hundred rows make few steps an epoch, and Adam's are small: what an epoch counts for elsewhere takes many there.
-_LEAST_STEPS = 5000  # of the budget
 _PATIENT_EPOCHS, _PATIENT_STEPS = 10, 800
 
 
@@ -138,8 +137,6 @@ class _Thinned(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         StudyOptions(hidden=hidden, learning_rate=self.learning_rate, **counts)  # checks them
         budget = choose_budget(rows, int(rows * (1 - VALIDATION) * (1 - VALIDATION)), hidden, **counts)
         steps = max(1, int(rows * (1 - VALIDATION)) // budget.batch_size)  # of an epoch
-        if self.epochs is None:
-            budget = budget._replace(epochs=max(budget.epochs, -(-_LEAST_STEPS // steps)))
         patience = _python_int(self.patience)
         if patience is None:
             patience = max(_PATIENT_EPOCHS, -(-_PATIENT_STEPS // steps))

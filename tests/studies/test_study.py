@@ -142,6 +142,13 @@ def test_dropout_is_found_to_hurt_where_it_must(tmp_path: Path) -> None:
     assert study.results["verdict"]["recommended"]["label"] == "no regularisation"
 
 
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A smaller part of the rows trains for two epochs, and not for 5,000 steps."""
+    monkeypatch.setattr("thinned.studies.design.plan.table_epochs", lambda training, batch_size: 2)
+
+
+@pytest.mark.usefixtures("few_steps")
 def test_every_arm_of_the_default_plan_is_studied(tmp_path: Path) -> None:
     study = thinned.study(make_frame(), "y", out=tmp_path, folds=2, seeds=1, hidden=(8, 8), epochs=2, sizes=[40])
     results = study.results
@@ -326,6 +333,7 @@ def test_an_arm_that_diverged_did_finish_in_time(tmp_path: Path) -> None:
     assert results["run"]["left_out"] == ()
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_sizes_of_an_arm_of_several_structures(tmp_path: Path) -> None:
     """Each is trained as what it is, though all are of one arm."""
     both = Setting(dropout=0.5), Setting(dropout=0.5, one_mask=True), Setting(batch_norm="after")

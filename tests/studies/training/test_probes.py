@@ -362,7 +362,8 @@ def test_sizes_that_were_not_finished_are_left_out() -> None:
     assert by_size([r for r in records if r["setting"] in (0, 3)], plan, TRAINING) is None
 
 
-def test_a_study_tells_the_claims(tmp_path: Any) -> None:
+def test_a_study_tells_the_claims(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thinned.studies.design.plan.table_epochs", lambda training, batch_size: 2)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(240, 3))
     table = pd.DataFrame(x, columns=["a", "b", "c"]).assign(y=(x[:, 0] + rng.normal(size=240) > 0).astype(int))

@@ -1,10 +1,14 @@
-"""Width and training budget of a study's networks, by the number of rows."""
+"""Width and training budget of a study's networks, and repeats, by the number of rows."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Budget", "choose_budget", "default_batch_size", "default_epochs"]
+__all__ = ["Budget", "choose_budget", "default_batch_size", "default_epochs", "default_repeats", "table_epochs"]
+
+_FEW_ROWS = 2000  # a study of fewer takes a minute or two with four repeats
+_LEAST_STEPS = 5000  # of Adam, whose steps are small: 50 epochs of a few hundred rows leave networks half trained
 
 
 class Budget(NamedTuple):
@@ -28,15 +32,22 @@ def choose_budget(
         rows: number of rows of the table.
         training: number of rows that a network is trained on.
         hidden: None takes two layers of the power of two nearest to √rows, between 16 and 256.
-        epochs: None takes :func:`default_epochs`.
+        epochs: None takes :func:`table_epochs`.
         batch_size: None takes :func:`default_batch_size`; never more than the training rows.
     """
     width = int(np.clip(2 ** round(np.log2(rows) / 2), 16, 256))
-    return Budget(
-        hidden or (width, width),
-        epochs or default_epochs(training),
-        min(batch_size or default_batch_size(training), training),
-    )
+    batch_size = min(batch_size or default_batch_size(training), training)
+    return Budget(hidden or (width, width), epochs or table_epochs(training, batch_size), batch_size)
+
+
+def table_epochs(training: int, batch_size: int) -> int:
+    """:func:`default_epochs`, but on small tables so many that there are at least 5,000 steps."""
+    return max(default_epochs(training), math.ceil(_LEAST_STEPS / max(1, training // batch_size)))
+
+
+def default_repeats(rows: int) -> int:
+    """4 repeats of small tables, where intervals are wide and training is quick (``benchmarks/repeats.py``), or 2."""
+    return 4 if rows <= _FEW_ROWS else 2
 
 
 def default_epochs(training: int) -> int:

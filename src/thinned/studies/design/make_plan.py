@@ -4,7 +4,7 @@ import dataclasses
 from typing import Unpack
 
 from thinned.import_path import source_digest
-from thinned.studies.design.budget import choose_budget
+from thinned.studies.design.budget import choose_budget, default_repeats
 from thinned.studies.design.choose_arms import choose_arms
 from thinned.studies.design.options import OptionKeywords, StudyOptions
 from thinned.studies.design.plan import Plan
@@ -15,7 +15,7 @@ __all__ = ["make_plan"]
 
 
 def make_plan(table: Table, options: StudyOptions | None = None, **changes: Unpack[OptionKeywords]) -> Plan:
-    """Make the plan of a study; what the user left open follows from the number of rows: :func:`choose_budget`.
+    """Make the plan of a study; what the user left open follows from the number of rows.
 
     Args:
         table: what is studied.
@@ -39,7 +39,7 @@ def make_plan(table: Table, options: StudyOptions | None = None, **changes: Unpa
     return Plan(
         arms=choose_arms(options.arms, options.rates, own_network=options.network is not None),
         folds=options.folds,
-        seeds=options.seeds,
+        seeds=options.seeds or (default_repeats(rows) if options.network is None else 2),
         **budget._asdict(),
         learning_rate=options.learning_rate,
         seed=options.seed,

@@ -24,7 +24,8 @@ class StudyOptions:
             :class:`thinned.Arm` objects; None takes all. No regularisation is always included.
         rates: dropout rates of the arm "dropout", in [0, 1); None takes 0.1, 0.2, ..., 0.8.
         folds: number of test folds.
-        seeds: number of repeats, each with its own folds, initial weights and data order.
+        seeds: number of repeats, each with its own folds, initial weights and data order; None takes 4 up to 2,000
+            rows, and otherwise, or with a network of one's own, 2.
         hidden: widths of the hidden layers; None chooses two by the number of rows.
         epochs: training budget; None chooses it by the number of rows.
         batch_size: rows of a step; None chooses it by the number of rows.
@@ -47,7 +48,7 @@ class StudyOptions:
     arms: Sequence[str | Arm] | None = None
     rates: Sequence[float] | None = None
     folds: int = 5
-    seeds: int = 2
+    seeds: int | None = None
     hidden: Sequence[int] | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -67,7 +68,7 @@ class StudyOptions:
             raise InputError(sentence(f"task must be one of {', '.join(get_args(Task))}", f"got {self.task!r}"))
         for name, least in (("folds", 2), ("seeds", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
             value = getattr(self, name)
-            optional = name in ("epochs", "batch_size")
+            optional = name in ("seeds", "epochs", "batch_size")
             if not (optional and value is None) and (type(value) is not int or value < least):
                 raise InputError(sentence(f"{name} must be a whole number of at least {least}", f"got {value!r}"))
         if self.rates is not None and not (
@@ -97,7 +98,7 @@ class OptionKeywords(TypedDict, total=False):
     arms: Sequence[str | Arm] | None
     rates: Sequence[float] | None
     folds: int
-    seeds: int
+    seeds: int | None
     hidden: Sequence[int] | None
     epochs: int | None
     batch_size: int | None

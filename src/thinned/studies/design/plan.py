@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from thinned.errors import sentence
 from thinned.studies.design.arm import Arm
 from thinned.studies.design.arms import DEFINITIONS
-from thinned.studies.design.budget import default_batch_size, default_epochs
+from thinned.studies.design.budget import default_batch_size, table_epochs
 from thinned.studies.design.own_network.network_design import NetworkDesign
 from thinned.studies.design.questions import Question, declare
 from thinned.studies.design.setting import Setting
@@ -175,7 +175,8 @@ class Plan:
         """Budget and batch size for so many training rows; 0 is all of them."""
         if not size:
             return self
-        return dataclasses.replace(self, epochs=default_epochs(size), batch_size=min(default_batch_size(size), size))
+        batch_size = min(default_batch_size(size), size)
+        return dataclasses.replace(self, epochs=table_epochs(size, batch_size), batch_size=batch_size)
 
 
 class Member(NamedTuple):
