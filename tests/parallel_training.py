@@ -5,13 +5,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
+import thinned
 from thinned.conversion import api
 
 STEPS, BATCH = 5, 8
 
 
 class Net(nn.Module):
-    """Modules, functions, attention (in both forms) and recurrence, the batch always first."""
+    """Modules, functions, attention (in both forms), recurrence and what is not computed, the batch always first."""
 
     def __init__(self):
         super().__init__()
@@ -20,6 +21,9 @@ class Net(nn.Module):
         self.channels = nn.Dropout1d(0.3)
         self.attention = nn.MultiheadAttention(8, 2, dropout=0.2, batch_first=True)
         self.rnn = nn.LSTM(8, 8, 2, dropout=0.4, batch_first=True)
+        self.depth = thinned.StochasticDepth(nn.Linear(8, 8), 0.7)  # which keeps no sample now and then
+        self.units = thinned.LayerDrop(thinned.ThinnedFeedForward(8, 12, 0.5), 0.5)
+        self.heads = thinned.ThinnedAttention(8, 2, 0.6, batch_first=True)
         self.last = nn.Linear(8, 3)
 
     def forward(self, x):
@@ -28,6 +32,8 @@ class Net(nn.Module):
         x = x + self.attention(x, x, x, need_weights=False)[0]
         x = x + self.attention(x, x, x)[0]
         x = self.drop(self.rnn(x)[0])
+        x = self.units(self.depth(x))
+        x = x + self.heads(x, x, x, need_weights=False)[0]
         return self.last(F.dropout(x, 0.2, self.training))
 
 

@@ -253,6 +253,31 @@ def test_a_compiled_layer_takes_any_number_of_samples() -> None:
     assert len(graphs) <= 16  # decisions; a branch for one number, for any, for one sample, for none; one batch, any
 
 
+@pytest.mark.parametrize("form", ["samples", "units", "layer", "heads"])
+@torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
+def test_one_graph_where_sizes_may_depend_on_data(form: str) -> None:
+    """Rows and units are left out, in a graph of any number of them; a layer or heads are masked."""
+    torch.compiler.reset()
+    attention = thinned.ThinnedAttention(6, 3, 0.5)
+    layer = {
+        "samples": thinned.StochasticDepth(branch(), 0.8),
+        "units": thinned.ThinnedFeedForward(6, 8, 0.8),
+        "layer": thinned.LayerDrop(branch(), 0.5),
+        "heads": attention,
+    }[form]
+    (site,) = layers.base.dropout_layers(address(layer.double())).values()
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return layer(x, x, x, need_weights=False)[0] if layer is attention else layer(x)
+
+    compiled, x = torch.compile(run, backend="eager", fullgraph=True), inputs(4).requires_grad_()
+    for call in range(8):
+        site.call.fill_(call)
+        torch.testing.assert_close(compiled(x), run(x), rtol=0, atol=1e-12)
+        ours, theirs = (gradients(way, x, *layer.parameters()) for way in (compiled, run))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
+
+
 @pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # inside torch itself
 def test_inductor_has_the_masks_of_eager() -> None:
     torch.compiler.reset()

@@ -164,9 +164,20 @@ def test_other_sequences_are_refused(modules: list[nn.Module], message: str) -> 
         thinned.ThinnedMLP(*modules)
 
 
-def test_sequences_of_positions_are_refused() -> None:
-    with pytest.raises(ValueError, match="ThinnedFeedForward shares its mask over all positions"):
-        pair(0.5)[0](torch.ones(2, 3, 7, dtype=torch.float64))
+def test_sequences_of_positions_are_masked() -> None:
+    """``BatchDropout`` has a mask for each position, so that no unit is dropped at all of them."""
+    ours, theirs = pair(0.5)
+    x = torch.stack([inputs()] * 2)
+    assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_hooks_on_what_is_no_linear_layer_see_all_units(number: int) -> None:
+    ours, theirs = pair(0.5)
+    shapes: list[torch.Size] = []
+    ours[number].register_forward_hook(lambda _, __, out: shapes.append(out.shape))
+    assert torch.equal(ours(inputs()), theirs(inputs()))
+    assert shapes == [(6, 7 if number == 0 else 12)]
 
 
 # --- feed-forward -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from thinned.conversion.sharding import Parts, PartsOfSite, check_parts
 from thinned.errors import check_p, sentence
 from thinned.layers import Addressed
 from thinned.layers.base import register_address
+from thinned.layers.sub_network import is_sub_network
 from thinned.ops.backends import choice
 from thinned.tracing.modules import TORCH_DROPOUTS, named, original_class
 from thinned.tracing.site import Recording
@@ -51,6 +53,9 @@ def convert(model: nn.Module, *args: object, **kwargs: object) -> ConversionRepo
     model trains. Parameters, state dict keys, hooks and train/eval flags stay, and evaluation runs the code that it ran
     before. The model can be copied, pickled and compiled as before; copies are converted, too.
 
+    An ``nn.Sequential`` of linear layers, activations and ``BatchDropout`` becomes a :class:`thinned.ThinnedMLP`, which
+    has the same masks and computes what they keep alone.
+
     Args:
         model: any module.
         args: an example input of its forward; with one, a recorded pass (:func:`thinned.sites.find`) completes the
@@ -70,7 +75,7 @@ def convert(model: nn.Module, *args: object, **kwargs: object) -> ConversionRepo
         >>> import torch, thinned
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Dropout(0.2))
         >>> thinned.convert(model)
-        1 sites converted, 0 not
+        1 site converted, 0 not
           1: Dropout
     """
     converted = _convert(model)
@@ -254,6 +259,11 @@ def _convert_module(name: str, module: nn.Module, report: ConversionReport) -> N
     ours = _LAYERS.get(original)
     if isinstance(module, torch.jit.ScriptModule):
         report.unconverted[name] = "TorchScript can't be looked into"
+    elif (
+        original is nn.Sequential and "forward" not in module.__dict__ and is_sub_network(cast("nn.Sequential", module))
+    ):
+        report.sub_networks.append(name)
+        module.__class__ = layers.ThinnedMLP
     elif ours is not None:
         report.converted[name] = original.__name__
         module.__class__ = ours  # the same object: hooks, flags and whoever refers to it see no change

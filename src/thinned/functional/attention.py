@@ -94,7 +94,8 @@ def drop_head_attention(
     All samples of the mini-batch share the decision of a head (DropHead: Zhou et al. 2020, whose own code draws for
     each sample, which leaves no head out). Decisions and scaling are those of :func:`drop_head` at the same address.
     Attention weights are not dropped. Under ``torch.func``, ``torch.export`` and ``torch.jit.trace``, all heads are
-    computed and masked; ``torch.compile`` breaks the graph at the number of kept heads.
+    computed and masked; ``torch.compile`` breaks the graph at the number of kept heads, or masks where
+    ``torch._dynamo.config.capture_dynamic_output_shape_ops`` is True.
 
     Args:
         query: ``(..., heads, L, E)``.
@@ -119,7 +120,7 @@ def drop_head_attention(
     if len({*heads}) > 1 or not query.ndim > 2:
         requirement = "query, key and value must have the shape (..., heads, L, E) with the same heads"
         raise RuntimeError(sentence(requirement, f"got {', '.join(str(tuple(t.shape)) for t in (query, key, value))}"))
-    if not training or not can_select(p, dropout_key):
+    if not training or not can_select(p, dropout_key) or torch_private.captures_sizes():
         whole = F.scaled_dot_product_attention(query, key, value, attn_mask, 0.0, is_causal, scale=scale)
         return drop_head(whole, p, training, key=dropout_key, call=dropout_call)
     dtype = torch.float64 if query.dtype is torch.float64 else torch.float32

@@ -42,7 +42,7 @@ def select(factors: torch.Tensor, device: torch.device) -> Selection:
         device: of the result.
     """
     index = factors.nonzero().flatten()
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() and not torch_private.captures_sizes():
         torch_private.break_graph()  # what follows depends on the number of places
     scales = factors[index]
     if device.type == "cuda" and not index.is_cuda and not torch.compiler.is_compiling():

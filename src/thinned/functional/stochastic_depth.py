@@ -38,8 +38,9 @@ def stochastic_depth(
     ``ReLU(inplace=True)`` also changes what a masked branch is added to, and is refused here (but not in a compiled
     graph). Dropout inside it numbers the rows that it gets: its masks have the distribution of the masked form, but
     belong to other samples. ``torch.compile`` breaks the graph at the number of kept samples, and compiles the branch
-    for any number of them. ``torch.func``, ``torch.export`` and ``torch.jit.trace`` can't leave out rows: under them,
-    the branch runs on all samples and is masked.
+    for any number of them; there is no break, so that ``fullgraph=True`` works, where
+    ``torch._dynamo.config.capture_dynamic_output_shape_ops`` is True. ``torch.func``, ``torch.export`` and
+    ``torch.jit.trace`` can't leave out rows: under them, the branch runs on all samples and is masked.
 
     Args:
         input: ``(N, ...)``.
@@ -91,7 +92,7 @@ def add_kept(
     modules = [part for part in parts if isinstance(part, nn.Module)]
     _check_branch(modules)
     index, scales = select(factors, input.device)
-    if index.shape[0] == 0 and known:
+    if known and not torch_private.captures_sizes() and index.shape[0] == 0:
         tensors = [part for part in parts if isinstance(part, nn.Parameter)]
         tensors += [parameter for module in modules for parameter in module.parameters()]
         if not _sharded(modules):
@@ -165,7 +166,8 @@ def layer_drop(
     ``layer(input)``, goes further from the input than training did on average. The layer does not run where it is
     dropped; its parameters, and tensors in ``args`` and ``kwargs``, then get gradients of zeros. A layer of sharded
     parameters runs, since other processes wait for it, and is masked; so does one under ``torch.func``,
-    ``torch.export`` and ``torch.jit.trace``. ``torch.compile`` breaks the graph at the decision.
+    ``torch.export`` and ``torch.jit.trace``. ``torch.compile`` breaks the graph at the decision, or masks where
+    ``torch._dynamo.config.capture_dynamic_output_shape_ops`` is True.
 
     Args:
         input: ``(N, ...)``.
@@ -184,7 +186,7 @@ def layer_drop(
     p, kwargs = checked_rate(p), kwargs or {}
     if not training or (not isinstance(p, torch.Tensor) and p == 0):
         return _layer_output(input, layer(input, *args, **kwargs))
-    skips = can_select(p, key) and not _sharded([layer])
+    skips = can_select(p, key) and not _sharded([layer]) and not torch_private.captures_sizes()
     with torch.no_grad():
         # a row that all samples share; where the layer may be skipped, on the CPU: nobody waits for a device
         ones = torch.ones((1, 1), dtype=torch.float32, device="cpu" if skips else input.device)

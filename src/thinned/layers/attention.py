@@ -29,7 +29,7 @@ class Operands(NamedTuple):
         value: ``(S, N, E)``, likewise.
         attn_mask: ``(L, S)`` or ``(N · heads, L, S)``.
         key_padding_mask: ``(N, S)``.
-        same: query, key and value are one tensor.
+        same: all three are one tensor.
     """
 
     query: torch.Tensor
@@ -329,7 +329,8 @@ class ThinnedAttention(nn.Module):
         factors: torch.Tensor | None = None
         if self.training:
             drop = self.head_dropout
-            masked = need_weights or torch_private.any_hook(drop) or not can_select(drop.rate, drop.key)
+            masked = need_weights or torch_private.any_hook(drop) or torch_private.captures_sizes()
+            masked = masked or not can_select(drop.rate, drop.key)
             # where heads are left out, on the CPU: nobody waits for a device to know their number
             dtype = torch.float64 if query.dtype is torch.float64 else torch.float32
             ones = torch.ones(self.num_heads, 1, 1, dtype=dtype, device=query.device if masked else "cpu")
@@ -380,9 +381,8 @@ class ThinnedAttention(nn.Module):
             _check_masks(given, self.num_heads)
         size = self.embed_dim // self.num_heads
         rows = (kept.places[:, None] * size + torch.arange(size, device=kept.places.device)).flatten()
-        q, k, v = (
-            tensor.view(*tensor.shape[:2], -1, size).permute(1, 2, 0, 3) for tensor in self._projected(given, rows)
-        )
+        projected = self._projected(given, rows)
+        q, k, v = (part.view(*part.shape[:2], -1, size).permute(1, 2, 0, 3) for part in projected)
         mask = None if only_causal else _added_mask(given, q.dtype, k.shape[-2], self.num_heads)
         if mask is not None and mask.ndim == 4 and mask.shape[1] > 1:
             mask = mask.index_select(1, kept.places)

@@ -13,7 +13,7 @@ from thinned.functional.selection import Selection, can_select, select
 from thinned.layers.dropout import BatchDropout
 from thinned.ops import torch_private
 
-__all__ = ["ThinnedFeedForward", "ThinnedMLP"]
+__all__ = ["ThinnedFeedForward", "ThinnedMLP", "is_sub_network"]
 
 #: activations whose every output depends on the input at the same place alone
 _ELEMENTWISE = (
@@ -55,8 +55,9 @@ class ThinnedMLP(nn.Sequential):
     batches so small that the loss of one sub-network is noise, and not for element-wise dropout, which is another
     regulariser.
 
-    In evaluation, and in training where linear layers have hooks or a transform of ``torch.func`` runs, it is the
-    ``nn.Sequential``. A ``BatchDropout`` in it sees a row of ones, for its mask.
+    In evaluation, and in training where a module in it has hooks, the input has other than 2 dimensions or a transform
+    of ``torch.func`` runs, it is the ``nn.Sequential``. Otherwise a ``BatchDropout`` in it sees a row of ones, for its
+    mask. :func:`thinned.convert` puts it in place of an ``nn.Sequential`` of this form.
 
     Args:
         args: modules in order, or one ``OrderedDict`` of them: ``nn.Linear``, element-wise activations of torch, and
@@ -68,7 +69,6 @@ class ThinnedMLP(nn.Sequential):
 
     Raises:
         TypeError: another module stands in it, or at another place.
-        ValueError: in training, the input does not have 2 dimensions.
     """
 
     def __init__(self, *args: nn.Module) -> None:
@@ -77,12 +77,8 @@ class ThinnedMLP(nn.Sequential):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """The sub-network of this call in training, the whole network in evaluation."""
-        if not self.training:
+        if not self.training or input.ndim != 2 or torch_private.any_hook(*self):
             return self._masked(input)
-        if input.ndim != 2:
-            requirement = "a multilayer perceptron with one mask for the batch needs an input of shape (N, features)"
-            remedy = "ThinnedFeedForward shares its mask over all positions"
-            raise ValueError(sentence(requirement, f"got {input.ndim} dimensions", remedy))
         stages = _stages(self)
         if _watched(*(stage.linear for stage in stages.hidden), stages.last) or not _one_mask(stages):
             return self._masked(input)
@@ -163,6 +159,15 @@ class ThinnedFeedForward(nn.Module):
 
     def _hidden(self, up: torch.Tensor, gate: torch.Tensor | None) -> torch.Tensor:
         return self.activation(up) if gate is None else self.activation(gate) * up
+
+
+def is_sub_network(model: nn.Sequential) -> bool:
+    """Tell that a sequence has the form of a thinned multilayer perceptron, and one mask for the batch in it."""
+    try:
+        _stages(model)
+    except TypeError:
+        return False
+    return any(isinstance(module, BatchDropout) for module in model)
 
 
 def _stages(model: nn.Sequential) -> Stages:

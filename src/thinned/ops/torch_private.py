@@ -16,6 +16,7 @@ __all__ = [
     "any_hook",
     "batch_dim",
     "break_graph",
+    "captures_sizes",
     "check_attention_shapes",
     "dispatch_mode_depth",
     "forward_ad_active",
@@ -88,6 +89,11 @@ def check_attention_shapes(*tensors: torch.Tensor | None, num_heads: int) -> boo
 def break_graph() -> None:
     """End the graph that ``torch.compile`` traces; it goes on with a new one, to which sizes are numbers."""
     torch._dynamo.graph_break()
+
+
+def captures_sizes() -> bool:
+    """True where ``torch.compile`` traces with sizes that depend on data, since its user has asked it to."""
+    return torch.compiler.is_compiling() and bool(torch._dynamo.config.capture_dynamic_output_shape_ops)
 
 
 def any_hook(*modules: torch.nn.Module) -> bool:
