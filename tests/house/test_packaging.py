@@ -29,7 +29,7 @@ def minimums(requirements: Iterable[str]) -> dict[str, Version]:
 def test_the_tested_minimum_versions_are_those_that_are_declared() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     declared = minimums(PROJECT["project"]["dependencies"])
-    for part in (extras["audit"], extras["study"], extras["triton"], PROJECT["dependency-groups"]["tests-core"]):
+    for part in (extras["audit"], extras["study"], PROJECT["dependency-groups"]["tests-core"]):
         declared |= minimums(part)
     lines = (ROOT / "constraints-minimum.txt").read_text("utf-8").splitlines()
     tested = dict(line.split("==") for line in lines if not line.startswith("#"))
