@@ -1,6 +1,6 @@
 """The native trainer against torch, its oracle: losses of the same networks in pairs, and verdicts, in one run.
 
-    python benchmarks/trainer_agreement.py [--networks 100] [--epochs 15] [--part losses|verdicts]
+    python benchmarks/trainer_agreement.py [--networks 100] [--epochs 15] [--part losses|verdicts] [--tables churn ...]
 
 Losses: every arm of the default plan, one setting of each, on 600 rows of the bundled churn data; as many networks as
 are asked for, each with initial weights, order, masks and folds of its own, and each trained by both. What the two
@@ -9,8 +9,9 @@ root mean square of this difference, the largest and the mean, in standard devia
 one split with other seeds. "control" is the root mean square between the native trainer's own instruction sets, the one
 in use and the portable one: the same program with sums in another order.
 
-Verdicts: studies of three tables, one repeat, trained by both: the outcome, the recommended setting, and how far the
-improvements of arms lie apart, in half widths of their intervals.
+Verdicts: studies of tables, trained by both: the outcome, the recommended setting, and how far the improvements of
+settings lie apart, in half widths of their intervals. Three have the default plan and one repeat. On two more, dropout
+alone is studied, with two rates each, where there is an effect to find.
 """
 
 import argparse
@@ -18,13 +19,13 @@ import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes, make_friedman1
 
 from thinned import datasets
 from thinned.kernels import native
@@ -106,10 +107,34 @@ def study(table: Table, plan: Plan, train: Train) -> Results:
     return make_results(table, plan, finished, networks, summarise_run(plan, finished, store, None), 1.0)
 
 
-def compare_verdicts(frames: dict[str, tuple[pd.DataFrame, str]], epochs: int) -> None:
-    for name, (frame, target) in frames.items():
+class Case(NamedTuple):
+    """A table to study, and the options of its plan."""
+
+    frame: pd.DataFrame
+    target: str
+    options: dict[str, Any]
+
+
+def make_cases(epochs: int) -> dict[str, Case]:
+    default = {"hidden": HIDDEN, "epochs": epochs, "seeds": 1}
+    few, all_rows = datasets.churn().sample(600, random_state=0), datasets.churn()
+    cancer, diabetes = (read(as_frame=True).frame for read in (load_breast_cancer, load_diabetes))
+    x, y = make_friedman1(1500, noise=0.5, random_state=0)
+    friedman = pd.DataFrame(x).add_prefix("x").assign(target=y)
+    dropout = {"arms": ["dropout"], "seeds": 2, "epochs": 25}
+    return {
+        "churn, 600 rows": Case(few, "churn", default),
+        "breast cancer": Case(cancer, "target", default),
+        "diabetes": Case(diabetes, "target", default),
+        "churn": Case(all_rows, "churn", dropout | {"hidden": (64, 64), "rates": [0.2, 0.3]}),
+        "friedman": Case(friedman, "target", dropout | {"hidden": HIDDEN, "rates": [0.5, 0.7], "epochs": 40}),
+    }
+
+
+def compare_verdicts(cases: dict[str, Case]) -> None:
+    for name, (frame, target, options) in cases.items():
         table = load(frame, target)
-        plan = make_plan(table, hidden=HIDDEN, epochs=epochs, seeds=1)
+        plan = make_plan(table, **options)
         one, other = (study(table, plan, TRAINERS[name]) for name in ("torch", "native"))
         apart = [
             abs(a.improvement.best.mean - b.improvement.best.mean)
@@ -131,6 +156,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--part", choices=["losses", "verdicts"], help="one of the two alone")
+    parser.add_argument("--tables", nargs="*", help="of the verdicts; all, if none is named")
     args = parser.parse_args()
     began = time.process_time()
     churn = datasets.churn().sample(600, random_state=0)
@@ -141,9 +167,8 @@ def main() -> None:
         if args.part != "verdicts":
             compare_losses(table, plan)
         if args.part != "losses":
-            sets = {"breast cancer": load_breast_cancer(as_frame=True), "diabetes": load_diabetes(as_frame=True)}
-            frames = {"churn, 600 rows": (churn, "churn")}
-            compare_verdicts(frames | {name: (data.frame, "target") for name, data in sets.items()}, args.epochs)
+            cases = make_cases(args.epochs)
+            compare_verdicts({name: cases[name] for name in args.tables or cases})
     print(f"{time.process_time() - began:.0f} s of the processor")
 
 

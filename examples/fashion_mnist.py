@@ -14,10 +14,15 @@ FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _TRAINING_EXAMPLES = 10_000
 
 
-def examples() -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    """The first 10,000 training examples and the 10,000 test examples.
+def examples(
+    training: int = _TRAINING_EXAMPLES,
+) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """The first training examples and the 10,000 test examples.
 
     Images are ``(N, 1, 28, 28)`` in [0, 1]; there are ten kinds of clothes.
+
+    Args:
+        training: the number of training examples, at most 60,000.
 
     Raises:
         InputError: the files are not installed.
@@ -26,7 +31,7 @@ def examples() -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, t
         remedy = "install them: apt-get install dataset-fashion-mnist"
         raise InputError(sentence("Fashion-MNIST must be installed", f"there is no {FOLDER}", remedy))
     x, y = _read("train")
-    return (x[:_TRAINING_EXAMPLES], y[:_TRAINING_EXAMPLES]), _read("t10k")
+    return (x[:training], y[:training]), _read("t10k")
 
 
 def network() -> nn.Module:

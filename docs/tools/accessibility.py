@@ -23,6 +23,7 @@ from browser import Browser  # noqa: E402
 HTML = ROOT / "docs" / "_build" / "html"
 PAGES = (
     "index.html",
+    "tutorials/index.html",
     "tutorials/first_study.html",
     "reference/thinned.html",
     "evidence/README.html",
@@ -60,7 +61,7 @@ def main() -> int:
     parser.add_argument("axe", type=Path)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("pages", nargs="*", default=PAGES)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     axe, number = arguments.axe.read_text("utf-8"), 0
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(Path(profile))

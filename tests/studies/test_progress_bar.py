@@ -64,6 +64,14 @@ def test_a_bar_on_a_terminal_shows_the_task_and_keeps_sentences(monkeypatch: pyt
     assert "A sentence to keep.\n" in text
 
 
+def test_a_bar_counts_nothing_before_there_is_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = standard_error(monkeypatch, terminal=True)
+    with progress_bar.open_progress(True):
+        pass
+    assert "reading the data" in stream.getvalue()
+    assert "None" not in stream.getvalue()
+
+
 def test_a_notebook_shows_the_bar_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its standard error is no terminal, and the widgets that rich would use may not be installed."""
     stream = standard_error(monkeypatch, terminal=False)

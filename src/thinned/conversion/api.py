@@ -75,7 +75,7 @@ def convert(model: nn.Module, *args: object, **kwargs: object) -> ConversionRepo
         >>> import torch, thinned
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Dropout(0.2))
         >>> thinned.convert(model)
-        1 sites converted, 0 not
+        1 site converted, 0 not
           1: Dropout
     """
     converted = _convert(model)

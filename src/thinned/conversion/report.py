@@ -22,7 +22,8 @@ class ConversionReport:
         self.slower: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        lines = [f"{len(self.converted)} sites converted, {len(self.unconverted)} not"]
+        converted = len(self.converted)
+        lines = [f"{converted} site{'s' * (converted != 1)} converted, {len(self.unconverted)} not"]
         lines += [f"  {name or '(the model)'}: {kind}" for name, kind in self.converted.items()]
         lines += [f"  NOT CONVERTED {name or '(the model)'}: {reason}" for name, reason in self.unconverted.items()]
         lines += [f"  COMPUTED AT ITS REAL SIZE {name or '(the model)'}: Sequential" for name in self.sub_networks]

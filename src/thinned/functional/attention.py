@@ -91,7 +91,7 @@ def drop_head_attention(
 ) -> torch.Tensor:
     """Attention whose dropped heads are not computed: :func:`drop_head` of ``scaled_dot_product_attention``.
 
-    All samples of the mini-batch share the decision of a head (DropHead: Zhou et al. 2020, whose own code draws for
+    All samples of the mini-batch share the decision of a head (DropHead: Zhou et al. 2020; published code draws for
     each sample, which leaves no head out). Decisions and scaling are those of :func:`drop_head` at the same address.
     Attention weights are not dropped. Under ``torch.func``, ``torch.export`` and ``torch.jit.trace``, all heads are
     computed and masked; ``torch.compile`` breaks the graph at the number of kept heads, or masks where

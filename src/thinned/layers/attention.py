@@ -239,10 +239,10 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
 class DropHead(Addressed):
     """Whole attention heads, for all samples of the mini-batch (DropHead: Zhou et al. 2020).
 
-    Survivors are scaled by heads / kept heads, as in the paper. Its own code draws for each sample, which is another
-    regulariser: there the noise averages over the batch. Put it on what the heads give, before the output projection,
-    or take :class:`ThinnedAttention`, which does not compute dropped heads; not where there are so few heads that often
-    none is kept (with the probability p^heads), which leaves zeros.
+    Survivors are scaled by heads / kept heads, as in the paper. To draw for each sample, as published code does, is
+    another regulariser: there the noise averages over the batch. Put it on what the heads give, before the output
+    projection, or take :class:`ThinnedAttention`, which does not compute dropped heads; not where there are so few
+    heads that often none is kept (with the probability p^heads), which leaves zeros.
 
     Args:
         p: probability of dropping a head, in [0, 1].

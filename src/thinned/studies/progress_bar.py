@@ -29,19 +29,22 @@ def progress_bar(doing: str, console: Console) -> Iterator[ReportProgress]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total}"),
+        TextColumn("{task.fields[networks]}"),
         TimeRemainingColumn(),
     )
     # what the user's code prints to a file or a notebook stays there
     redirect = console.is_terminal and sys.stdout.isatty()
     with Bar(*columns, console=console, transient=True, redirect_stdout=redirect, redirect_stderr=redirect) as bar:
-        task = bar.add_task(doing, total=None)
+        task = bar.add_task(doing, total=None, networks="")
 
         def report(step: Progress, plan: Plan) -> None:
             if step.doing.endswith("."):
                 console.print(Text(step.doing), soft_wrap=True)
             else:
-                bar.update(task, description=step.doing, total=plan.networks, completed=step.networks)
+                networks = f"{step.networks:.0f}/{plan.networks}"
+                bar.update(
+                    task, description=step.doing, total=plan.networks, completed=step.networks, networks=networks
+                )
 
         yield report
 

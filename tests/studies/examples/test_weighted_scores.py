@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from thinned.studies import metrics
+from thinned.studies.examples import weighted_scores
 from thinned.studies.examples.outcomes import count_right_tokens
 from thinned.studies.examples.weighted_scores import RANKED, score_samples, score_tokens
 
@@ -57,6 +58,15 @@ def test_a_sample_without_a_class_has_no_rank_score() -> None:
     np.testing.assert_array_equal(found["roc_auc"], [1, np.nan, np.nan, np.nan])
     np.testing.assert_array_equal(found["pr_auc"], [1, np.nan, 1, np.nan])
     np.testing.assert_array_equal(found["accuracy"], [0.5, 1, 0, np.nan])
+
+
+def test_the_calibration_error_may_be_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    predicted, y = rng.dirichlet(np.ones(3), 200), rng.integers(0, 3, 200)
+    counts = rng.poisson(1.0, (4, 200))
+    whole = score_samples("multiclass", predicted, y, counts)["ece"]
+    monkeypatch.setattr(weighted_scores, "_AT_ONCE", 37)
+    np.testing.assert_allclose(score_samples("multiclass", predicted, y, counts)["ece"], whole, rtol=1e-12)
 
 
 def test_tokens() -> None:

@@ -72,6 +72,14 @@ def test_fit_transform_is_fit_and_transform(mixed, monkeypatch, most):
         assert once.transform(mixed).tobytes() == matrix.tobytes()
 
 
+def test_numbers_may_be_encoded_in_parts(mixed, monkeypatch):
+    encoder = Encoder("piecewise").fit(mixed)
+    whole = encoder.transform(mixed)
+    monkeypatch.setattr(encoding, "_ROWS_AT_ONCE", 37)
+    assert encoder.transform(mixed).tobytes() == whole.tobytes()
+    assert encoder.transform(mixed.head(0)).shape == (0, whole.shape[1])
+
+
 def test_each_kind_of_column_is_recognised(mixed):
     encoder = Encoder().fit(mixed)
     matrix = encoder.transform(mixed)

@@ -10,6 +10,7 @@ Integers = npt.NDArray[np.integer]
 
 #: scores that need the order of the examples, and so more time than the others
 RANKED = ("roc_auc", "pr_auc")
+_AT_ONCE = 2**16  # examples whose bins are in memory
 _BINS = 15  # of the calibration error, as thinned.uncertainty.reliability has them
 
 
@@ -70,7 +71,7 @@ def _score_values(predicted: Array, y: Array, counts: Integers) -> dict[str, Arr
 
 def _sums(values: npt.NDArray[np.generic], counts: Integers) -> Array:
     """Sums of ``(n, k)`` values over each sample, ``(samples, k)``; not by BLAS, whose rounding depends on threads."""
-    return np.asarray(np.einsum("sn,nk->sk", counts, values.astype(np.float64)))
+    return np.asarray(np.einsum("sn,nk->sk", counts, values.astype(np.float64, copy=False)))
 
 
 def _means(values: npt.NDArray[np.generic], counts: Integers) -> Array:
@@ -79,10 +80,15 @@ def _means(values: npt.NDArray[np.generic], counts: Integers) -> Array:
 
 def _calibration_errors(confidence: Array, is_right: npt.NDArray[np.bool_], counts: Integers) -> Array:
     """Mean distance of frequency and confidence over the bins, each with the weight of its examples."""
-    bins = np.searchsorted(np.linspace(0, 1, _BINS + 1)[1:-1], confidence)
-    gaps = np.zeros((len(confidence), _BINS))
-    gaps[np.arange(len(confidence)), bins] = is_right - confidence
-    return _ratio(np.abs(_sums(gaps, counts)).sum(1), counts.sum(1))
+    edges = np.linspace(0, 1, _BINS + 1)[1:-1]
+    total = np.zeros((len(counts), _BINS))
+    for start in range(0, len(confidence), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        own = confidence[part]
+        gaps = np.zeros((len(own), _BINS))
+        gaps[np.arange(len(own)), np.searchsorted(edges, own)] = is_right[part] - own
+        total += _sums(gaps, counts[:, part])
+    return _ratio(np.abs(total).sum(1), counts.sum(1))
 
 
 def _ranked(outputs: Array, positive: npt.NDArray[np.bool_], counts: Integers) -> tuple[Array, Array]:
