@@ -77,8 +77,8 @@ def test_other_sequences_stay(modules: list[nn.Module]) -> None:
 class Centered(nn.Identity):
     """A subclass that mixes units."""
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return input - input.mean(-1, keepdim=True)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean(-1, keepdim=True)
 
 
 def test_an_activation_with_a_forward_of_its_own_stays() -> None:
