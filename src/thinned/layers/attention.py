@@ -92,7 +92,7 @@ def _added_mask(given: Operands, dtype: torch.dtype, keys: int, num_heads: int) 
         if name == "key_padding_mask":
             masks.append(mask[:, None, None])
         else:
-            masks.append(mask if mask.ndim == 2 else mask.unflatten(0, (given.query.shape[1], num_heads)))
+            masks.append(mask if mask.ndim == 2 else mask.view(given.query.shape[1], num_heads, *mask.shape[1:]))
     return sum(masks[1:], masks[0]) if masks else None
 
 
@@ -214,7 +214,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
 
     def _heads(self, projected: Qkv) -> Qkv:
         """``(L, N, E)`` to ``(N, heads, L, E / heads)``."""
-        return tuple(t.unflatten(-1, (self.num_heads, -1)).permute(1, 2, 0, 3) for t in projected)  # type: ignore[return-value]
+        return tuple(t.view(*t.shape[:2], self.num_heads, self.head_dim).permute(1, 2, 0, 3) for t in projected)  # type: ignore[return-value]
 
     def _attend(self, heads: Qkv, mask: torch.Tensor | None, causal: bool, need_weights: bool) -> Attended:
         query, key, value = heads
@@ -382,7 +382,7 @@ class ThinnedAttention(nn.Module):
         size = self.embed_dim // self.num_heads
         rows = (kept.places[:, None] * size + torch.arange(size, device=kept.places.device)).flatten()
         projected = self._projected(given, rows)
-        q, k, v = (part.unflatten(-1, (kept.places.shape[0], size)).permute(1, 2, 0, 3) for part in projected)
+        q, k, v = (part.view(*part.shape[:2], kept.places.shape[0], size).permute(1, 2, 0, 3) for part in projected)
         mask = None if only_causal else _added_mask(given, q.dtype, k.shape[-2], self.num_heads)
         if mask is not None and mask.ndim == 4 and mask.shape[1] > 1:
             mask = mask.index_select(1, kept.places)
