@@ -81,12 +81,18 @@ class Centered(nn.Identity):
         return x - x.mean(-1, keepdim=True)
 
 
-def test_an_activation_with_a_forward_of_its_own_stays() -> None:
+class Doubled(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_layers_with_a_forward_of_their_own_stay() -> None:
     model = nn.Sequential(nn.Linear(7, 12), Centered(), thinned.BatchDropout(0.5), nn.Linear(12, 5))
     assert not thinned.convert(model).sub_networks
     patched = network()
     patched[1].forward = Centered().forward
     assert not thinned.convert(patched).sub_networks
+    assert not thinned.convert(nn.Sequential(*network()[:3], Doubled(12, 5))).sub_networks
 
 
 def test_a_converted_network_can_be_sliced_and_altered_as_before() -> None:

@@ -174,10 +174,11 @@ class ThinnedFeedForward(nn.Module):
 def is_sub_network(model: nn.Sequential) -> bool:
     """Tell that a sequence has the form of a thinned multilayer perceptron, and one mask for the batch in it."""
     try:
-        _stages(model)
+        stages = _stages(model)
     except TypeError:
         return False
-    return any(isinstance(module, BatchDropout) for module in model)
+    linear = [*(stage.linear for stage in stages.hidden), stages.last]
+    return any(isinstance(module, BatchDropout) for module in model) and not any(map(_has_own_forward, linear))
 
 
 def _stages(model: nn.Sequential) -> Stages:
@@ -255,9 +256,11 @@ def _scaled(hidden: torch.Tensor, kept: Selection) -> torch.Tensor:
 
 def _watched(*layers: nn.Linear) -> bool:
     """Tell that a linear layer must be called itself: somebody has hooks on it, or a forward of its own."""
-    return torch_private.any_hook(*layers) or any(
-        type(layer).forward is not nn.Linear.forward or "forward" in layer.__dict__ for layer in layers
-    )
+    return torch_private.any_hook(*layers) or any(map(_has_own_forward, layers))
+
+
+def _has_own_forward(layer: nn.Linear) -> bool:
+    return type(layer).forward is not nn.Linear.forward or "forward" in layer.__dict__
 
 
 def _check_elementwise(activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
