@@ -1,4 +1,4 @@
-"""One browser for all tests of pages, and Triton's interpreter where there is no GPU."""
+"""One browser for all tests of pages, Hypothesis without deadlines, and Triton's interpreter where there is no GPU."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 from browser import CHROMIUM, Browser
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # no test depends on how busy the machine is
+settings.load_profile("untimed")
 
 if not torch.cuda.is_available():
     # before anything imports Triton, which reads it as it defines functions; kernels then run in Python on the CPU

@@ -111,7 +111,7 @@ def cases(draw):
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cases())
 def test_slices_of_any_layout(case):
     shape, start = case["shape"], case["before"]

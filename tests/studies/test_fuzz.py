@@ -40,7 +40,6 @@ from thinned.studies.training.store import open_store
 EXAMPLES = int(os.environ.get("THINNED_FUZZ", "0"))
 SMALL: dict[str, Any] = {"arms": ["dropout"], "rates": (0.5,), "folds": 2, "seeds": 1, "hidden": (4,), "epochs": 2}
 fuzzed = settings(
-    deadline=None,
     max_examples=EXAMPLES or 60,
     derandomize=not EXAMPLES,
     database=None,

@@ -169,7 +169,7 @@ def test_networks_trained_on_a_part_of_the_rows_are_left_aside() -> None:
     assert analysed([*sized, *records], PLAN) == analysed(records, PLAN)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(70)))
 def test_the_order_of_records_changes_nothing(order: list[int]) -> None:
     records = noisy(PLAN, [0, 0.1, 0.05, 0.1, 0, 0, 0], 0.02, 5)

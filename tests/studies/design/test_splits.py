@@ -43,7 +43,7 @@ def grouped_frame(groups: int, rows: int, seed: int, task: str = "binary") -> pd
 
 
 @given(st.integers(8, 40), st.integers(100, 300), st.integers(2, 4), st.integers(0, 99), st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_no_group_is_on_two_sides(groups: int, rows: int, folds: int, seed: int, regression: bool) -> None:
     frame = grouped_frame(groups, rows, seed, "regression" if regression else "binary")
     plan, table = planned(frame, folds, seed=seed, group="site")
@@ -101,7 +101,7 @@ def timed_frame(rows: int, distinct: int, seed: int, kind: str = "number") -> pd
     st.integers(0, 99),
     st.sampled_from(["number", "date", "text"]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_past_trains_and_the_future_tests(rows: int, distinct: int, folds: int, seed: int, kind: str) -> None:
     frame = timed_frame(rows, distinct, seed, kind)
     plan, table = planned(frame.drop(columns="_t"), folds, time="when")

@@ -22,7 +22,7 @@ def by_definition(predicted: np.ndarray, residuals: list[np.ndarray], coverage: 
     return np.array(out)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.floats(0.01, 0.99), st.integers(0, 99))
 def test_intervals_are_those_of_the_definition(held_out: list[int], coverage: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -32,7 +32,7 @@ def test_intervals_are_those_of_the_definition(held_out: list[int], coverage: fl
     np.testing.assert_allclose(found, by_definition(predicted, residuals, coverage), rtol=1e-12)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(401, 3000), min_size=1, max_size=4), st.floats(0.5, 0.99), st.integers(0, 99))
 def test_thinned_residuals_only_widen_intervals(held_out: list[int], coverage: float, seed: int) -> None:
     rng = np.random.default_rng(seed)

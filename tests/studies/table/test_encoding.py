@@ -120,7 +120,6 @@ def test_normal_scores_keep_ties_at_their_middle_rank():
 
 
 @given(hnp.arrays(np.float64, st.integers(2, 40), elements=st.floats(allow_nan=True, allow_infinity=False)))
-@settings(deadline=None)
 def test_numbers_of_any_size_keep_their_order(values):
     frame = pd.DataFrame({"x": values, "other": np.arange(len(values))})
     encoder = Encoder().fit(frame)
@@ -323,7 +322,7 @@ scalars = st.one_of(
 
 
 @given(st.lists(scalars, min_size=2, max_size=12), st.lists(scalars, min_size=1, max_size=4))
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_any_scalars_are_encoded_or_refused_in_a_sentence(training, new):
     frame = pd.DataFrame({"x": pd.Series(training, dtype=object), "n": np.arange(len(training))})
     try:
@@ -432,7 +431,6 @@ def test_fields_of_another_type_are_refused():
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None)
 def test_arbitrary_bytes_are_refused(data):
     with pytest.raises(InputError, match="a saved encoder must be as the study wrote it"):
         Encoder.loads(data)
@@ -447,7 +445,7 @@ def saved():
 
 
 @given(at=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255), cut=st.booleans())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_damaged_bytes_are_refused_or_harmless(saved, at, change, cut):
     """A changed byte is caught by the archive's checksums, or sits where nothing depends on it."""
     damaged = bytearray(saved)

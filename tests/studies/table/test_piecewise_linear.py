@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -38,7 +38,6 @@ def paper(value: float, ends: np.ndarray) -> list[float]:
 
 
 @given(hnp.arrays(np.float64, st.integers(1, 60), elements=finite), hnp.arrays(np.float64, 20, elements=finite))
-@settings(deadline=None)
 def test_pieces_are_the_papers(training, new):
     ends = edges(np.sort(training))
     assert len(ends) == 0 or 3 <= len(ends) <= BINS + 1
@@ -117,7 +116,6 @@ def test_missing_values_are_pieces_of_the_median_and_marked():
 
 
 @given(hnp.arrays(np.float64, st.integers(2, 40), elements=st.floats(allow_nan=True, allow_infinity=False)))
-@settings(deadline=None)
 def test_numbers_of_any_size_are_encoded_and_saved(values):
     frame = pd.DataFrame({"x": values, "other": np.arange(len(values))})
     encoder, columns = fitted(frame)

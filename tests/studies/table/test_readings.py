@@ -338,7 +338,7 @@ def written(frame, separator, form, quoting, day, missing, encoding):
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "gzip"]),
     rows=st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=4),
 )
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_table_in_any_form_is_the_same_table_and_each_row_alone_is_its_row(
     tmp_path, separator, form, quoting, day, missing, encoding, rows
 ):

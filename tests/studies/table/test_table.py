@@ -261,7 +261,7 @@ def test_a_damaged_parquet_file(tmp_path, write):
 @given(st.integers(0, 3000), st.integers(1, 255))
 @example(148, 128)  # text that isn't UTF-8
 @example(1205, 1)  # damaged notes of pandas
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_parquet_with_a_changed_byte_raises_nothing_else(tmp_path, at, change):
     path = tmp_path / "t.parquet"
     pd.DataFrame({"a": np.arange(6), "s": list("abcdef")}).to_parquet(path)
@@ -281,7 +281,7 @@ cells = st.sampled_from(
 
 @given(st.one_of(st.binary(max_size=80), st.lists(cells, max_size=25).map("".join).map(str.encode)))
 @example(b"a,b\n1,2\n")
-@settings(deadline=None, max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_arbitrary_bytes_give_a_frame_or_a_sentence(tmp_path, data):
     path = tmp_path / "any.csv"
     path.write_bytes(data)

@@ -54,7 +54,7 @@ def texts() -> st.SearchStrategy[str]:
 
 
 @given(st.lists(st.one_of(st.none(), texts()), min_size=1, max_size=12))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_row_alone_is_encoded_as_among_others(cells: list[str | None]) -> None:
     whole = encode(FITTED, cells)
     assert np.isfinite(whole).all()
