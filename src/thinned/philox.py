@@ -161,7 +161,7 @@ def normals(index: npt.ArrayLike, key: int, call: int = 0) -> _Floats:
     errs by less than 2e-6 up to 5 standard deviations and by less than 0.003 at the farthest value, 6.3.
     """
     f = np.float32
-    word = words(index, key, call)
+    word = words(np.ravel(index), key, call)  # an axis, since NumPy 1 widens what has none
     v = ((word & _U64(0x7FFFFFFF)).astype(f) + f(0.5)) * f(2.0**-31)
     w = -_log(v * (f(2) - v))
     central = w < f(5)
@@ -171,7 +171,7 @@ def normals(index: npt.ArrayLike, key: int, call: int = 0) -> _Floats:
         quotient = quotient * u + np.where(central, f(inner), f(tail))
     z = f(1.41421356237309505) * (quotient * (f(1) - v))
     signed: _Floats = np.where(word >> _U64(31) != 0, -z, z)
-    return signed
+    return signed.reshape(np.shape(index))
 
 
 def threshold(p: float) -> int:

@@ -42,7 +42,7 @@ def dropout(
     scale, shift, dropped = affine(form, keep)
     wide = x.cpu() if x.dtype.itemsize > 2 else x.cpu().float()
     survivors = wide * scale + shift if form is Form.ALPHA else wide * scale
-    result = torch.where(torch.as_tensor(kept), survivors, dropped).to(x.dtype)
+    result = torch.where(torch.as_tensor(np.asarray(kept)), survivors, dropped).to(x.dtype)
     return out.copy_(result if residual is None else residual.cpu() + result)
 
 
