@@ -230,6 +230,8 @@ def _groups(model: nn.Sequential) -> Iterator[_Group]:
 
 def _is_elementwise(module: nn.Module) -> bool:
     """Tell that torch's own code of an element-wise activation runs, and no forward of a subclass or an instance."""
+    if not isinstance(module, _ELEMENTWISE):  # nor is the class of a TorchScript module asked
+        return False
     return type(module).forward in _ELEMENTWISE_FORWARDS and "forward" not in module.__dict__
 
 
