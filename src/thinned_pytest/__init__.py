@@ -3,8 +3,8 @@
 It stands outside ``thinned``, which imports torch: collecting tests must not wait for that.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -13,28 +13,11 @@ if TYPE_CHECKING:
 
     from thinned import Audit
 
-__all__ = ["AuditModel", "thinned_audit"]
-
-
-class AuditModel(Protocol):
-    """The function that the fixture :func:`thinned_audit` gives."""
-
-    def __call__(
-        self,
-        model: "nn.Module",
-        args: object,
-        kwargs: Mapping[str, object] | None = None,
-        *,
-        fail_on: Literal["error", "warning", "info"] = "warning",
-        select: Iterable[str] | None = None,
-        ignore: Iterable[str] = (),
-        rows: int | None = None,
-    ) -> "Audit":
-        """Audit a model as ``thinned.audit`` does; the test fails for findings at least as severe as ``fail_on``."""
+__all__ = ["thinned_audit"]
 
 
 @pytest.fixture(scope="session")
-def thinned_audit() -> AuditModel:
+def thinned_audit() -> "Callable[..., Audit]":
     """Audit a model in a test: ``thinned_audit(model, args, kwargs=None, fail_on="warning", ignore=())``.
 
     The arguments are those of ``thinned.audit``. The test fails for findings at least as severe as ``fail_on``, with
