@@ -55,7 +55,7 @@ class RoutedFunctions(TorchFunctionMode):
         if forward_pass is not None and forward_pass.routed:
             if func in BINDERS:
                 return forward_pass.model.replace(forward_pass, func, args, kwargs)
-            if func in NOISE and not torch.compiler.is_compiling():
+            if not torch.compiler.is_compiling() and func in NOISE:
                 forward_pass.model.note_noise(forward_pass, func)
         return func(*args, **kwargs)
 
