@@ -52,6 +52,8 @@ add_batch_dim = torch._C._functorch._add_batch_dim
 #: True within torch.jit.trace
 tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
 _VMAP = torch._C._functorch.TransformType.Vmap
+#: see add_rows; torch's version compares with a text as versions do
+_WRONG_INDEX_ADD = torch.__version__ < "2.8"
 
 
 def forward_ad_active() -> bool:
@@ -111,14 +113,14 @@ _exporting_torch_2_6._dynamo_marked_constant = True  # type: ignore[attr-defined
 exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", _exporting_torch_2_6)
 
 
-def add_rows(input: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """``input.index_add(0, index, rows)``, for distinct indices.
+def add_rows(x: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """``x.index_add(0, index, rows)``, for distinct indices.
 
     The compiler of torch 2.6 makes code of it that returns wrong sums on a CPU.
     """
-    if torch.__version__ < (2, 8) and torch.compiler.is_compiling():
-        return input.index_copy(0, index, input.index_select(0, index) + rows)
-    return input.index_add(0, index, rows)
+    if _WRONG_INDEX_ADD and torch.compiler.is_compiling():
+        return x.index_copy(0, index, x.index_select(0, index) + rows)
+    return x.index_add(0, index, rows)
 
 
 def any_hook(*modules: torch.nn.Module) -> bool:
