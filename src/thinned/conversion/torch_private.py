@@ -29,7 +29,10 @@ REENTRANT_CHECKPOINT: CodeType = CheckpointFunction.forward.__code__
 
 def symbolic_tracing() -> bool:
     """True while ``torch.fx.symbolic_trace`` runs a model with proxies."""
-    return bool(torch.fx._symbolic_trace._is_fx_tracing_flag)
+    trace = torch.fx._symbolic_trace
+    if hasattr(trace, "is_fx_symbolic_tracing"):
+        return trace.is_fx_symbolic_tracing()
+    return bool(trace._is_fx_tracing_flag)  # torch 2.6
 
 
 def in_backward() -> bool:
