@@ -40,8 +40,8 @@ class DropoutBeforeBatchNorm(Rule):
             shift = worst[dropout.index]
             severity: Severity = "warning" if (shift.ratio or 0) >= NOTABLE_RATIO else "info"
             path = shift.batch_norm.path
-            evidence = f"{describe(dropout)} comes before {path}{_ratio_in_words(dropout, shift)}"
-            fix = f"move it behind {path}, or thinned.recalibrate_batchnorm(model, batches) after training"
+            evidence = f"{describe(dropout)} comes before batch norm {path}{_ratio_in_words(dropout, shift)}"
+            fix = f"move it behind batch norm {path}, or thinned.recalibrate_batchnorm(model, batches) after training"
             yield self.dropout_finding(severity, dropout, evidence, fix, norm=path, variance_ratio=shift.ratio)
 
 
