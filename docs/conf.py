@@ -23,6 +23,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx_markdown_builder",
     "reference",
+    "tutorial_links",
     "twins",
 ]
 exclude_patterns = [
@@ -39,6 +40,7 @@ root_doc = "index"
 myst_heading_anchors = 3
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_preserve_defaults = True  # as the source writes them
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

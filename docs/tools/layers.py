@@ -5,6 +5,7 @@ python docs/tools/layers.py --check   # fail if a file is not what would be writ
 """
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -202,7 +203,7 @@ def _sections(docstring: str) -> dict[str, list[str]]:
 
 def _section(name: str) -> str:
     cls = getattr(layers, name)
-    docstring = (inspect.getdoc(cls) or "").replace("``", "`").replace(":func:`drop_connect`", "`drop_connect`")
+    docstring = re.sub(r":(?:class|func):(?=`)", "", (inspect.getdoc(cls) or "").replace("``", "`"))
     sections = _sections(docstring)
     paragraphs = "\n".join(sections[""]).strip().split("\n\n")
     text = "\n\n".join(textwrap.fill(" ".join(p.split()), WIDTH, break_on_hyphens=False) for p in paragraphs)

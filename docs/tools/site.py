@@ -5,6 +5,7 @@ python docs/tools/site.py --check      # only check and weigh what was built
 """
 
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sphinx.cmd.build import main as sphinx_build
+from tutorial_links import tutorial_links
 from twins import ORDER
 
 DOCS = Path(__file__).resolve().parents[1]
 BUILD = DOCS / "_build"
 HTML, MARKDOWN = BUILD / "html", BUILD / "markdown"
+TWIN_LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 OPTIONS = ("-W", "--keep-going", "-q", "-j1", "-d", str(BUILD / "doctrees"))
 INTRODUCTION = """# thinned
 
@@ -60,11 +63,31 @@ def twins() -> list[Path]:
         if (HTML / relative).with_suffix(".html").exists():
             source = DOCS / relative
             text = source.read_text("utf-8") if source.exists() else ""
-            plain = text and "```{" not in text and "{doc}`" not in text
-            built = re.sub(r"<!--.*?-->\n+", "", path.read_text("utf-8"))
-            (HTML / relative).write_text(text if plain else built, "utf-8")
+            if not text or "```{" in text:
+                text = re.sub(r"<!--.*?-->\n+", "", path.read_text("utf-8"))
+            text = re.sub(r"\]\(((?:\.\./)*)\.\./examples/", r"](\1examples/", tutorial_links(text, ".md"))
+            (HTML / relative).write_text(text, "utf-8")
             found.append(relative)
     return found
+
+
+def linked_files() -> Iterator[tuple[Path, str, Path]]:
+    """Each file that a twin or ``llms.txt`` links to: the page, the link, and where that leads."""
+    for page in (HTML / "llms.txt", *sorted(HTML.rglob("*.md"))):
+        text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for link in TWIN_LINK.findall(text):
+            if not urlsplit(link).scheme:
+                yield page, link, (page.parent / unquote(link)).resolve()
+
+
+def copy_linked() -> None:
+    """Copy the pictures, tables and scripts that twins link to, as Sphinx gives them other places."""
+    for _, _, target in linked_files():
+        if not target.exists() and target.is_relative_to(HTML):
+            sources = (folder / target.relative_to(HTML) for folder in (DOCS, DOCS.parent))
+            if source := next(filter(Path.is_file, sources), None):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
 
 
 def summary(text: str) -> tuple[str, str]:
@@ -107,6 +130,9 @@ def broken() -> Iterator[str]:
                 yield f"{path.relative_to(HTML)}: {link} does not exist"
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].places:
                 yield f"{path.relative_to(HTML)}: {link} has no such place"
+    for path, link, target in linked_files():
+        if not (target.exists() and target.is_relative_to(HTML)):
+            yield f"{path.relative_to(HTML)}: {link} does not exist"
 
 
 def weight(path: Path) -> tuple[int, int]:
@@ -123,6 +149,7 @@ def main() -> int:
         build()
         pages = twins()
         (HTML / "llms.txt").write_text(llms(pages), "utf-8")
+        copy_linked()
         sys.stdout.write(
             f"built in {time.perf_counter() - start[0]:.0f} s, {time.process_time() - start[1]:.0f} s of one core\n"
         )
@@ -132,7 +159,7 @@ def main() -> int:
         own, whole = weight(HTML / f"{name}.html")
         sys.stdout.write(f"{name}: {own / 1000:,.0f} kB, {whole / 1000:,.0f} kB with all it loads\n")
     total = sum(path.stat().st_size for path in HTML.rglob("*") if path.is_file())
-    count = sum(1 for _ in HTML.rglob("*.html"))
+    count = sum("_static" not in path.parts for path in HTML.rglob("*.html"))
     sys.stdout.write(f"{count} pages, {total / 1e6:.1f} MB in all, {len(found)} broken links\n")
     return bool(found)
 

@@ -19,6 +19,12 @@ class Translator(MarkdownTranslator):  # type: ignore[misc]  # untyped
         """Nothing follows it."""
 
 
+def use_translator(app: Sphinx) -> None:
+    """Register the translator for the twins alone: where any is registered, the theme leaves its own for HTML out."""
+    if app.builder.name == "markdown":
+        app.set_translator("markdown", Translator)
+
+
 def write_order(app: Sphinx, exception: Exception | None) -> None:
     """Write the names of all pages in the order of the toctrees."""
     if app.builder.name != "markdown" or exception is not None:
@@ -33,7 +39,7 @@ def write_order(app: Sphinx, exception: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the translator."""
-    app.set_translator("markdown", Translator)
+    """Register the events."""
+    app.connect("builder-inited", use_translator)
     app.connect("build-finished", write_order)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
