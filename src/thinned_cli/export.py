@@ -17,7 +17,8 @@ _File = Annotated[Path, typer.Argument(metavar="ONNX", help="The file to write."
 def export_command(folder: FolderArgument, file: _File) -> None:
     """Write the recommended network of a study as an ONNX file.
 
-    It is checked with onnxruntime. The graph takes rows that `Model.encode` has encoded in Python; the encoding of columns is not part of it.
+    It is checked with onnxruntime. The graph takes rows that `Model.encode` has encoded in Python; the encoding of
+    columns is not part of it.
     """
     need_study_extra()
     from thinned.studies.model.model import Model  # noqa: PLC0415 - takes seconds to import

@@ -395,6 +395,6 @@ def _few_class_rows(trained: TrainedNetworks, table: Table) -> Iterator[StudyWar
     rows = counts[rarest] / (trained.plan.folds + bool(trained.plan.time))
     if rows < _FEW_CLASS_ROWS:
         yield WarningKind.FEW_CLASS_ROWS.warn(
-            f"A test fold has about {plural(round(rows), 'row')} of class “{table.classes[rarest]}” ({counts[rarest]:,} of "
-            f"{counts.sum():,} rows)."
+            f"A test fold has about {plural(round(rows), 'row')} of class “{table.classes[rarest]}” "
+            f"({counts[rarest]:,} of {counts.sum():,} rows)."
         )
