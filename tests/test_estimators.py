@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import polars
 import pytest
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
@@ -76,6 +75,7 @@ def test_data_frames_of_many_types() -> None:
     assert found.score(rows, y) > 0.8
     assert found.feature_names_in_.tolist() == rows.columns.tolist()
     pd.testing.assert_frame_equal(rows, before)
+    polars = pytest.importorskip("polars")
     from_polars = ThinnedClassifier(**FAST).fit(polars.from_pandas(rows), y.to_numpy())
     np.testing.assert_allclose(from_polars.predict_proba(polars.from_pandas(rows)), found.predict_proba(rows))
     with pytest.raises(ValueError, match="must be in the same order"):

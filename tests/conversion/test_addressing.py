@@ -375,7 +375,7 @@ class TestCompiled:
         model = nn.Sequential(Attentive(), nn.Dropout(0.4))
         api.address(model, 5)
         twin = copy.deepcopy(model)
-        program = torch.export.export(model, (X,))
+        program = torch.export.export(model, (X,), strict=False)
         exported = program.module()
         for _ in range(2):
             torch.testing.assert_close(exported(X), twin(X))

@@ -106,6 +106,18 @@ def test_a_part_is_the_slice_of_the_mask():
     assert torch.equal(got, mask[4:, 10:])
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # inside torch itself
+def test_compiled_parts_across_a_break_of_the_graph():
+    """torch.compile ends the graph of a branch that leaves samples out at their number."""
+    model = nn.Sequential(nn.Linear(5, 5), layers.StochasticDepth(nn.Linear(5, 5), 0.5), nn.Dropout(0.5))
+    api.address(model, 3, parts={0: (1, 2)})
+    twin = copy.deepcopy(model)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager")
+    for _ in range(3):
+        torch.testing.assert_close(compiled(torch.ones(8, 5)), twin(torch.ones(8, 5)))
+
+
 def test_compiled_parts():
     model = nn.Sequential(nn.Linear(5, 5), nn.Dropout(0.5))
     api.address(model, 3, parts={0: (1, 2)})

@@ -1,5 +1,6 @@
 """Each private name of torch that conversion relies on means what it is taken for."""
 
+import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
@@ -9,7 +10,30 @@ from thinned.conversion.recomputation import surroundings
 
 
 def test_saving():
+    answers = []
+
+    def inner(x):
+        answers.append(torch_private.saving())
+        return x * 2
+
+    def outer(x):
+        answers.append(torch_private.saving())
+        y = checkpoint(inner, x, use_reentrant=False)
+        answers.append(torch_private.saving())
+        return checkpoint(inner, y, use_reentrant=False)
+
     assert torch_private.saving() is None
+    checkpoint(outer, torch.ones(1, requires_grad=True), use_reentrant=False)
+    first, second, third, fourth = answers
+    assert first is third
+    assert len({None, first, second, fourth}) == 4
+    assert torch_private.saving() is None
+
+
+@pytest.mark.skipif(
+    not hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks"), reason="this torch doesn't tell the function"
+)
+def test_saving_by_a_function_of_the_users():
     pack = str
     with torch.autograd.graph.saved_tensors_hooks(pack, float):
         assert torch_private.saving() is pack

@@ -199,7 +199,9 @@ class Noisy(nn.Module):
         self.drop, self.line = nn.Dropout(0.5), nn.Linear(6, 3)
 
     def forward(self, x):
-        x = self.drop(x) + torch.randn(6) + torch.rand_like(x)
+        x = self.drop(x) + torch.randn(6)
+        if torch.__version__ >= "2.9":  # before, what ends on _like takes no generator
+            x = x + torch.rand_like(x)
         return self.line(x * torch.bernoulli(torch.full((6,), 0.9)))
 
 

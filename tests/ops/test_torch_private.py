@@ -105,3 +105,16 @@ def test_any_hook() -> None:
     assert torch_private.any_hook(module)
     handle.remove()
     assert not torch_private.any_hook(module)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_exporting(strict: bool) -> None:
+    class Asks(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1 if torch_private.exporting() else x - 1
+
+    x = torch.zeros(2)
+    assert torch.equal(Asks()(x), x - 1)
+    assert torch.equal(torch.compile(Asks(), backend="eager", fullgraph=True)(x), x - 1)
+    assert torch.equal(torch.export.export(Asks(), (x,), strict=strict).module()(x), x + 1)
+    assert torch.equal(Asks()(x), x - 1)

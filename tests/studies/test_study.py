@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import polars
 import pytest
 import torch
 from hypothesis import given
@@ -589,6 +588,7 @@ def test_predict_leaves_the_users_cells_as_they_are(finished: Path, tmp_path: Pa
 
 
 def test_a_model_predicts_from_polars_and_files(finished: Path, csv: Path) -> None:
+    polars = pytest.importorskip("polars")
     model = Model.load(finished / "model")
     expected = model.predict(make_frame())
     np.testing.assert_array_equal(model.predict(polars.from_pandas(make_frame())), expected)

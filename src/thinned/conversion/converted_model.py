@@ -4,7 +4,7 @@ import copy
 import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,7 +55,7 @@ class RoutedFunctions(TorchFunctionMode):
         if forward_pass is not None and forward_pass.routed:
             if func in BINDERS:
                 return forward_pass.model.replace(forward_pass, func, args, kwargs)
-            if func in NOISE and not torch.compiler.is_compiling():
+            if not torch.compiler.is_compiling() and func in NOISE:
                 forward_pass.model.note_noise(forward_pass, func)
         return func(*args, **kwargs)
 
@@ -126,7 +126,7 @@ class ConvertedModel:
                 raise _replica_error()
             if (number := worker_number()) is not None and number != self.worker:
                 self._enter_worker(number)
-        clock = (module if wrapper.path == "" else self.root).get_buffer(CLOCK)
+        clock = getattr(module if wrapper.path == "" else self.root, CLOCK)  # torch 2.6 can't export get_buffer
         if torch.compiler.is_compiling():
             forward_index = torch.ops.thinned.tick(clock, self.least)
             return ForwardPass(self, forward_index, forward_index)
@@ -222,8 +222,7 @@ class ConvertedModel:
         reason = f"{name} is the model's own random number, not a dropout of torch's"
         self.report.unconverted.setdefault(f"{path}:{name}", reason)
 
-    @contextmanager
-    def placed(self, forward_pass: ForwardPass) -> Iterator[None]:
+    def placed(self, forward_pass: ForwardPass) -> AbstractContextManager[None]:
         """Within, masks are the parts of larger ones that this process has."""
         wrapper = forward_pass.running[-1].wrapper
         parts = self.parts
@@ -231,11 +230,7 @@ class ConvertedModel:
             parts = parts(site_name(wrapper.path, wrapper.count.number))
         elif wrapper.whole_weight:
             parts = {}
-        if not parts:
-            yield
-            return
-        with ops.placed(functools.partial(place, parts)):
-            yield
+        return ops.placed(functools.partial(place, parts)) if parts else nullcontext()
 
 
 def _replica_error() -> RuntimeError:

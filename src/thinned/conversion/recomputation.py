@@ -92,9 +92,8 @@ def surroundings() -> Surroundings:
         if code is torch_private.REENTRANT_CHECKPOINT:
             regions.append(_Reentrant(frame.f_locals["ctx"]))
         elif code is torch_private.CHECKPOINT:
-            generator = frame.f_locals.get("gen")
-            inner = None if generator is None else generator.gi_frame
-            if inner is not None and "new_frame" in inner.f_locals:
+            inner = torch_private.non_reentrant(frame)
+            if inner is not None:
                 regions.append(_NonReentrant(inner.f_locals["new_frame"], inner.f_locals["preserve_rng_state"]))
         elif code.co_name == "forward" and code.co_varnames[:1]:
             custom_function |= isinstance(frame.f_locals.get(code.co_varnames[0]), FunctionCtx)

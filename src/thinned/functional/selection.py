@@ -31,7 +31,7 @@ def can_select(*numbers: object) -> bool:
         isinstance(value, Decider) or (isinstance(value, torch.Tensor) and value.ndim > 0) for value in numbers
     )
     transformed = torch_private.functorch_active() and not torch.compiler.is_compiling()
-    return not (several or transformed or torch.compiler.is_exporting() or torch_private.tracing())
+    return not (several or transformed or torch_private.exporting() or torch_private.tracing())
 
 
 def select(factors: torch.Tensor, device: torch.device) -> Selection:

@@ -117,7 +117,7 @@ def add_kept(
         )
     rows = (rows * scales.view(-1, *(1,) * (input.ndim - 1))).to(rows.dtype)
     dtype = torch.promote_types(input.dtype, rows.dtype)
-    return input.to(dtype).index_add(0, index, rows.to(dtype))
+    return torch_private.add_rows(input.to(dtype), index, rows.to(dtype))
 
 
 def batch_norm_in(branch: nn.Module) -> str | None:

@@ -167,7 +167,11 @@ def dropout(
     if residual is not None:
         result = residual + result
     elif form is not Form.ADD:
-        result = torch.where((kept == 65536).to(x.device)[column], x, result)  # bit for bit
+        every = (kept == 65536).to(x.device)[column]
+        if x.dtype.itemsize == 1:  # torch.where of torch 2.6 knows no float8
+            result = torch.where(every, wide, result.to(wide.dtype)).to(x.dtype)
+        else:
+            result = torch.where(every, x, result)  # bit for bit
     return result if out is None else out.copy_(result)
 
 

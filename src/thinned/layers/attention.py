@@ -1,7 +1,7 @@
 """Multi-head attention with addressed dropout: on the attention weights, or of whole heads."""
 
 import math
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,10 +42,10 @@ class Operands(NamedTuple):
     def batched(self, num_heads: int) -> bool:
         """True where there is an axis of samples. Raise torch's own error where shapes don't fit."""
         return torch_private.check_attention_shapes(
-            *self[:3], self.key_padding_mask, self.attn_mask, num_heads=num_heads
+            self.query, self.key, self.value, self.key_padding_mask, self.attn_mask, num_heads=num_heads
         )
 
-    def time_first(self, batched: bool, batch_first: bool) -> Self:
+    def time_first(self, batched: bool, batch_first: bool) -> "Operands":
         """The same with the axes ``(L, N, E)``."""
         if batched and not batch_first:
             return self
@@ -54,7 +54,7 @@ class Operands(NamedTuple):
         query, key, value = axes * 3 if self.same else axes
         padding = self.key_padding_mask
         padding = padding if batched or padding is None else padding.unsqueeze(0)
-        return self._replace(query=query, key=key, value=value, key_padding_mask=padding)
+        return Operands(query, key, value, self.attn_mask, padding, self.same)
 
 
 def _as_given(output: torch.Tensor, weights: torch.Tensor | None, batched: bool, batch_first: bool) -> Attended:
@@ -204,7 +204,7 @@ class MultiheadAttention(Addressed, nn.MultiheadAttention):
         if self._qkv_same_embed_dim and given.same:  # one product instead of three
             q, k, v = F.linear(given.query, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
         else:
-            q, k, v = map(F.linear, given[:3], weights, biases)
+            q, k, v = map(F.linear, (given.query, given.key, given.value), weights, biases)
         if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat([k, self.bias_k.expand(1, k.shape[1], -1)])
             v = torch.cat([v, self.bias_v.expand(1, v.shape[1], -1)])
@@ -353,7 +353,7 @@ class ThinnedAttention(nn.Module):
         if factors is not None:
             weight = (weight * factors.repeat_interleave(self.embed_dim // self.num_heads)).to(weight.dtype)
         return F.multi_head_attention_forward(
-            *given[:3],
+            *(given.query, given.key, given.value),  # before 2.9, torch.compile knows no slice of a NamedTuple
             self.embed_dim,
             self.num_heads,
             self.in_proj_weight,
@@ -396,5 +396,5 @@ class ThinnedAttention(nn.Module):
             q, k, v = functional.thinned_linear(given.query, self.in_proj_weight, self.in_proj_bias, three).chunk(3, -1)
             return q, k, v
         biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        parts = zip(given[:3], self.in_proj_weight.chunk(3), biases, strict=True)
+        parts = zip((given.query, given.key, given.value), self.in_proj_weight.chunk(3), biases, strict=True)
         return tuple(functional.thinned_linear(*part, rows) for part in parts)  # type: ignore[return-value]

@@ -1,5 +1,6 @@
 """Every private function of torch that this package's operators need. tests/ops/test_torch_private.py pins each."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,12 +14,14 @@ __all__ = [
     "VmapInfo",
     "VmapInterpreter",
     "add_batch_dim",
+    "add_rows",
     "any_hook",
     "batch_dim",
     "break_graph",
     "captures_sizes",
     "check_attention_shapes",
     "dispatch_mode_depth",
+    "exporting",
     "forward_ad_active",
     "functorch_active",
     "innermost_vmap",
@@ -49,6 +52,8 @@ add_batch_dim = torch._C._functorch._add_batch_dim
 #: True within torch.jit.trace
 tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
 _VMAP = torch._C._functorch.TransformType.Vmap
+#: see add_rows; torch's version compares with a text as versions do
+_WRONG_INDEX_ADD = torch.__version__ < "2.8"
 
 
 def forward_ad_active() -> bool:
@@ -96,8 +101,35 @@ def captures_sizes() -> bool:
     return torch.compiler.is_compiling() and bool(torch._dynamo.config.capture_dynamic_output_shape_ops)
 
 
+def _exporting_torch_2_6() -> bool:
+    """The same for torch 2.6, where no public function tells it."""
+    tracer = getattr(getattr(sys.modules.get("torch._dynamo.symbolic_convert"), "tls", None), "current_tx", None)
+    # without a tracer, only torch.export itself sets the flag
+    return torch.compiler._is_compiling_flag if tracer is None else bool(tracer.export)
+
+
+_exporting_torch_2_6._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compile runs it, as Python
+#: True while torch.export traces
+exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", _exporting_torch_2_6)
+
+
+def add_rows(x: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """``x.index_add(0, index, rows)``, for distinct indices.
+
+    The compiler of torch 2.6 makes code of it that returns wrong sums on a CPU.
+    """
+    if _WRONG_INDEX_ADD and torch.compiler.is_compiling():
+        return x.index_copy(0, index, x.index_select(0, index) + rows)
+    return x.index_add(0, index, rows)
+
+
 def any_hook(*modules: torch.nn.Module) -> bool:
     """True where a call of one of the modules runs a hook, its own or one of all modules."""
     tables = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    anywhere: bool = torch.nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
-    return anywhere or any(getattr(module, table) for module in modules for table in tables)
+    for table in tables:
+        if getattr(torch.nn.modules.module, f"_global{table}"):
+            return True
+        for module in modules:
+            if getattr(module, table):
+                return True
+    return False
