@@ -60,6 +60,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_extra_path = ["_extra"]
+html_sidebars = {"benchmarks": [], "changes": []}  # sections of one page
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {

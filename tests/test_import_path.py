@@ -31,6 +31,12 @@ def test_modules_of_the_working_directory_can_be_imported(tmp_path, monkeypatch)
     del sys.modules["own_module_of_a_test"]
 
 
+def test_the_file_of_a_module_is_no_module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="name the module, and not its file: shop_of_a_test:cnn"):
+        import_object("shop_of_a_test.py:cnn", "the model")
+
+
 def test_a_module_that_raises_is_named(tmp_path, monkeypatch):
     (tmp_path / "raising_module_of_a_test.py").write_text("raise OSError('no disk')\n")
     monkeypatch.chdir(tmp_path)

@@ -111,5 +111,5 @@ print("in evaluation:                     ", shift.evaluation.round(2))
 print("after thinned.recalibrate_batchnorm:", shift.recalibrated.round(2))
 
 # %%
-# The audit finds questions 4 and 5 in any model, as TD203 and TD202 (:doc:`/audit`). More claims about dropout, run on
+# The audit finds questions 4 and 5 in any model, as TD201 and TD202 (:doc:`/audit`). More claims about dropout, run on
 # this network: :doc:`/claims`. ``thinned explain`` writes a page on which each hidden unit is a switch.

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import thinned
+from thinned.conversion import plain_state_dict
 
 
 def build() -> nn.Module:
@@ -59,6 +60,14 @@ train(resumed, optimizer, range(5, 10))
 
 print("clock:", int(resumed.thinned_clock))
 print("weights equal, bit for bit:", torch.equal(whole[0].weight, resumed[0].weight))
+
+# %%
+# A model without addresses, in a service that does without ``thinned``, has no place for the clock.
+# ``plain_state_dict`` leaves it out; in a checkpoint that is already written it is the entry ``thinned_clock``.
+
+plain = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 2))
+print(plain.load_state_dict(plain_state_dict(resumed)))
+print("left out:", saved["model"].keys() - plain.state_dict().keys())
 
 # %%
 # Activation checkpointing

@@ -33,7 +33,9 @@ def import_object(path: str, description: str) -> object:
             imported: object = importlib.import_module(module)
         except Exception as error:  # an import runs the user's code, which may raise anything
             value = f"{path!r}: {type(error).__name__}: {error}"
-            raise InputError(sentence(f"the module of {description} must be importable from here", value)) from error
+            remedy = f"name the module, and not its file: {module[:-3]}:{name}" if module.endswith(".py") else ""
+            requirement = f"the module of {description} must be importable from here"
+            raise InputError(sentence(requirement, value, remedy)) from error
     for part in name.split("."):
         if not hasattr(imported, part):
             raise InputError(sentence(f"{module} must have {name}", f"there is no {part!r}"))

@@ -14,7 +14,10 @@ _Out = Annotated[Path, typer.Option(metavar="FILE", help="The page to write; a f
 
 
 def explain_command(out: _Out = Path("explain.html")) -> None:
-    """Write an interactive page that shows dropout in a network of four hidden units, for use offline."""
+    """Write an interactive page that shows what dropout does.
+
+    The network in it has four hidden units. The page works offline.
+    """
     need_study_extra()
     from thinned.explain import write  # noqa: PLC0415 - takes seconds to import
 

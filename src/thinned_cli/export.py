@@ -15,9 +15,10 @@ _File = Annotated[Path, typer.Argument(metavar="ONNX", help="The file to write."
 
 
 def export_command(folder: FolderArgument, file: _File) -> None:
-    """Write the recommended network of a study as an ONNX file, and check it with onnxruntime.
+    """Write the recommended network of a study as an ONNX file.
 
-    The graph takes rows that `Model.encode` has encoded in Python; the encoding of columns is not part of it.
+    It is checked with onnxruntime. The graph takes rows that `Model.encode` has encoded in Python; the encoding of
+    columns is not part of it.
     """
     need_study_extra()
     from thinned.studies.model.model import Model  # noqa: PLC0415 - takes seconds to import

@@ -17,7 +17,10 @@ _Out = Annotated[
 
 
 def report_command(folder: FolderArgument, out: _Out = None) -> None:
-    """Write the report of a finished study again, from its results.json."""
+    """Write the report of a finished study again.
+
+    All it needs is results.json.
+    """
     need_study_extra()
     from thinned.studies import Study  # noqa: PLC0415 - takes seconds to import
 

@@ -208,7 +208,7 @@ def study_command(
     pilot: _Pilot = None,
     **choices: Unpack[NetworkChoices],
 ) -> None:
-    """Measure on held-out rows whether dropout helps, and at which rate.
+    """Measure on held-out rows whether dropout helps.
 
     Every arm is one way to regularise. The networks of all arms are trained on the same folds. DIR then holds
     report.html to read, results.json to work with, and, of a table, a model for `thinned predict`.
@@ -234,7 +234,10 @@ def demo_command(
     engine: _Engine = None,
     address: _Address = None,
 ) -> None:
-    """Run a study of the bundled churn table: 5,000 customers, 707 of whom left."""
+    """Run a study of a bundled table of 5,000 customers.
+
+    They are those of a telephone company, and 707 of them left. It takes one or two minutes.
+    """
     need_study_extra()
     from thinned_cli.study_run import Workers, run_demo  # noqa: PLC0415 - takes seconds to import
 

@@ -94,11 +94,16 @@ def test_inputs_are_not_written_to():
     assert torch.equal(x, kept)
 
 
-def test_a_finding_says_all_that_is_needed():
+def test_a_finding_says_all_that_is_needed(tmp_path, monkeypatch):
     found = by_code(thinned.audit(Net(), X))
     functional = found["TD101"]
     assert (functional.severity, functional.module, functional.class_name) == ("error", "", "Net")
     assert functional.file == audit_corpus.__file__
+    with monkeypatch.context() as patch:
+        patch.chdir(Path(audit_corpus.__file__).parent)
+        assert functional.location == f"audit_corpus.py:{functional.line}"
+        patch.chdir(tmp_path)
+        assert functional.location == f"{audit_corpus.__file__}:{functional.line}"
     assert "F.dropout(" in Path(audit_corpus.__file__).read_text().splitlines()[functional.line - 1]
     assert (functional.data["p"], functional.data["shape"], functional.confirmed) == (0.5, [8, 6], True)
     assert 0.25 < functional.data["zeros"] <= 1  # 48 decisions: fails once in 4,000 draws, of which there is one here

@@ -111,7 +111,7 @@ TABLES: dict[str, tuple[str | bytes, str]] = {
     "one class": ("a,y\n" + "".join(f"{i},no\n" for i in range(60)), "'y' is 'no' in every row"),
     "a class rarer than the folds": (
         "a,y\n" + "".join(f"{i},{'rare' if i == 7 else i % 2}\n" for i in range(60)),
-        "column 'y' must hold numbers only; no number is line 9 ('rare') of 60 rows",
+        "column 'y' must hold numbers only; got something else in line 9 ('rare') of 60 rows",
     ),
     "a target known in part": (with_row("61,1,"), "the target must be known in every row; 'y' is missing in 1 of 61"),
     "Latin-1 name": ("é,b,y\n".encode("latin-1") + GOOD.encode(), "has the byte 0xe9 at offset 0, line 1"),

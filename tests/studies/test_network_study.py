@@ -477,6 +477,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "loss": ({"loss": lambda output, y: output.mean() * math.nan}, "the loss of a batch must be a finite number"),
     "outputs": ({"network": lambda: nn.Sequential(nn.Linear(3, 2))}, "must have an output for each class"),
     "build": ({"network": Changing()}, "build must make the same network under the same seed"),
+    "a network": (
+        {"network": nn.Linear(3, 2)},
+        "network must be a function that returns a fresh .*; got a Linear; pass",
+    ),
     "arm": ({"arms": ["locked"]}, "arms must be among"),
     "hidden": ({"hidden": (8,)}, "hidden is an option of a study of a table; this one is a study of examples"),
     "seeds": ({"data": (blobs(60), blobs(18)), "seeds": 1}, "a given test set needs at least 2 seeds; got 1"),
@@ -491,6 +495,12 @@ def test_what_can_not_be_studied_is_refused_in_one_sentence(name: str, tmp_path:
     with pytest.raises(InputError, match=told) as caught:
         study(tmp_path / "run", **options)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_misspelt_option_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="an option must be one of the study's; got epoch=; perhaps epochs"):
+        study(tmp_path / "run", epoch=3)
     assert not (tmp_path / "run").exists()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from study_cases import make_plan
 from torch import nn
 
@@ -62,6 +63,19 @@ def test_a_bar_on_a_terminal_shows_the_task_and_keeps_sentences(monkeypatch: pyt
     assert "training" in text
     assert f"3/{plan.networks}" in text
     assert "A sentence to keep.\n" in text
+
+
+def test_a_log_gets_a_line_for_each_tenth_of_the_networks() -> None:
+    """A study under nohup, in CI or in a batch queue shows that it moves, without drawing a bar."""
+    stream, plan = io.StringIO(), make_plan()
+    with progress_bar.progress_bar("reading the table", Console(file=stream)) as report:
+        for done in range(101):
+            report(Progress("training", plan.networks * done / 100), plan)
+        report(Progress("A sentence to keep.", plan.networks), plan)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 12
+    assert lines[0] == f"training: 0/{plan.networks}"
+    assert lines[10:] == [f"training: {plan.networks}/{plan.networks}", "A sentence to keep."]
 
 
 def test_a_bar_counts_nothing_before_there_is_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal, TypeAlias, overload
 
 from thinned.html_table import html_table
@@ -74,8 +75,8 @@ class Finding:
 
     @property
     def location(self) -> str:
-        """The module's name, and the file and line where known."""
-        line = f"{self.file}:{self.line}" if self.file else ""
+        """The module's name, and the file and line where known; a file below the working directory without that."""
+        line = f"{_short_path(self.file)}:{self.line}" if self.file else ""
         module = self.module or ("" if line else "(the model)")
         return " ".join(part for part in (module, line) if part)
 
@@ -203,3 +204,10 @@ def similar_findings(others: Sequence[Finding]) -> str:
 def _line_width() -> int:
     """The width of the terminal, within what reads well; that of a paragraph where the output is redirected."""
     return min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
+
+
+def _short_path(file: str) -> str:
+    """The path from the working directory where the file is below it, as a terminal links either."""
+    path = Path(file)
+    directory = Path.cwd()
+    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)

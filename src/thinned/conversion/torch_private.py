@@ -21,8 +21,8 @@ __all__ = [
     "without_innermost_function_mode",
 ]
 
-#: the code of ``torch.utils.checkpoint.checkpoint``, whose frame holds the generator of the non-reentrant form
-CHECKPOINT: CodeType = inspect.unwrap(checkpoint).__code__
+#: the code whose frame has the generator of the non-reentrant form, of ``checkpoint`` or of its part since torch 2.14
+CHECKPOINT: CodeType = inspect.unwrap(getattr(torch.utils.checkpoint, "_checkpoint_impl", checkpoint)).__code__
 #: the code of the reentrant form, whose frame holds ``ctx``
 REENTRANT_CHECKPOINT: CodeType = CheckpointFunction.forward.__code__
 

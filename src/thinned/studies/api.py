@@ -1,6 +1,7 @@
 """``thinned.study``: from a table to a verdict, a report and a model."""
 
 import dataclasses
+import difflib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -212,6 +213,10 @@ def _checked(options: dict[str, object], own: type, other: type) -> dict[str, ob
             its, here = kinds if own is NetworkOptions else reversed(kinds)
             requirement = f"{name} is an option of a study of {its}"
             raise InputError(sentence(requirement, f"this one is a study of {here}", "leave it out"))
+        if name not in names:
+            close = difflib.get_close_matches(name, sorted(names), n=1)
+            remedy = f"perhaps {close[0]}" if close else f"options are {', '.join(sorted(names))}"
+            raise TypeError(sentence("an option must be one of the study's", f"got {name}=", remedy))
     return options
 
 

@@ -24,8 +24,12 @@ def progress_bar(doing: str, console: Console) -> Iterator[ReportProgress]:
 
     Args:
         doing: the task at the start, in words.
-        console: where the bar is drawn; one that is no terminal shows the sentences alone.
+        console: where the bar is drawn. A file, or the log of a batch job, gets the sentences, and a line for each
+            tenth of the networks.
     """
+    if not console.is_terminal:
+        yield _lines(console)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -47,6 +51,22 @@ def progress_bar(doing: str, console: Console) -> Iterator[ReportProgress]:
                 )
 
         yield report
+
+
+def _lines(console: Console) -> ReportProgress:
+    """The function that writes the sentences and a line for each tenth of the networks."""
+    written = (0, -1)
+
+    def report(step: Progress, plan: Plan) -> None:
+        nonlocal written
+        tenth = int(10 * step.networks / max(plan.networks, 1))
+        if step.doing.endswith("."):
+            console.print(Text(step.doing), soft_wrap=True)
+        elif written != (plan.networks, tenth):
+            written = (plan.networks, tenth)
+            console.print(Text(f"{step.doing}: {step.networks:.0f}/{plan.networks}"), soft_wrap=True)
+
+    return report
 
 
 @contextmanager

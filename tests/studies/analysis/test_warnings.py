@@ -270,6 +270,16 @@ def test_leaks_of_other_tasks(task: str) -> None:
     assert value > 0.99
 
 
+def test_a_rare_class_hides_no_leak() -> None:
+    """Nothing predicts the third class, of 4 rows; a mean that counts classes alike would be 5/6."""
+    table = make_table(rows=1000, task="multiclass", other=lambda y, rng: pd.Series(pd.factorize(y)[0]))
+    target = np.where(table.target == 2, 1, table.target)
+    features = table.features.assign(other=target)
+    rare = np.where(np.arange(1000) % 250 == 0, 2, target)
+    leaking = Table(**{**vars(table), "target": rare, "features": features})
+    assert [column.name for column in leaking_columns(leaking)] == ["other"]
+
+
 def test_a_class_that_is_not_in_both_halves_is_no_error() -> None:
     table = make_table()
     few = Table(**{**vars(table), "target": np.where(np.arange(400) < 1, 1, 0)})

@@ -152,7 +152,7 @@ def test_a_sum_at_the_end_is_named(tmp_path):
 
 def test_an_override_settles_mistakes():
     frame = table(age=["twelve", *map(str, range(1, ROWS))])
-    with pytest.raises(InputError, match=r"no number is row 1 \('twelve'\)"):
+    with pytest.raises(InputError, match=r"something else in row 1 \('twelve'\)"):
         load(frame, "y")
     as_number = load(frame, "y", columns={"age": "number"})
     assert np.isnan(as_number.features["age"][0])

@@ -33,12 +33,14 @@ def leaking_columns(table: Table) -> Iterator[LeakingColumn]:
     """Columns from which a decision tree predicts the target on held-out rows with ROC-AUC or R² above 0.99.
 
     The tree takes the column encoded as for the networks. It is grown on one half of the rows (of at most 20,000) and
-    scored on the other half.
+    scored on the other half. The ROC-AUC of several classes is that of each class against the others, a mean weighted
+    by the rows of the class: a rare class that nothing predicts hides no column that gives the others away. A class too
+    rare to be in both halves takes no part.
     """
     order = np.random.default_rng(0).permutation(len(table.target))[:_MOST_ROWS]
     grown, scored = np.array_split(order, 2)
-    if table.task != "regression" and len({*table.target[grown]} & {*table.target[scored]}) < len(table.classes):
-        return  # a class is too rare to be in both halves
+    if table.task != "regression" and len({*table.target[grown]} & {*table.target[scored]}) < 2:
+        return
     for name in table.features.columns:
         column = table.features[[name]]
         try:
@@ -62,9 +64,11 @@ def _held_out_score(
         regressor = DecisionTreeRegressor(min_samples_leaf=_LEAF_ROWS, random_state=0).fit(x, table.target[grown])
         return float(r2_score(table.target[scored], regressor.predict(held_out)))
     classifier = DecisionTreeClassifier(min_samples_leaf=_LEAF_ROWS, random_state=0).fit(x, table.target[grown])
-    probability = classifier.predict_proba(held_out)
-    probability = probability[:, 1] if table.task == "binary" else probability
-    return float(roc_auc_score(table.target[scored], probability, multi_class="ovr"))
+    of_class = dict(zip(classifier.classes_, classifier.predict_proba(held_out).T, strict=True))
+    truth = table.target[scored]
+    common = sorted(of_class.keys() & {*truth})
+    aucs = [float(roc_auc_score(truth == label, of_class[label])) for label in common]
+    return float(np.average(aucs, weights=[(truth == label).sum() for label in common]))
 
 
 def lookup_score(

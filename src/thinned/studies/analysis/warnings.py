@@ -18,7 +18,7 @@ from thinned.studies.results import Comparison, StudyWarning
 from thinned.studies.table.load import Table
 from thinned.studies.table.names import quote
 from thinned.studies.table.readings import DropReading
-from thinned.studies.wording import capitalise, in_text, interval_decimals, number
+from thinned.studies.wording import capitalise, in_text, interval_decimals, number, plural
 
 __all__ = ["WarningKind", "few_seeds", "pilot_warnings", "study_warnings"]
 
@@ -395,6 +395,6 @@ def _few_class_rows(trained: TrainedNetworks, table: Table) -> Iterator[StudyWar
     rows = counts[rarest] / (trained.plan.folds + bool(trained.plan.time))
     if rows < _FEW_CLASS_ROWS:
         yield WarningKind.FEW_CLASS_ROWS.warn(
-            f"A test fold has about {rows:.0f} rows of class “{table.classes[rarest]}” ({counts[rarest]:,} of "
-            f"{counts.sum():,} rows)."
+            f"A test fold has about {plural(round(rows), 'row')} of class “{table.classes[rarest]}” "
+            f"({counts[rarest]:,} of {counts.sum():,} rows)."
         )

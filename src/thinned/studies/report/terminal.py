@@ -57,8 +57,8 @@ def print_study(results: Results, report: Path, console: Console) -> None:
 
 
 def _warning_line(group: WarningGroup) -> str:
-    cases = f" ({len(group.messages)} cases)" if len(group.messages) > 1 else ""
-    return f"{group.title}{cases}"
+    more = f" (and {len(group.messages) - 1} more)" if len(group.messages) > 1 else ""
+    return f"{group.title}. {group.messages[0]}{more}"
 
 
 def _arm_table(results: Results) -> Table:

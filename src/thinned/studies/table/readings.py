@@ -139,7 +139,7 @@ class LevelReading(_Reading, frozen=True, kw_only=True, tag="level"):
     @property
     def sentence(self) -> str:
         """Say how the column is read."""
-        return f"{len(self.levels)} levels"
+        return "1 level" if len(self.levels) == 1 else f"{len(self.levels)} levels"
 
 
 class TextReading(_Reading, frozen=True, kw_only=True, tag="text"):

@@ -128,10 +128,10 @@ def _mistaken(
     """Name the cells that can't be read as the others of their column."""
     name, unreadable = next(iter(mistakes.items()))
     kind = "number" if isinstance(decisions[name].reading, NumberReading) else "date"
-    value = f"{cells_at(unreadable.rows, unreadable.values, location)} of {rows} rows"
+    value = f"got something else in {cells_at(unreadable.rows, unreadable.values, location)} of {rows} rows"
     others = [other for other in mistakes if other != name]
     if others:
-        value += f", and so are cells of {listed(others, 3)}"
+        value += f", and in {listed(others, 3)}"
     line = location(int(unreadable.rows[0]))
     remedy = "correct them"
     if any(name in mistake.values for name, mistake in mistakes.items()):
@@ -140,7 +140,7 @@ def _mistaken(
         what = "the units of the columns" if unreadable.rows[0] == 0 else "a sum or a remark"
         remedy = f"if {line} holds {what}, remove it"
     remedy += f", or say --column {name}={kind} (they count as missing) or --column {name}=level"
-    return InputError(sentence(f"column {quote(name)} must hold {kind}s only", f"no {kind} is {value}", remedy))
+    return InputError(sentence(f"column {quote(name)} must hold {kind}s only", value, remedy))
 
 
 def settled_frame(columns: Sequence[Column], readings: Mapping[str, ColumnReading]) -> pd.DataFrame:

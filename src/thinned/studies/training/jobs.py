@@ -194,14 +194,7 @@ def make_jobs(plan: Plan, splits: Sequence[Split]) -> list[Job]:
 def _progress(plan: Plan, jobs: Sequence[Job], epochs: Sequence[int], finished: int) -> Progress:
     """The state of the study; ``epochs`` counts, for each job, the epochs that all its networks have trained."""
     budgets = [len(job.members) * plan.at_size(job.size).epochs for job in jobs]
-    running = [
-        f"{n + 1} at {100 * e // b} %" for n, (e, b) in enumerate(zip(epochs, budgets, strict=True)) if 0 < e < b
-    ]
-    if not any(epochs):
-        doing = "preparing the table"
-    else:
-        doing = f"training {plan.networks} networks in {len(jobs)} cohorts"
-        doing += f" (cohort {', '.join(running[:4])})" if running else ""
+    doing = f"training {plan.networks} networks" if any(epochs) else "preparing the table"
     trained = sum(len(job.members) * e / b for job, e, b in zip(jobs, epochs, budgets, strict=True))
     return Progress(doing, finished + trained)
 

@@ -96,6 +96,9 @@ def make_network(
     Raises:
         InputError: what ``build`` returns is no network.
     """
+    if isinstance(functions.build, nn.Module):
+        value, remedy = f"got a {type(functions.build).__name__}", "pass a function that builds and returns it"
+        raise InputError(sentence("network must be a function that returns a fresh torch.nn.Module", value, remedy))
     seed_generators(streams.weights, device)
     with user_code("build must make a network"):
         network: object = functions.build()
