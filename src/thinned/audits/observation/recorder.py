@@ -367,4 +367,6 @@ def _call_stack(frame: FrameType) -> _CallStack:
         if code.co_name in _CHECKPOINT and "preserve" in inner.f_locals:
             keeps_random_state = bool(inner.f_locals["preserve"])
         in_function |= code.co_name == "apply" and code.co_filename == _AUTOGRAD_FUNCTION
+        if code.co_name == "forward" and code.co_varnames[:1]:  # since torch 2.14, `apply` has no frame
+            in_function |= isinstance(inner.f_locals.get(code.co_varnames[0]), torch.autograd.function.FunctionCtx)
     return _CallStack(location, keeps_random_state, in_function)

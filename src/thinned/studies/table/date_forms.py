@@ -153,8 +153,8 @@ def parse_dates(texts: Text, order: DateOrder | None) -> pd.DatetimeIndex:
     Without an order, dates that need one are none.
     """
     stamps = _stamps(texts.labels, order)
-    values = np.array([np.datetime64("NaT") if stamp is None else np.datetime64(stamp, "us") for stamp in stamps])
-    table = np.append(values.astype("datetime64[us]"), np.datetime64("NaT"))
+    values = np.array([np.datetime64("NaT", "us") if stamp is None else np.datetime64(stamp, "us") for stamp in stamps])
+    table = np.append(values.astype("datetime64[us]"), np.datetime64("NaT", "us"))
     return pd.DatetimeIndex(table[texts.codes]).tz_localize("UTC")
 
 
