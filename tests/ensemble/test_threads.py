@@ -205,6 +205,7 @@ class Noisy(nn.Module):
         return self.line(x * torch.bernoulli(torch.full((6,), 0.9)))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # of torch, which has no batching rule
 def test_noise_of_a_model_leaves_the_default_generator_alone():
     model = Noisy().eval()
     torch.manual_seed(3)

@@ -226,6 +226,9 @@ def test_choice_tells_what_runs_and_why():
     eight = x.to(torch.float8_e4m3fn)
     assert ops.choice(eight).impl == "aten"
     assert torch.equal(functional.dropout(eight, 0.5, key=1).float(), functional.dropout(x, 0.5, key=1))
+    every = torch.arange(256, dtype=torch.uint8)
+    kept = functional.dropout(every.view(torch.float8_e5m2), torch.tensor(0.0), key=1)
+    assert torch.equal(kept.view(torch.uint8), every)  # NaNs too
 
 
 ERRORS = [

@@ -169,7 +169,7 @@ def dropout(
     elif form is not Form.ADD:
         every = (kept == 65536).to(x.device)[column]
         if x.dtype.itemsize == 1:  # torch.where of torch 2.6 knows no float8
-            result = torch.where(every, wide, result.to(wide.dtype)).to(x.dtype)
+            result = torch.where(every, x.view(torch.uint8), result.view(torch.uint8)).view(x.dtype)
         else:
             result = torch.where(every, x, result)  # bit for bit
     return result if out is None else out.copy_(result)

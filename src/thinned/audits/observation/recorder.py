@@ -31,6 +31,7 @@ from thinned.tracing.torch_functions import BINDERS, DropoutCall
 __all__ = ["AuditRecorder", "BatchNormCall", "ObservedDropout", "OutsideModule"]
 
 #: folders of torch and of thinned, with their separator so that torchvision is not among them; code that was executed
+_CHECKPOINT = ("checkpoint", "_checkpoint_impl")  # the first calls the second since torch 2.14
 _LIBRARY_CODE = (*(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[2])), "<")
 _AUTOGRAD_FUNCTION = inspect.getsourcefile(torch.autograd.Function)
 _ELEMENT_KINDS = ("functional", "module")
@@ -363,7 +364,7 @@ def _call_stack(frame: FrameType) -> _CallStack:
         code = inner.f_code
         if location is None and not code.co_filename.startswith(_LIBRARY_CODE):
             location = Location(code.co_filename, inner.f_lineno)
-        if code.co_name == "checkpoint" and "preserve" in inner.f_locals:
+        if code.co_name in _CHECKPOINT and "preserve" in inner.f_locals:
             keeps_random_state = bool(inner.f_locals["preserve"])
         in_function |= code.co_name == "apply" and code.co_filename == _AUTOGRAD_FUNCTION
     return _CallStack(location, keeps_random_state, in_function)

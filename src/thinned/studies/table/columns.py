@@ -241,9 +241,25 @@ def _object_cells(series: Series, name: str) -> Cells:
             return Numbers(cells.astype(bool), truth=True)
         return Numbers(_floats(np.where(absent, np.nan, cells)), truth=kind == "boolean")
     if kind in {"date", "datetime", "datetime64"}:
-        return Dates(_utc(pd.Series(pd.to_datetime(cells, utc=True))))
+        return Dates(_utc(pd.Series(_moments(cells))))
     codes, labels = pd.factorize(cells)
     return Text.from_labels([_label(label) for label in labels], codes.astype(np.int64))
+
+
+def _moments(cells: Objects) -> pd.DatetimeIndex:
+    """Make times of dates and times."""
+    try:
+        return pd.DatetimeIndex(pd.to_datetime(pd.Series(cells, dtype=object), utc=True))
+    except pd.errors.OutOfBoundsDatetime:  # pandas 2 counts nanoseconds, until the year 2262
+        utc = [
+            None if pd.isna(cell) else cell.astimezone(datetime.UTC).replace(tzinfo=None) if _has_zone(cell) else cell
+            for cell in cells
+        ]
+        return pd.DatetimeIndex(np.array(utc, dtype="datetime64[us]")).tz_localize("UTC")
+
+
+def _has_zone(cell: object) -> bool:
+    return isinstance(cell, datetime.datetime) and cell.tzinfo is not None
 
 
 def _floats(cells: Objects) -> npt.NDArray[np.float64]:
