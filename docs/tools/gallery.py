@@ -38,6 +38,7 @@ CONFIGURATION = {
     "image_scrapers": (report_link,),
     "reset_modules": (),
     "capture_repr": ("_repr_html_", "__repr__"),
+    "ignore_repr_types": r"torch\._C\.Generator",  # what torch.manual_seed returns
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,

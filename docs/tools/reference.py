@@ -17,6 +17,7 @@ from thinned.studies.design.own_network.options import NetworkOptions
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference"
 LAYERS = "layers"
+HIDDEN_COLON = "\N{MODIFIER LETTER COLON}"
 #: types that no name of ``__all__`` leads to, but whose fields a user passes
 OPTIONS = (StudyOptions, NetworkOptions)
 INDEX = """API reference
@@ -88,6 +89,17 @@ def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options:
     return True if text.startswith("Alias for field") or "metadata_routing" in text else None
 
 
+def hide_colon(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:  # noqa: ARG001
+    """Keep the colon of a property's first line from napoleon, which takes the words before it for a type."""
+    if what == "property":
+        lines[0] = lines[0].replace(":", HIDDEN_COLON)
+
+
+def show_colon(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:  # noqa: ARG001
+    """Put the colon back."""
+    lines[:] = [line.replace(HIDDEN_COLON, ":") for line in lines]
+
+
 def alternate(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object) -> None:  # noqa: ARG001
     """Name the Markdown twin of a page in its head."""
     if doctree is not None:
@@ -99,5 +111,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.connect("builder-inited", write)
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-docstring", hide_colon, priority=400)  # napoleon's is 500
+    app.connect("autodoc-process-docstring", show_colon, priority=600)
     app.connect("html-page-context", alternate)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
