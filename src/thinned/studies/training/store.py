@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -112,7 +113,9 @@ class Store:
         """Make a store that ends with the process."""
         connection = sqlite3.connect(":memory:")
         _prepare(connection, Path(":memory:"), plan)
-        return cls(connection, Path(":memory:"))
+        store = cls(connection, Path(":memory:"))
+        weakref.finalize(store, connection.close)  # Python 3.13 warns of a connection that nobody closes
+        return store
 
     def networks(self) -> list[TrainedNetwork]:
         """All finished networks, in the order of size, repeat, fold and setting.
