@@ -5,6 +5,7 @@ import inspect
 import random
 import types
 from pathlib import Path
+from unittest.mock import Mock
 
 import audit_corpus
 import numpy as np
@@ -103,6 +104,8 @@ def test_a_finding_says_all_that_is_needed(tmp_path, monkeypatch):
         patch.chdir(Path(audit_corpus.__file__).parent)
         assert functional.location == f"audit_corpus.py:{functional.line}"
         patch.chdir(tmp_path)
+        assert functional.location == f"{audit_corpus.__file__}:{functional.line}"
+        patch.setattr(Path, "cwd", Mock(side_effect=FileNotFoundError))  # a removed one
         assert functional.location == f"{audit_corpus.__file__}:{functional.line}"
     assert "F.dropout(" in Path(audit_corpus.__file__).read_text().splitlines()[functional.line - 1]
     assert (functional.data["p"], functional.data["shape"], functional.confirmed) == (0.5, [8, 6], True)

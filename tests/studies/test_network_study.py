@@ -501,6 +501,8 @@ def test_what_can_not_be_studied_is_refused_in_one_sentence(name: str, tmp_path:
 def test_a_misspelt_option_is_named(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="an option must be one of the study's; got epoch=; perhaps epochs"):
         study(tmp_path / "run", epoch=3)
+    with pytest.raises(TypeError, match="got progres=; perhaps progress"):
+        study(tmp_path / "run", progres=False)
     assert not (tmp_path / "run").exists()
 
 

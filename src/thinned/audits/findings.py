@@ -209,5 +209,8 @@ def _line_width() -> int:
 def _short_path(file: str) -> str:
     """The path from the working directory where the file is below it, as a terminal links either."""
     path = Path(file)
-    directory = Path.cwd()
+    try:
+        directory = Path.cwd()
+    except FileNotFoundError:  # it was removed
+        return file
     return str(path.relative_to(directory) if path.is_relative_to(directory) else path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import inspect
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -214,8 +215,9 @@ def _checked(options: dict[str, object], own: type, other: type) -> dict[str, ob
             requirement = f"{name} is an option of a study of {its}"
             raise InputError(sentence(requirement, f"this one is a study of {here}", "leave it out"))
         if name not in names:
-            close = difflib.get_close_matches(name, sorted(names), n=1)
-            remedy = f"perhaps {close[0]}" if close else f"options are {', '.join(sorted(names))}"
+            known = sorted({*names, *inspect.signature(study).parameters} - {"options"})
+            close = difflib.get_close_matches(name, known, n=1)
+            remedy = f"perhaps {close[0]}" if close else f"options are {', '.join(known)}"
             raise TypeError(sentence("an option must be one of the study's", f"got {name}=", remedy))
     return options
 

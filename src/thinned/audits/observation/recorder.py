@@ -30,8 +30,8 @@ from thinned.tracing.torch_functions import BINDERS, DropoutCall
 
 __all__ = ["AuditRecorder", "BatchNormCall", "ObservedDropout", "OutsideModule"]
 
-#: folders of torch and of thinned, with their separator so that torchvision is not among them; code that was executed
 _CHECKPOINT = ("checkpoint", "_checkpoint_impl")  # the first calls the second since torch 2.14
+#: folders of torch and of thinned, with their separator so that torchvision is not among them; code that was executed
 _LIBRARY_CODE = (*(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[2])), "<")
 _AUTOGRAD_FUNCTION = inspect.getsourcefile(torch.autograd.Function)
 _ELEMENT_KINDS = ("functional", "module")
