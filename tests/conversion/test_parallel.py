@@ -106,6 +106,7 @@ def test_a_part_is_the_slice_of_the_mask():
     assert torch.equal(got, mask[4:, 10:])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # inside torch itself
 def test_compiled_parts_across_a_break_of_the_graph():
     """torch.compile ends the graph of a branch that leaves samples out at their number."""

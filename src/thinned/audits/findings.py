@@ -75,7 +75,7 @@ class Finding:
 
     @property
     def location(self) -> str:
-        """The module's name, and the file and line where known; a file below the working directory without that."""
+        """The module's name, and the file and line where known; its path from the working directory if it is below."""
         line = f"{_short_path(self.file)}:{self.line}" if self.file else ""
         module = self.module or ("" if line else "(the model)")
         return " ".join(part for part in (module, line) if part)
