@@ -33,7 +33,8 @@ def import_object(path: str, description: str) -> object:
             imported: object = importlib.import_module(module)
         except Exception as error:  # an import runs the user's code, which may raise anything
             value = f"{path!r}: {type(error).__name__}: {error}"
-            remedy = f"name the module, and not its file: {module[:-3]}:{name}" if module.endswith(".py") else ""
+            dotted = module.removesuffix(".py").replace("/", ".")
+            remedy = f"name the module, and not its file: {dotted}:{name}" if module.endswith(".py") else ""
             requirement = f"the module of {description} must be importable from here"
             raise InputError(sentence(requirement, value, remedy)) from error
     for part in name.split("."):

@@ -71,11 +71,13 @@ def test_a_log_gets_a_line_for_each_tenth_of_the_networks() -> None:
     with progress_bar.progress_bar("reading the table", Console(file=stream)) as report:
         for done in range(101):
             report(Progress("training", plan.networks * done / 100), plan)
+        for epoch in range(3):
+            report(Progress(f"training the network to use (epoch {epoch})", plan.networks), plan)
         report(Progress("A sentence to keep.", plan.networks), plan)
-    lines = stream.getvalue().splitlines()
-    assert len(lines) == 12
-    assert lines[0] == f"training: 0/{plan.networks}"
-    assert lines[10:] == [f"training: {plan.networks}/{plan.networks}", "A sentence to keep."]
+    lines, count = stream.getvalue().splitlines(), f"{plan.networks}/{plan.networks}"
+    assert len(lines) == 13
+    assert lines[0] == "training"
+    assert lines[10:] == [f"training: {count}", f"training the network to use: {count}", "A sentence to keep."]
 
 
 def test_a_bar_counts_nothing_before_there_is_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:

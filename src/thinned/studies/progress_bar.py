@@ -54,17 +54,19 @@ def progress_bar(doing: str, console: Console) -> Iterator[ReportProgress]:
 
 
 def _lines(console: Console) -> ReportProgress:
-    """The function that writes the sentences and a line for each tenth of the networks."""
-    written = (0, -1)
+    """The function that writes the sentences, and a line for each task and each tenth of the networks."""
+    written = ("", 0)
 
     def report(step: Progress, plan: Plan) -> None:
         nonlocal written
-        tenth = int(10 * step.networks / max(plan.networks, 1))
         if step.doing.endswith("."):
             console.print(Text(step.doing), soft_wrap=True)
-        elif written != (plan.networks, tenth):
-            written = (plan.networks, tenth)
-            console.print(Text(f"{step.doing}: {step.networks:.0f}/{plan.networks}"), soft_wrap=True)
+            return
+        line = (step.doing.partition(" (")[0], int(10 * step.networks / max(plan.networks, 1)))  # without the epoch
+        if line != written:
+            written = line
+            count = f": {step.networks:.0f}/{plan.networks}" if step.networks else ""
+            console.print(Text(f"{line[0]}{count}"), soft_wrap=True)
 
     return report
 
