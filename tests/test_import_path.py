@@ -35,7 +35,7 @@ def test_the_file_of_a_module_is_no_module(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="name the module, and not its file: shop_of_a_test:cnn"):
         import_object("shop_of_a_test.py:cnn", "the model")
-    with pytest.raises(InputError, match="and not its file: shop_of_a_test.models:cnn"):
+    with pytest.raises(InputError, match=r"and not its file: shop_of_a_test\.models:cnn"):
         import_object("shop_of_a_test/models.py:cnn", "the model")
 
 
